@@ -1,0 +1,1 @@
+//! The supervisor of one Mosquitto, and the forwarder of its client address.

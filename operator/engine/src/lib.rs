@@ -1,0 +1,1 @@
+//! Health, epochs and migrations as a state machine without I/O.

@@ -1,0 +1,105 @@
+//! Links and lines: what a bridge connection carries, independent of how it is written down.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+use skein_api::name::{BrokerName, ClassName, Qos};
+use skein_filters::TopicFilter;
+
+/// A bridge connection between two brokers.
+///
+/// At most one link of each mode exists per (downstream, upstream) pair, so the pair and the mode are its identity; the
+/// `name` changes with its content, because Mosquitto must see a changed connection as a new one (see ARCHITECTURE.md).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The broker that holds the connection.
+    pub downstream: BrokerName,
+    /// The broker that is connected to.
+    pub upstream: BrokerName,
+    /// Whether data only comes in.
+    pub mode: Mode,
+    /// What it carries for the user, sorted by filter; never two overlapping lines in one direction, unless the
+    /// receiving end of the subscription removes duplicates.
+    pub lines: Vec<Line>,
+    /// Skein's own lines under `$skein/`.
+    pub control: Vec<Line>,
+    /// The overlap classes it serves.
+    pub classes: BTreeSet<ClassName>,
+}
+
+/// The direction of a whole link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    /// The downstream broker only subscribes: its queue is a persistent session upstream.
+    Pull,
+    /// It also publishes: those queue in the downstream broker.
+    Duplex,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pull => "pull",
+            Self::Duplex => "duplex",
+        })
+    }
+}
+
+/// One `topic` line of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Line {
+    /// What passes.
+    pub filter: TopicFilter,
+    /// Which way, seen from the downstream broker.
+    pub direction: Direction,
+    /// With which quality of service at most.
+    pub qos: Qos,
+}
+
+/// The direction of a line, seen from the broker that holds the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From upstream to downstream.
+    In,
+    /// From downstream to upstream.
+    Out,
+    /// Both ways.
+    Both,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::In => "in",
+            Self::Out => "out",
+            Self::Both => "both",
+        })
+    }
+}
+
+/// Client ids that start with this are Skein's own.
+pub const CLIENT_ID_PREFIX: &str = "skein:";
+
+impl Link {
+    /// The MQTT client id it connects with: the same for as long as the pair and the mode are, whatever it carries.
+    #[must_use]
+    pub fn client_id(&self) -> String {
+        format!("{CLIENT_ID_PREFIX}{}:{}:{}", self.downstream, self.upstream, self.mode)
+    }
+
+    /// The connection's name in the configuration: new whenever a line changes.
+    #[must_use]
+    pub fn name(&self) -> String {
+        use std::hash::Hasher as _;
+        // FNV-1a: stable across releases and machines, which std's hasher does not promise.
+        let mut hash = fnv::FnvHasher::default();
+        for line in self.lines.iter().chain(&self.control) {
+            hash.write(line.filter.as_str().as_bytes());
+            hash.write(&[0, line.direction as u8, line.qos as u8]);
+        }
+        format!("{}-{}-{:012x}", self.upstream, self.mode, hash.finish() & 0xffff_ffff_ffff)
+    }
+}
