@@ -1,1 +1,8 @@
 //! Health, epochs and migrations as a state machine without I/O.
+//!
+//! [`Engine::observe`] takes one event and the time, and returns directives. Adapters (processes here, Kubernetes later)
+//! execute directives and feed back what happened. The engine never waits and never remembers what it could not see
+//! again: after a restart the adapter replays what it finds, and the engine goes on.
+
+pub mod directive;
+pub mod event;

@@ -1,0 +1,165 @@
+//! What the engine wants done, and what it says of itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use skein_api::name::{BrokerName, TopicName};
+use skein_mosquitto::link::Link;
+
+use crate::event::Epoch;
+
+/// Something an adapter must do. Each is idempotent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Directive {
+    /// Hand a broker's supervisor this configuration.
+    GiveConfig {
+        /// To which broker.
+        broker: BrokerName,
+        /// Its number.
+        epoch: Epoch,
+        /// The text of `mosquitto.conf`.
+        config: String,
+        /// The links the broker holds in it, to be kept beside the text.
+        links: Vec<Arc<Link>>,
+    },
+    /// Let the client address of a broker lead to another (or back to itself).
+    PointAddress {
+        /// Whose address.
+        broker: BrokerName,
+        /// Which broker serves it from now on.
+        to: BrokerName,
+    },
+    /// Keep this record.
+    RecordMigration(Migration),
+    /// A broker is no longer declared: stop it and its forwarder.
+    Retire {
+        /// Which.
+        broker: BrokerName,
+    },
+}
+
+/// The record of one failover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Migration {
+    /// Its name: broker and a number.
+    pub name: String,
+    /// The broker that died.
+    pub broker: BrokerName,
+    /// Its substitute; `None` if there is none (it is only routed around).
+    pub to: Option<BrokerName>,
+    /// How far it is.
+    pub phase: MigrationPhase,
+    /// Why it was begun.
+    pub evidence: Vec<String>,
+}
+
+/// Phases of a migration. Fencing, seeding, adoption and draining have their names here already; a failover passes
+/// through them without work until they exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MigrationPhase {
+    /// It waits for approval (policy Manual).
+    Pending,
+    /// The broker was declared down.
+    Detected,
+    /// Its links are barred.
+    Fenced,
+    /// Sessions wait at the substitute.
+    Seeded,
+    /// Its client address leads to the substitute.
+    Retargeted,
+    /// The substitute took over its upstream sessions.
+    Adopted,
+    /// Its backlog arrives.
+    Draining,
+    /// Done: the substitute serves.
+    Completed,
+    /// The broker is back and being taken back.
+    FailingBack,
+    /// It serves itself again.
+    FailedBack,
+    /// Ended before anything moved.
+    Aborted,
+    /// It could not be done.
+    Failed,
+}
+
+/// The fleet as the engine sees it; adapters write it down for people.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// One per declared broker, by name.
+    pub brokers: Vec<BrokerStatus>,
+    /// One per declared producer and consumer of a topic.
+    pub paths: Vec<PathStatus>,
+    /// Migrations of this life and those restored, oldest first.
+    pub migrations: Vec<Migration>,
+    /// What does not work and why, in sentences.
+    pub problems: Vec<String>,
+}
+
+/// One broker.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerStatus {
+    /// Which.
+    pub name: BrokerName,
+    /// Its health.
+    pub phase: BrokerPhase,
+    /// `host:port` for clients.
+    pub client_address: Option<String>,
+    /// `host:port` for bridges and probes.
+    pub peer_address: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Mosquitto's version.
+    pub version: Option<String>,
+    /// Last heartbeat's round trip in milliseconds.
+    pub heartbeat_ms: Option<f64>,
+    /// Who serves its clients: itself, or its substitute; nobody while it is down and not replaced.
+    pub served_by: Option<BrokerName>,
+    /// The configuration last given.
+    pub epoch_given: Option<Epoch>,
+    /// The configuration in use.
+    pub epoch_loaded: Option<Epoch>,
+}
+
+/// A broker's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum BrokerPhase {
+    /// Nothing heard yet.
+    Pending,
+    /// It answers.
+    Ready,
+    /// Something is amiss; not enough to act.
+    Suspect,
+    /// Declared down: routed around, and replaced if the policy says so.
+    Down,
+    /// It answers again, and is not yet taken back.
+    Returning,
+}
+
+/// One path.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PathStatus {
+    /// The topic.
+    pub topic: TopicName,
+    /// Where it is published, as declared.
+    pub producer: BrokerName,
+    /// Where it is subscribed, as declared.
+    pub consumer: BrokerName,
+    /// Brokers passed, consumer first; empty if there is no way.
+    pub path: Vec<BrokerName>,
+    /// The last probe arrived.
+    pub up: bool,
+    /// How long the last probe took, in milliseconds.
+    pub probe_ms: Option<f64>,
+}
+
+/// Milliseconds with fractions, for status.
+#[must_use]
+pub fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,126 @@
+//! What the engine is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_api::fleet::Fleet;
+use skein_api::name::{BrokerName, ClassName, TopicName};
+use skein_mosquitto::link::Link;
+
+use crate::directive::Migration;
+
+/// A moment: time since an origin of the adapter's choosing, on a clock that never goes back.
+pub type Moment = Duration;
+
+/// The number of a configuration given to a broker; it only ever grows, per broker.
+pub type Epoch = u64;
+
+/// Something happened, or was found to be so.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The declarations are now these (validated; the first one starts the engine).
+    FleetChanged(Arc<Fleet>),
+    /// What an earlier life left: sent once, before the first `FleetChanged`.
+    Restored(Restored),
+    /// Where a broker can be reached and keeps its files.
+    Placed {
+        /// Which broker.
+        broker: BrokerName,
+        /// Where it is.
+        placement: Placement,
+    },
+    /// A heartbeat came back.
+    HeartbeatAnswered {
+        /// From which broker.
+        broker: BrokerName,
+        /// From publish to receive.
+        round_trip: Duration,
+    },
+    /// A heartbeat did not come back within its interval.
+    HeartbeatMissed {
+        /// From which broker.
+        broker: BrokerName,
+        /// The connection itself was refused: nobody listens.
+        refused: bool,
+    },
+    /// A supervisor said how its broker is.
+    Supervisor {
+        /// Which broker.
+        broker: BrokerName,
+        /// What it said.
+        report: Report,
+    },
+    /// A supervisor is gone: nobody restarts this broker or gives it a configuration.
+    SupervisorLost {
+        /// Which broker.
+        broker: BrokerName,
+    },
+    /// A probe of a path arrived, or did not within its time.
+    Probe {
+        /// The topic.
+        topic: TopicName,
+        /// Where it was published.
+        producer: BrokerName,
+        /// Where it was awaited.
+        consumer: BrokerName,
+        /// End to end time, if it arrived.
+        took: Option<Duration>,
+    },
+    /// Time went by.
+    Tick,
+}
+
+/// What is known from before, besides the configurations that supervisors report.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// The class of each topic.
+    pub classes: BTreeMap<TopicName, ClassName>,
+    /// Per broker: the configurations it may be running, newest last, with the links it holds in each.
+    pub configs: BTreeMap<BrokerName, Vec<(Epoch, Vec<Link>)>>,
+    /// Migrations that were not over.
+    pub migrations: Vec<Migration>,
+}
+
+/// Where a broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Host and port for bridges, heartbeats and probes: always this very process.
+    pub peer: (String, u16),
+    /// Host and port for clients: stays while the broker behind it may change.
+    pub client: (String, u16),
+    /// Where the broker keeps its store.
+    pub data_directory: String,
+}
+
+/// A supervisor's report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The configuration the running process uses (or the next start will use, if no process runs).
+    pub loaded: Option<Epoch>,
+    /// The last configuration that was refused, and why.
+    pub rejected: Option<(Epoch, String)>,
+    /// Mosquitto's version, such as `2.1.2`.
+    pub version: Option<String>,
+    /// The process.
+    pub process: Process,
+}
+
+/// A broker process, as its supervisor sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// It runs.
+    Running {
+        /// Its process id.
+        pid: u32,
+    },
+    /// It is dead and being restarted.
+    Restarting,
+    /// A person keeps it down (`skein break`).
+    Held,
+    /// A person keeps it stopped in its tracks (`skein break --hang`).
+    Hung {
+        /// Its process id.
+        pid: u32,
+    },
+}
