@@ -4,3 +4,13 @@
 //! bytes out.
 
 pub mod plan;
+
+use plan::{Plan, View};
+use skein_api::fleet::Fleet;
+
+/// The plan of a fleet in a view, substitutes included.
+#[must_use]
+pub fn plan(fleet: &Fleet, view: &View) -> Plan {
+    let _ = (fleet, view);
+    Plan::default()
+}
