@@ -1,0 +1,47 @@
+//! Why a command ended without doing its work, and the exit code that says so.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// The end of a command that did not do its work.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// What the user gave is wrong: exit code 2. One problem per line.
+    BadInput(String),
+    /// It could not be done: exit code 1.
+    CouldNot(String),
+}
+
+impl Failure {
+    /// Bad input.
+    pub(crate) fn bad_input(message: impl Into<String>) -> Self {
+        Self::BadInput(message.into())
+    }
+
+    /// It could not be done.
+    pub(crate) fn could_not(message: impl Into<String>) -> Self {
+        Self::CouldNot(message.into())
+    }
+
+    /// What the process ends with.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::BadInput(_) => ExitCode::from(2),
+            Self::CouldNot(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadInput(message) | Self::CouldNot(message) => f.write_str(message),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::CouldNot(format!("{error:#}"))
+    }
+}
