@@ -1,6 +1,11 @@
 //! What Skein knows of Mosquitto: links and lines, configuration, versions.
 //!
-//! `link` is the line model that the planner writes and `check` reads back; the rest turns links into configuration
-//! text and text into links, and knows what each version can do. No I/O.
+//! `link` is the line model that the planner writes and `check` reads back; `config` turns links into configuration
+//! text and text into links; `version` knows what each release can do, `transition` what a running broker needs to get
+//! from one configuration to the next, `settings` which options are Skein's and which are the user's. No I/O.
 
+pub mod config;
 pub mod link;
+pub mod settings;
+pub mod transition;
+pub mod version;

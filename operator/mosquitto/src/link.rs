@@ -87,7 +87,10 @@ impl Link {
     /// The MQTT client id it connects with: the same for as long as the pair and the mode are, whatever it carries.
     #[must_use]
     pub fn client_id(&self) -> String {
-        format!("{CLIENT_ID_PREFIX}{}:{}:{}", self.downstream, self.upstream, self.mode)
+        format!(
+            "{CLIENT_ID_PREFIX}{}:{}:{}",
+            self.downstream, self.upstream, self.mode
+        )
     }
 
     /// The connection's name in the configuration: new whenever a line changes.
@@ -100,6 +103,11 @@ impl Link {
             hash.write(line.filter.as_str().as_bytes());
             hash.write(&[0, line.direction as u8, line.qos as u8]);
         }
-        format!("{}-{}-{:012x}", self.upstream, self.mode, hash.finish() & 0xffff_ffff_ffff)
+        format!(
+            "{}-{}-{:012x}",
+            self.upstream,
+            self.mode,
+            hash.finish() & 0xffff_ffff_ffff
+        )
     }
 }

@@ -1,0 +1,121 @@
+//! A broker's configuration: the model, how it comes from links, and its text.
+//!
+//! `compile` makes it from what the planner says, `render` writes it as `mosquitto.conf`, `parse` reads such a file
+//! back. Reading understands what `render` writes, nothing more: it is no general parser of Mosquitto's language.
+
+mod compile;
+mod links;
+mod parse;
+mod render;
+
+use std::collections::BTreeMap;
+
+pub use compile::{Compile, CompileError, Placement, Problem, compile};
+pub use links::links_of;
+pub use parse::{ParseError, parse};
+pub use render::render;
+
+use skein_api::name::BrokerName;
+
+use crate::link::{Direction, Line};
+
+/// The whole configuration of one broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Whose it is.
+    pub broker: BrokerName,
+    /// Its number; only grows, per broker.
+    pub epoch: u64,
+    /// The system user the daemon becomes when started as root.
+    pub user: Option<String>,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// Clients without a user name may connect.
+    pub allow_anonymous: bool,
+    /// What survives a killed process.
+    pub persistence: Persistence,
+    /// Limits of queues and packets.
+    pub limits: Limits,
+    /// The user's own options.
+    pub settings: BTreeMap<String, String>,
+    /// The connections it holds, by name.
+    pub connections: Vec<Connection>,
+}
+
+/// An address and port to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listener {
+    /// A host name or address of this machine.
+    pub address: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// What the broker keeps on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// Nothing.
+    None,
+    /// The in-memory store, written out on every change (at most once a second).
+    Classic {
+        /// Where.
+        directory: String,
+    },
+    /// The sqlite store, flushed at once: everything acknowledged survives a kill.
+    Durable {
+        /// Where.
+        directory: String,
+        /// The plugin's path.
+        plugin: String,
+    },
+}
+
+/// Limits that the delivery contract rests on. Zero means unlimited, as in Mosquitto.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages waiting per session.
+    pub max_queued_messages: u64,
+    /// Bytes waiting per session.
+    pub max_queued_bytes: u64,
+    /// Messages on their way per session. Must be 0: with a limit, message 21 of a QoS 2 burst from a 3.1.1 client is
+    /// completed and discarded.
+    pub max_inflight_messages: u32,
+    /// QoS 0 messages wait for absent sessions too. Without it they are lost whenever a link is down.
+    pub queue_qos0_messages: bool,
+    /// A message that several subscriptions of one session match is delivered several times. Must be false: lines of
+    /// one link may cross.
+    pub allow_duplicate_messages: bool,
+}
+
+/// A bridge connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Its name: Mosquitto matches connections by name on reload.
+    pub name: String,
+    /// Host of the upstream broker.
+    pub host: String,
+    /// Port of the upstream broker.
+    pub port: u16,
+    /// The client id it has upstream: its persistent session.
+    pub remote_client_id: String,
+    /// The client id it has in its own broker: what queues for `out` and `both` lines.
+    pub local_client_id: String,
+    /// What passes, the user's lines first, then those under `$skein/`.
+    pub lines: Vec<Line>,
+    /// Seconds between attempts to connect.
+    pub restart_timeout: u32,
+    /// Seconds between pings, at least 5.
+    pub keepalive_interval: u32,
+    /// Tell the upstream that this is a bridge, so that it does not echo and keeps the retain flag.
+    pub try_private: bool,
+    /// Pass the retain flag of outgoing messages on.
+    pub outgoing_retain: bool,
+}
+
+impl Connection {
+    /// It publishes too: what waits for its upstream is in this broker.
+    #[must_use]
+    pub fn publishes(&self) -> bool {
+        self.lines.iter().any(|line| line.direction != Direction::In)
+    }
+}
