@@ -67,6 +67,12 @@ pub enum Event {
         /// End to end time, if it arrived.
         took: Option<Duration>,
     },
+    /// A person approved what waits for approval: moving a dead broker's sessions (policy Manual), or taking a
+    /// returned broker back (failback Manual).
+    Approved {
+        /// Which broker.
+        broker: BrokerName,
+    },
     /// Time went by.
     Tick,
 }
@@ -78,7 +84,10 @@ pub struct Restored {
     pub classes: BTreeMap<TopicName, ClassName>,
     /// Per broker: the configurations it may be running, newest last, with the links it holds in each.
     pub configs: BTreeMap<BrokerName, Vec<(Epoch, Vec<Link>)>>,
-    /// Migrations that were not over.
+    /// Per broker: the text of the newest of them, if it is at hand. Without it a change of anything but links that
+    /// was made while no engine ran goes unnoticed until the next change.
+    pub texts: BTreeMap<BrokerName, String>,
+    /// Migrations that were not over; those that were may be given too, so that names are not used twice.
     pub migrations: Vec<Migration>,
 }
 

@@ -6,3 +6,7 @@
 
 pub mod directive;
 pub mod event;
+
+mod engine;
+
+pub use engine::{Engine, Settings};
