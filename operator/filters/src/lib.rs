@@ -3,6 +3,12 @@
 //! Knows MQTT 3.1.1 section 4.7 (levels, `+`, `#`, `$` topics) and nothing of brokers. It has no dependencies and does
 //! no I/O.
 
+mod classes;
+mod error;
 mod filter;
+mod trie;
 
-pub use filter::{FilterError, Level, TopicFilter};
+pub use classes::overlap_classes;
+pub use error::FilterError;
+pub use filter::{Level, TopicFilter};
+pub use trie::FilterTrie;
