@@ -1,1 +1,45 @@
-//! Whole-system tests on real Mosquitto processes.
+//! Support for whole-system tests: real Mosquitto processes, a whole fleet run by `skein`, and clients that keep count.
+//!
+//! It knows processes, ports and MQTT clients; it does not know plans or engines, so that what it reports is evidence
+//! from outside. The tests themselves are in `tests/`.
+//!
+//! ```no_run
+//! # async fn story() -> anyhow::Result<()> {
+//! use skein_e2e::{Fleet, Ledger, Publisher, Series, Subscriber};
+//! use std::time::Duration;
+//!
+//! let fleet = Fleet::sample("farm", Series::Newest)?;
+//! let up = fleet.up()?;
+//! up.wait_ready(Duration::from_secs(20)).await?;
+//! let ledger = Ledger::new();
+//! let a = up.client_address("a").await?;
+//! let subscriber = Subscriber::start(&a, "office", "farm/+/soil", 1, &ledger).await?;
+//! let i = up.client_address("i").await?;
+//! let publisher = Publisher::start(&i, "sensor", "farm/7/soil", 1, 100, &ledger).await?;
+//! up.skein(&["break", "c"]).await?;
+//! publisher.finish(Duration::from_secs(10)).await?;
+//! subscriber.wait_caught_up(Duration::from_secs(10)).await?;
+//! println!("{}", subscriber.summary());
+//! # Ok(()) }
+//! ```
+
+mod broker;
+mod client;
+mod fleet;
+mod ledger;
+mod mosquitto;
+mod place;
+mod publisher;
+mod subscriber;
+mod wait;
+mod wire;
+
+pub use broker::PlainBroker;
+pub use client::{Listener, Message, publish_once};
+pub use fleet::{Fleet, Up};
+pub use ledger::{Ledger, Summary};
+pub use mosquitto::{Series, find_mosquitto, mosquitto, version_of};
+pub use place::{free_port, free_ports, repository, skein};
+pub use publisher::Publisher;
+pub use subscriber::Subscriber;
+pub use wait::{wait_for, wait_until};

@@ -1,0 +1,56 @@
+//! Places: the repository, the built `skein`, free ports.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// The built `skein`: what `SKEIN_BIN` names (`cargo xtask test` sets it), else the last debug build.
+///
+/// # Panics
+///
+/// If it is missing; the message says how to build it.
+#[must_use]
+#[allow(clippy::panic, reason = "a test without the program under test cannot go on")]
+pub fn skein() -> PathBuf {
+    let named = std::env::var_os("SKEIN_BIN")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from);
+    let path = named.unwrap_or_else(|| {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        target
+            .unwrap_or_else(|| repository().join("target"))
+            .join("debug")
+            .join("skein")
+    });
+    assert!(
+        path.is_file(),
+        "no skein at {}: run `cargo build -p skein-cli`",
+        path.display()
+    );
+    path
+}
+
+/// A TCP port on 127.0.0.1 that is free now.
+pub fn free_port() -> Result<u16> {
+    free_ports(1).map(|ports| ports[0])
+}
+
+/// Distinct TCP ports on 127.0.0.1 that are free now.
+pub fn free_ports(count: usize) -> Result<Vec<u16>> {
+    // All are held until all are found, so that no port is handed out twice.
+    let held: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<_, _>>()
+        .context("no free port on 127.0.0.1")?;
+    held.iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
+}
