@@ -1,1 +1,39 @@
 //! Heartbeats and path probes over MQTT.
+//!
+//! [`Watch`] holds one connection per broker and tells whether each answers and which paths pass messages. [`session`]
+//! is the seam under it: one MQTT 3.1.1 connection as a trait, with `rumqttc` behind it. Knows names as plain strings
+//! and addresses; knows no fleets, no plans, no processes. TLS is not there yet.
+
+#[cfg(test)]
+mod fake;
+mod line;
+mod pulse;
+mod rumqtt;
+pub mod session;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use rumqtt::RumqttSession;
+pub use watch::{Outcome, Probe, ProbeEnd, Settings, Watch, Watched};
+
+/// Where a broker listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Heartbeats of a broker: `$skein/heartbeat/<broker>`.
+pub const HEARTBEAT_TOPIC: &str = "$skein/heartbeat/";
+
+/// Probes of a path: `$skein/probe/<class>/<producer>`.
+pub const PROBE_TOPIC: &str = "$skein/probe/";

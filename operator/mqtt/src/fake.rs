@@ -1,0 +1,281 @@
+//! A broker for tests, in this process: enough MQTT 3.1.1 for sessions, heartbeats and probes, and the faults that a
+//! real one shows: nobody listening, a stopped process, a connection dropped. Fakes can be bridged.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::Address;
+
+#[derive(Default)]
+struct Shared {
+    clients: HashMap<String, Client>,
+    bridges: Vec<Arc<FakeBroker>>,
+    acknowledged_by_clients: usize,
+    rejected: Option<String>,
+    refuse_with: u8,
+}
+
+struct Client {
+    filters: Vec<String>,
+    sink: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+/// The fake.
+pub(crate) struct FakeBroker {
+    shared: Arc<Mutex<Shared>>,
+    port: u16,
+    hung: watch::Sender<bool>,
+    /// Counted up to drop all connections.
+    dropped: watch::Sender<u64>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
+    connects: watch::Sender<usize>,
+}
+
+impl FakeBroker {
+    pub(crate) async fn start() -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let broker = Arc::new(Self {
+            shared: Arc::default(),
+            port: listener.local_addr().unwrap().port(),
+            hung: watch::channel(false).0,
+            dropped: watch::channel(0).0,
+            accepting: Mutex::new(None),
+            connects: watch::channel(0).0,
+        });
+        broker.accept(listener);
+        broker
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        Address {
+            host: "127.0.0.1".to_owned(),
+            port: self.port,
+        }
+    }
+
+    /// The process dies: connections break, nobody listens.
+    pub(crate) async fn die(&self) {
+        let task = self.accepting.lock().unwrap().take().unwrap();
+        task.abort();
+        let _ = task.await;
+        self.drop_connections();
+    }
+
+    /// It is started again at the same address.
+    pub(crate) async fn revive(self: &Arc<Self>) {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        self.accept(listener);
+    }
+
+    /// SIGSTOP or SIGCONT: connections are accepted by the kernel, and nothing is read or answered.
+    pub(crate) fn hang(&self, hung: bool) {
+        self.hung.send_replace(hung);
+    }
+
+    pub(crate) fn drop_connections(&self) {
+        self.dropped.send_modify(|count| *count += 1);
+        self.shared.lock().unwrap().clients.clear();
+    }
+
+    /// Subscriptions of this filter are rejected.
+    pub(crate) fn reject(&self, filter: &str) {
+        self.shared.lock().unwrap().rejected = Some(filter.to_owned());
+    }
+
+    /// Connections are answered with this return code.
+    pub(crate) fn refuse_with(&self, code: u8) {
+        self.shared.lock().unwrap().refuse_with = code;
+    }
+
+    /// What is published here also goes to the other.
+    pub(crate) fn bridge_to(&self, other: &Arc<Self>) {
+        self.shared.lock().unwrap().bridges.push(other.clone());
+    }
+
+    pub(crate) fn unbridge(&self) {
+        self.shared.lock().unwrap().bridges.clear();
+    }
+
+    pub(crate) fn clients(&self) -> Vec<String> {
+        self.shared.lock().unwrap().clients.keys().cloned().collect()
+    }
+
+    pub(crate) fn acknowledged_by_clients(&self) -> usize {
+        self.shared.lock().unwrap().acknowledged_by_clients
+    }
+
+    /// How many connections were accepted so far, to be awaited.
+    pub(crate) fn connects(&self) -> watch::Receiver<usize> {
+        self.connects.subscribe()
+    }
+
+    pub(crate) fn publish(&self, topic: &str, payload: &[u8]) {
+        let shared = self.shared.lock().unwrap();
+        for client in shared.clients.values() {
+            if client.filters.iter().any(|filter| matches(filter, topic)) {
+                let _ = client.sink.send(publish_packet(topic, payload));
+            }
+        }
+        for bridge in &shared.bridges {
+            bridge.publish(topic, payload);
+        }
+    }
+
+    fn accept(self: &Arc<Self>, listener: TcpListener) {
+        let broker = Arc::downgrade(self);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Some(broker) = broker.upgrade() else { return };
+                broker.connects.send_modify(|count| *count += 1);
+                let mut dropped = broker.dropped.subscribe();
+                dropped.mark_unchanged();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = dropped.changed() => {}
+                        _ = broker.serve(stream) => {}
+                    }
+                });
+            }
+        });
+        *self.accepting.lock().unwrap() = Some(task);
+    }
+
+    async fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
+        let (mut read, mut write) = stream.into_split();
+        let (sink, mut queue) = mpsc::unbounded_channel::<Vec<u8>>();
+        let mut id = String::new();
+        let mut hung = self.hung.subscribe();
+        let reading = async {
+            loop {
+                let _ = hung.wait_for(|hung| !hung).await;
+                let (kind, body) = packet(&mut read).await?;
+                let _ = hung.wait_for(|hung| !hung).await;
+                self.handle(kind, &body, &mut id, &sink);
+            }
+        };
+        let writing = async {
+            while let Some(bytes) = queue.recv().await {
+                write.write_all(&bytes).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            result = reading => result,
+            result = writing => result,
+        }
+    }
+
+    fn handle(&self, kind: u8, body: &[u8], id: &mut String, sink: &mpsc::UnboundedSender<Vec<u8>>) {
+        let answer = |bytes: &[u8]| {
+            let _ = sink.send(bytes.to_vec());
+        };
+        let mut shared = self.shared.lock().unwrap();
+        match kind >> 4 {
+            1 => {
+                // Protocol name, level, flags, keep-alive: ten bytes; then the client id.
+                *id = String::from_utf8(text(&body[10..]).to_vec()).unwrap();
+                answer(&[0x20, 2, 0, shared.refuse_with]);
+                if shared.refuse_with == 0 {
+                    shared.clients.insert(
+                        id.clone(),
+                        Client {
+                            filters: Vec::new(),
+                            sink: sink.clone(),
+                        },
+                    );
+                }
+            }
+            3 => {
+                let topic = text(body);
+                let rest = &body[2 + topic.len()..];
+                let (packet_id, payload) = if kind & 0b110 == 0 {
+                    (&rest[..0], rest)
+                } else {
+                    rest.split_at(2)
+                };
+                if let [high, low] = packet_id {
+                    answer(&[0x40, 2, *high, *low]);
+                }
+                let topic = std::str::from_utf8(topic).unwrap().to_owned();
+                drop(shared);
+                self.publish(&topic, payload);
+            }
+            4 => shared.acknowledged_by_clients += 1,
+            8 => {
+                let mut ack = vec![0x90, 0, body[0], body[1]];
+                let mut rest = &body[2..];
+                while !rest.is_empty() {
+                    let filter = std::str::from_utf8(text(rest)).unwrap().to_owned();
+                    rest = &rest[3 + filter.len()..];
+                    let rejected = shared.rejected.as_ref() == Some(&filter);
+                    ack.push(if rejected { 0x80 } else { 1 });
+                    if let Some(client) = shared.clients.get_mut(id)
+                        && !rejected
+                    {
+                        client.filters.push(filter);
+                    }
+                }
+                ack[1] = u8::try_from(ack.len() - 2).unwrap();
+                answer(&ack);
+            }
+            10 => {
+                let filter = text(&body[2..]);
+                if let Some(client) = shared.clients.get_mut(id) {
+                    client.filters.retain(|known| known.as_bytes() != filter);
+                }
+                answer(&[0xb0, 2, body[0], body[1]]);
+            }
+            12 => answer(&[0xd0, 0]),
+            14 => {
+                shared.clients.remove(id);
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn packet(read: &mut OwnedReadHalf) -> std::io::Result<(u8, Vec<u8>)> {
+    let kind = read.read_u8().await?;
+    let (mut length, mut shift) = (0, 0);
+    loop {
+        let byte = read.read_u8().await?;
+        length |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    read.read_exact(&mut body).await?;
+    Ok((kind, body))
+}
+
+fn publish_packet(topic: &str, payload: &[u8]) -> Vec<u8> {
+    let mut body = u16::try_from(topic.len()).unwrap().to_be_bytes().to_vec();
+    body.extend_from_slice(topic.as_bytes());
+    body.extend_from_slice(&[0, 1]);
+    body.extend_from_slice(payload);
+    assert!(body.len() < 128, "the fake writes one length byte");
+    let mut packet = vec![0x32, u8::try_from(body.len()).unwrap()];
+    packet.extend(body);
+    packet
+}
+
+fn text(bytes: &[u8]) -> &[u8] {
+    let length = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    &bytes[2..2 + length]
+}
+
+/// Filters are topics, or end in `#`: enough here.
+fn matches(filter: &str, topic: &str) -> bool {
+    filter == topic
+        || filter
+            .strip_suffix('#')
+            .is_some_and(|prefix| topic.starts_with(prefix))
+}

@@ -1,0 +1,182 @@
+//! The bookkeeping of one broker's heartbeats: sequences, intervals, what counts as an answer. Knows no sockets; time
+//! is an argument.
+//!
+//! One outcome is due per interval. The answer to the newest heartbeat always counts. The answer to an *older* one is
+//! not an answer to the newest, but it came through the broker now, so the broker lives, only slowly: it counts, with
+//! the long round trip it really took, if the interval has no answer yet. A broker that is slower than its interval is
+//! therefore reported as slow and not as dead, and the burst of old answers from a process that was stopped for a while
+//! is reported once, before the newest.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Heartbeats that may be unanswered at once; a hung broker's socket must not fill up with them.
+const OUTSTANDING: usize = 16;
+
+/// The heartbeats of one broker.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    interval: Duration,
+    deadline: Instant,
+    next: u64,
+    sent: BTreeMap<u64, Instant>,
+    answered: bool,
+}
+
+impl Pulse {
+    /// Starts now; the first outcome is due one interval later.
+    pub(crate) fn new(interval: Duration, now: Instant) -> Self {
+        Self {
+            interval,
+            deadline: now + interval,
+            next: 1,
+            sent: BTreeMap::new(),
+            answered: false,
+        }
+    }
+
+    /// When the current interval ends.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The interval.
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Changes the interval from now on.
+    pub(crate) fn set_interval(&mut self, interval: Duration, now: Instant) {
+        if interval != self.interval {
+            self.interval = interval;
+            self.deadline = self.deadline.min(now + interval);
+        }
+    }
+
+    /// A sequence to publish now; `None` if too many are unanswered.
+    pub(crate) fn beat(&mut self, now: Instant) -> Option<u64> {
+        if self.sent.len() >= OUTSTANDING {
+            return None;
+        }
+        let sequence = self.next;
+        self.next += 1;
+        self.sent.insert(sequence, now);
+        Some(sequence)
+    }
+
+    /// A heartbeat came back; returns its round trip if it counts.
+    pub(crate) fn answer(&mut self, sequence: u64, now: Instant) -> Option<Duration> {
+        let sent = self.sent.get(&sequence).copied()?;
+        // The broker keeps their order: what is older is answered too, or lost.
+        self.sent = self.sent.split_off(&(sequence + 1));
+        let newest = sequence + 1 == self.next;
+        let counts = newest || !self.answered;
+        self.answered = true;
+        counts.then(|| now.duration_since(sent))
+    }
+
+    /// Ends the interval if it is over; returns whether it went by without an answer. Intervals that went by while this
+    /// process did not run are not made up for: that says nothing about the broker.
+    pub(crate) fn turn(&mut self, now: Instant) -> Option<bool> {
+        if now < self.deadline {
+            return None;
+        }
+        let missed = !std::mem::take(&mut self.answered);
+        self.deadline += self.interval;
+        if self.deadline <= now {
+            self.deadline = now + self.interval;
+        }
+        Some(missed)
+    }
+
+    /// A miss is reported out of turn: the next outcome is due one interval from now.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        self.answered = false;
+        self.deadline = now + self.interval;
+    }
+
+    /// The connection is gone, and with it what was under way.
+    pub(crate) fn disconnected(&mut self) {
+        self.sent.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn an_answer_within_its_interval_counts_and_the_interval_is_not_missed() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(SECOND, start);
+        let first = pulse.beat(start).unwrap();
+        assert_eq!(pulse.answer(first, start + ms(3)), Some(ms(3)));
+        assert_eq!(pulse.turn(start + ms(999)), None, "the interval is not over");
+        assert_eq!(pulse.turn(start + SECOND), Some(false));
+        assert_eq!(
+            pulse.turn(start + 2 * SECOND),
+            Some(true),
+            "nothing was answered in the second"
+        );
+    }
+
+    #[test]
+    fn a_broker_slower_than_its_interval_is_slow_and_not_dead() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(SECOND, start);
+        let first = pulse.beat(start).unwrap();
+        assert_eq!(pulse.turn(start + SECOND), Some(true));
+        let second = pulse.beat(start + SECOND).unwrap();
+        assert_eq!(pulse.answer(first, start + ms(1500)), Some(ms(1500)));
+        assert_eq!(pulse.turn(start + 2 * SECOND), Some(false));
+        pulse.beat(start + 2 * SECOND).unwrap();
+        assert_eq!(pulse.answer(second, start + ms(2500)), Some(ms(1500)));
+        assert_eq!(pulse.turn(start + 3 * SECOND), Some(false));
+    }
+
+    #[test]
+    fn a_burst_of_old_answers_is_reported_once_before_the_newest() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(SECOND, start);
+        let mut sent = Vec::new();
+        for second in 0..40 {
+            sent.extend(pulse.beat(start + second * SECOND));
+            pulse.turn(start + (second + 1) * SECOND);
+        }
+        assert_eq!(sent.len(), OUTSTANDING, "a hung broker is not filled up");
+        let resumed = start + ms(40_500);
+        let counted: Vec<_> = sent
+            .iter()
+            .filter_map(|&sequence| pulse.answer(sequence, resumed))
+            .collect();
+        assert_eq!(counted, [ms(40_500), ms(25_500)]);
+    }
+
+    #[test]
+    fn an_answer_to_nothing_sent_on_this_connection_counts_for_nothing() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(SECOND, start);
+        let first = pulse.beat(start).unwrap();
+        pulse.disconnected();
+        assert_eq!(pulse.answer(first, start + ms(3)), None);
+        assert_eq!(pulse.turn(start + SECOND), Some(true));
+    }
+
+    #[test]
+    fn a_stall_of_our_own_is_one_miss_at_most() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(SECOND, start);
+        pulse.beat(start);
+        assert_eq!(pulse.turn(start + 60 * SECOND), Some(true));
+        assert_eq!(pulse.turn(start + 60 * SECOND), None);
+        assert_eq!(pulse.deadline(), start + 61 * SECOND);
+    }
+}

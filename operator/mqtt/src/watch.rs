@@ -1,0 +1,365 @@
+//! [`Watch`]: which brokers are watched and which paths are probed, and what came of it.
+//!
+//! One task holds the rounds of probing; each broker has one task with one connection for its heartbeats, the probes it
+//! publishes and the probes it awaits. Roughly 50 KB per broker.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::line::{Duties, Heard, Line, Publication};
+use crate::{Address, PROBE_TOPIC, RumqttSession};
+
+/// How to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Distinguishes this watcher from any other of the same brokers; a word without spaces.
+    pub instance: String,
+    /// Time between two probes of a path; a probe not back by the next one is lost.
+    pub probe_interval: Duration,
+}
+
+impl Settings {
+    /// A probe per second.
+    #[must_use]
+    pub fn new(instance: impl Into<String>) -> Self {
+        Self {
+            instance: instance.into(),
+            probe_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A broker to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Where it is.
+    pub address: Address,
+    /// User name and password, if it asks for them.
+    pub credentials: Option<(String, String)>,
+    /// Time between two heartbeats; from 50 ms.
+    pub interval: Duration,
+}
+
+/// A producer whose paths are probed, with the class's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The class: the first level after `$skein/probe/`.
+    pub class: String,
+    /// The producer: the second level.
+    pub producer: String,
+    /// The watched broker at which the probe is published (another than the producer while that one is replaced).
+    pub at: String,
+    /// Where it is awaited.
+    pub consumers: Vec<ProbeEnd>,
+}
+
+/// Where a probe is awaited.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProbeEnd {
+    /// The consumer, as it is to be called in outcomes.
+    pub consumer: String,
+    /// The watched broker at which the probe is awaited.
+    pub at: String,
+}
+
+/// What a [`Watch`] tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A heartbeat came back (perhaps late: the round trip may exceed the interval).
+    Answered {
+        /// From which broker.
+        broker: Arc<str>,
+        /// From publish to receive.
+        round_trip: Duration,
+    },
+    /// No heartbeat came back in an interval; or the connection is refused: told at once the first time.
+    Missed {
+        /// From which broker.
+        broker: Arc<str>,
+        /// Nobody listens at its address.
+        refused: bool,
+        /// What happened, in words.
+        why: String,
+    },
+    /// A probe arrived, or did not before the next one was due.
+    Probed {
+        /// Of which class.
+        class: Arc<str>,
+        /// From which producer.
+        producer: Arc<str>,
+        /// At which consumer.
+        consumer: Arc<str>,
+        /// End to end time (possibly longer than the probe interval), if it arrived.
+        took: Option<Duration>,
+    },
+}
+
+enum Command {
+    Brokers(BTreeMap<String, Watched>),
+    Probes(Vec<Probe>),
+}
+
+/// Watches brokers and paths until dropped. Needs a tokio runtime.
+pub struct Watch {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Watch {
+    /// Starts with nothing to watch. Outcomes go to `outcomes`; when its receiver is dropped they are thrown away.
+    #[must_use]
+    pub fn start(settings: Settings, outcomes: mpsc::UnboundedSender<Outcome>) -> Self {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(run(settings, receiver, outcomes));
+        Self { commands }
+    }
+
+    /// Watches exactly these brokers from now on, by name. Those that stay keep their connection, unless their address
+    /// or credentials changed.
+    pub fn set_brokers(&self, brokers: BTreeMap<String, Watched>) {
+        // The task ends only when this sender is dropped.
+        let _ = self.commands.send(Command::Brokers(brokers));
+    }
+
+    /// Probes exactly these paths from now on. Those that stay go on undisturbed. An end at a broker that is not
+    /// watched counts as not reached.
+    pub fn set_probes(&self, probes: Vec<Probe>) {
+        let _ = self.commands.send(Command::Probes(probes));
+    }
+}
+
+struct Held {
+    duties: watch::Sender<Duties>,
+    publications: mpsc::Sender<Publication>,
+}
+
+/// One path from a producer to a consumer, between two probes.
+struct Awaited {
+    class: Arc<str>,
+    producer: Arc<str>,
+    consumer: Arc<str>,
+    /// The newest round that arrived.
+    newest: u64,
+    /// Something was told in the current round.
+    told: bool,
+    /// The round in which it was first to be heard; before, nothing is missed.
+    since: u64,
+}
+
+/// At which broker, on which topic, and as which consumer a probe is awaited.
+type AwaitedKey = (Arc<str>, Arc<str>, Arc<str>);
+
+struct State {
+    instance: Arc<str>,
+    origin: Instant,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+    heard: mpsc::UnboundedSender<(Arc<str>, Heard)>,
+    brokers: BTreeMap<String, Watched>,
+    probes: Vec<Probe>,
+    lines: HashMap<Arc<str>, Held>,
+    awaited: BTreeMap<AwaitedKey, Awaited>,
+    round: u64,
+}
+
+async fn run(
+    settings: Settings,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+) {
+    let (heard, mut heard_receiver) = mpsc::unbounded_channel();
+    let mut rounds = interval(settings.probe_interval);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut state = State {
+        instance: settings.instance.as_str().into(),
+        origin: Instant::now(),
+        outcomes,
+        heard,
+        brokers: BTreeMap::new(),
+        probes: Vec::new(),
+        lines: HashMap::new(),
+        awaited: BTreeMap::new(),
+        round: 0,
+    };
+    loop {
+        tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                None => return,
+                Some(Command::Brokers(brokers)) => state.set_brokers(brokers),
+                Some(Command::Probes(probes)) => state.set_probes(probes),
+            },
+            Some((broker, heard)) = heard_receiver.recv() => state.hear(broker, heard),
+            _ = rounds.tick() => state.next_round(),
+        }
+    }
+}
+
+impl State {
+    fn tell(&self, outcome: Outcome) {
+        let _ = self.outcomes.send(outcome);
+    }
+
+    fn set_brokers(&mut self, brokers: BTreeMap<String, Watched>) {
+        self.lines.retain(|name, _| brokers.contains_key(&**name));
+        self.brokers = brokers;
+        self.assign();
+    }
+
+    fn set_probes(&mut self, probes: Vec<Probe>) {
+        let mut awaited = BTreeMap::new();
+        for probe in &probes {
+            let topic: Arc<str> = topic(probe).into();
+            let (class, producer): (Arc<str>, Arc<str>) =
+                (probe.class.as_str().into(), probe.producer.as_str().into());
+            for end in &probe.consumers {
+                let key = (
+                    end.at.as_str().into(),
+                    topic.clone(),
+                    end.consumer.as_str().into(),
+                );
+                let fresh = || Awaited {
+                    class: class.clone(),
+                    producer: producer.clone(),
+                    consumer: end.consumer.as_str().into(),
+                    newest: self.round,
+                    told: true,
+                    // The subscription takes its time: the next round may miss it without fault of the path.
+                    since: self.round + 2,
+                };
+                let known = self.awaited.remove(&key);
+                awaited.insert(key, known.unwrap_or_else(fresh));
+            }
+        }
+        self.awaited = awaited;
+        self.probes = probes;
+        self.assign();
+    }
+
+    /// Tells every line its duties, starting lines for new brokers.
+    fn assign(&mut self) {
+        let mut subscriptions: HashMap<Arc<str>, BTreeSet<Arc<str>>> = HashMap::new();
+        for (at, topic, _) in self.awaited.keys() {
+            subscriptions.entry(at.clone()).or_default().insert(topic.clone());
+        }
+        for (name, watched) in &self.brokers {
+            let duties = Duties {
+                address: watched.address.clone(),
+                credentials: watched.credentials.clone(),
+                interval: watched.interval.max(Duration::from_millis(50)),
+                subscriptions: subscriptions.remove(name.as_str()).unwrap_or_default(),
+            };
+            if let Some(held) = self.lines.get(name.as_str()) {
+                held.duties.send_if_modified(|old| {
+                    let changed = *old != duties;
+                    *old = duties;
+                    changed
+                });
+            } else {
+                let name: Arc<str> = name.as_str().into();
+                let held = self.start_line(name.clone(), duties);
+                self.lines.insert(name, held);
+            }
+        }
+    }
+
+    fn start_line(&self, broker: Arc<str>, duties: Duties) -> Held {
+        let (duties, duties_receiver) = watch::channel(duties);
+        let (publications, publications_receiver) = mpsc::channel(1024);
+        let heard = self.heard.clone();
+        let line = Line {
+            broker: broker.clone(),
+            instance: self.instance.clone(),
+            duties: duties_receiver,
+            publications: publications_receiver,
+            tell: move |what| {
+                let _ = heard.send((broker.clone(), what));
+            },
+        };
+        tokio::spawn(line.run::<RumqttSession>());
+        Held { duties, publications }
+    }
+
+    fn hear(&mut self, broker: Arc<str>, heard: Heard) {
+        if !self.lines.contains_key(&broker) {
+            return;
+        }
+        match heard {
+            Heard::Answered(round_trip) => self.tell(Outcome::Answered { broker, round_trip }),
+            Heard::Missed { refused, why } => self.tell(Outcome::Missed { broker, refused, why }),
+            Heard::Message { topic, payload, at } => self.arrived(&broker, &topic, &payload, at),
+        }
+    }
+
+    fn arrived(&mut self, broker: &Arc<str>, topic: &str, payload: &[u8], at: Instant) {
+        let Some((round, sent)) = read_payload(payload, &self.instance) else {
+            return;
+        };
+        let took = at.duration_since(self.origin).saturating_sub(sent);
+        let topic: Arc<str> = topic.into();
+        let first = (broker.clone(), topic.clone(), "".into());
+        let ends = self
+            .awaited
+            .range_mut(first..)
+            .take_while(|(key, _)| key.0 == *broker && key.1 == topic);
+        for (_, awaited) in ends {
+            // As with heartbeats: an old probe is not the newest, but the path passed it now. Copies count for nothing.
+            let fresh = round > awaited.newest;
+            awaited.newest = awaited.newest.max(round);
+            if fresh && (round == self.round || !awaited.told) {
+                awaited.told = true;
+                let _ = self.outcomes.send(Outcome::Probed {
+                    class: awaited.class.clone(),
+                    producer: awaited.producer.clone(),
+                    consumer: awaited.consumer.clone(),
+                    took: Some(took),
+                });
+            }
+        }
+    }
+
+    fn next_round(&mut self) {
+        for awaited in self.awaited.values_mut() {
+            if !std::mem::take(&mut awaited.told) && self.round >= awaited.since {
+                let _ = self.outcomes.send(Outcome::Probed {
+                    class: awaited.class.clone(),
+                    producer: awaited.producer.clone(),
+                    consumer: awaited.consumer.clone(),
+                    took: None,
+                });
+            }
+        }
+        self.round += 1;
+        let sent = self.origin.elapsed();
+        for probe in &self.probes {
+            if let Some(held) = self.lines.get(probe.at.as_str()) {
+                let payload = payload(&self.instance, self.round, sent);
+                // A full queue means that the broker hangs: the probe is lost, as it is with the broker.
+                let _ = held.publications.try_send(Publication {
+                    topic: topic(probe).into(),
+                    payload,
+                });
+            }
+        }
+    }
+}
+
+fn topic(probe: &Probe) -> String {
+    format!("{PROBE_TOPIC}{}/{}", probe.class, probe.producer)
+}
+
+/// Text, so that a person who subscribes `$skein/#` can read it: instance, round, nanoseconds since the watch began.
+fn payload(instance: &str, round: u64, sent: Duration) -> Vec<u8> {
+    format!("{instance} {round} {}", sent.as_nanos()).into_bytes()
+}
+
+fn read_payload(payload: &[u8], instance: &str) -> Option<(u64, Duration)> {
+    let mut words = std::str::from_utf8(payload).ok()?.split(' ');
+    if words.next()? != instance {
+        return None;
+    }
+    let round = words.next()?.parse().ok()?;
+    Some((round, Duration::from_nanos(words.next()?.parse().ok()?)))
+}
