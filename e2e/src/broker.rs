@@ -127,9 +127,19 @@ impl PlainBroker {
         Ok(())
     }
 
+    /// Asks it to end (SIGTERM), so that it saves what it keeps, and waits until it is gone.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        let child = &mut self.child;
+        let gone = async || !matches!(child.try_wait(), Ok(None));
+        wait_until("a plain broker to end", Duration::from_secs(10), gone).await
+    }
+
     /// Kills it if it runs, and starts it again on the same port and files.
     pub async fn restart(&mut self, binary: &Path) -> Result<()> {
-        self.kill()?;
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.kill()?;
+        }
         self.child = Self::spawn(binary, self.folder.path())?;
         self.wait_accepting().await
     }

@@ -50,7 +50,7 @@ async fn a_stopped_broker_that_keeps_its_store_loses_nothing() -> Result<()> {
             let subscriber = Subscriber::start(&broker.address(), "office", "t/#", qos, &ledger).await?;
             let publisher = Publisher::start(&broker.address(), "sensor", "t/1", qos, 500, &ledger).await?;
             publisher.wait_acknowledged(100, SOON).await?;
-            broker.signal(Signal::TERM)?;
+            broker.stop().await?;
             broker.restart(&binary).await?;
             publisher.wait_acknowledged(100, SOON).await?;
             publisher.finish(SOON).await?;
