@@ -86,7 +86,7 @@ pub enum MigrationPhase {
 }
 
 /// The fleet as the engine sees it; adapters write it down for people.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// One per declared broker, by name.
@@ -100,7 +100,7 @@ pub struct Status {
 }
 
 /// One broker.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BrokerStatus {
     /// Which.
@@ -141,7 +141,7 @@ pub enum BrokerPhase {
 }
 
 /// One path.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PathStatus {
     /// The topic.
