@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::process::Child;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -64,11 +65,7 @@ impl Identity {
         let Some(handle) = self.open()? else {
             return Ok(false);
         };
-        match pidfd_send_signal(&handle, signal) {
-            Ok(()) => Ok(true),
-            Err(rustix::io::Errno::SRCH) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        send(&handle, signal)
     }
 
     /// Resolves when the process is gone, at once if it already is. Needs no kinship with it.
@@ -97,6 +94,15 @@ impl Identity {
     }
 }
 
+/// Registers a descriptor with the runtime, to be told when it can be read.
+pub(crate) fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    #[expect(
+        deprecated,
+        reason = "what replaces it is unsafe for the sake of types that do not own their descriptor; OwnedFd does"
+    )]
+    AsyncFd::with_interest(descriptor, Interest::READABLE)
+}
+
 /// A process whose end can be awaited again and again.
 #[derive(Debug)]
 pub(crate) struct Watched {
@@ -106,15 +112,38 @@ pub(crate) struct Watched {
 impl Watched {
     /// `None` if it is already gone.
     pub(crate) fn new(identity: &Identity) -> io::Result<Option<Self>> {
-        identity
-            .open()?
-            .map(|handle| AsyncFd::with_interest(handle, Interest::READABLE).map(|handle| Self { handle }))
-            .transpose()
+        identity.open()?.map(Self::of_handle).transpose()
+    }
+
+    /// Of a child that was not reaped yet, which may be dead already.
+    pub(crate) fn of_child(child: &Child) -> io::Result<Self> {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("a child without a process id"))?;
+        Self::of_handle(pidfd_open(pid, PidfdFlags::empty())?)
+    }
+
+    fn of_handle(handle: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            handle: watch_descriptor(handle)?,
+        })
     }
 
     /// Resolves when the process is gone. May be dropped and called again.
     pub(crate) async fn exited(&self) -> io::Result<()> {
         self.handle.readable().await.map(|mut ready| ready.retain_ready())
+    }
+
+    /// Sends a signal; `false` if the process is gone.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<bool> {
+        send(self.handle.get_ref(), signal)
+    }
+}
+
+fn send(handle: &OwnedFd, signal: Signal) -> io::Result<bool> {
+    match pidfd_send_signal(handle, signal) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::SRCH) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

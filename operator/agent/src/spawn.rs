@@ -8,7 +8,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use crate::identity::Identity;
+use crate::say::say;
 
 /// Starts a program that stays when this process ends, in a process group of its own, so that neither Ctrl-C in this
 /// terminal nor closing it reaches the program. What it writes is appended to `log`.
@@ -45,6 +48,15 @@ where
             log.display()
         ))
     })
+}
+
+/// Lets this process, and those it starts, open as many files and connections as the system allows at all.
+pub(crate) fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        say!("cannot raise the limit of open files: {error}");
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,45 @@
 //! The supervisor of one Mosquitto process.
+//!
+//! It compares what is wanted with what runs and takes one step after another until they agree, so it may be killed
+//! between any two of them and the next one goes on. What would harm a running broker is tried before the broker is
+//! touched. It knows processes and files; what is in a configuration it leaves to `judge`.
 
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::directory::BrokerDirectory;
-use crate::files::FileError;
-use crate::find::Obstacle;
+use rustix::process::Signal;
+use skein_mosquitto::transition::Action;
+use skein_mosquitto::version::Version;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+
+use crate::directory::{BrokerDirectory, Configuration, Hold};
+use crate::files::{self, FileError};
+use crate::find::{self, Obstacle};
+use crate::identity::Identity;
+use crate::judge::{self, Knowledge, Mosquitto};
+use crate::process::{Broker, last_words, log_size, rotate, write_config};
+use crate::ready::{self, Outcome, Reading};
+use crate::report::{Exit, ProcessState, Rejected, Report};
+use crate::say::{now, say};
+use crate::seams::{
+    Administration, ConfigSource, DirectorySource, FileReports, NoAdministration, ReportSink, Wanted,
+};
+use crate::spawn;
+
+#[cfg(test)]
+mod tests;
+
+/// A process that lived shorter than this did not get to work.
+const QUICK_DEATH: Duration = Duration::from_millis(250);
+/// The pause before the second start in a row of a process that does not get to work; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often the size of the log is looked at.
+const LOG_LOOK: Duration = Duration::from_secs(30);
 
 /// What a supervisor is told at its start.
 #[derive(Clone, Debug)]
@@ -48,6 +83,457 @@ pub enum SupervisorError {
 /// # Errors
 /// If the directory has a supervisor already, the program is no usable Mosquitto, or the files cannot be used.
 pub async fn supervise(options: SupervisorOptions) -> Result<(), SupervisorError> {
-    let _ = options;
-    std::future::pending().await
+    let mut end = signal(SignalKind::terminate())?;
+    // Handled by not being fatal: they are meant for whoever runs in the terminal.
+    let _interrupt = signal(SignalKind::interrupt())?;
+    let _hang_up = signal(SignalKind::hangup())?;
+    spawn::raise_descriptor_limit();
+    let SupervisorOptions { directory, mosquitto } = options;
+    let directory = BrokerDirectory::new(std::path::absolute(directory.path())?);
+    directory.create()?;
+    let seams = (
+        DirectorySource::new(directory.clone()),
+        FileReports::new(directory.clone()),
+        NoAdministration,
+    );
+    let mut supervisor = Supervisor::begin(directory, &mosquitto, seams, Mosquitto)?;
+    supervisor
+        .run_until(async move {
+            end.recv().await;
+        })
+        .await
+}
+
+/// A supervisor at work.
+struct Supervisor<S, R, A, K> {
+    directory: BrokerDirectory,
+    mosquitto: PathBuf,
+    version: Version,
+    source: S,
+    reports: R,
+    administration: A,
+    knowledge: K,
+    broker: Option<Broker>,
+    /// What the process uses; while none runs, what the next start will use.
+    loaded: Option<Configuration>,
+    /// The last configuration that a process was seen to live with.
+    good: Option<Configuration>,
+    rejected: Option<Rejected>,
+    hold: Option<Hold>,
+    /// The process was stopped in its tracks.
+    frozen: bool,
+    /// Deaths in a row of processes that did not get to work.
+    quick_deaths: u32,
+    /// When to try again what failed.
+    retry: Option<Instant>,
+    /// The broker was told to end and must stay so.
+    stopped: bool,
+    restarts: u64,
+    last_exit: Option<Exit>,
+    published: Option<Report>,
+    /// Held locked; the system lets go of it when this process ends, however it ends.
+    _lock: File,
+}
+
+impl<S, R, A, K> Supervisor<S, R, A, K>
+where
+    S: ConfigSource,
+    R: ReportSink,
+    A: Administration,
+    K: Knowledge,
+{
+    /// Claims the directory and takes over a broker that runs.
+    fn begin(
+        directory: BrokerDirectory,
+        mosquitto: &Path,
+        (source, reports, administration): (S, R, A),
+        knowledge: K,
+    ) -> Result<Self, SupervisorError> {
+        let lock = claim(&directory)?;
+        let mosquitto = std::path::absolute(mosquitto)?;
+        let version = find::version_of(&mosquitto).map_err(|source| SupervisorError::Mosquitto {
+            mosquitto: mosquitto.clone(),
+            source,
+        })?;
+        files::write_json(&directory.supervisor_file(), &Identity::own()?)?;
+        let loaded = directory.loaded()?;
+        let broker = Broker::take_over(&directory)?;
+        match &broker {
+            Some(broker) => say!("takes over mosquitto {version}, process {}", broker.identity.pid),
+            None => say!("supervises mosquitto {version}"),
+        }
+        Ok(Self {
+            directory,
+            mosquitto,
+            version,
+            source,
+            reports,
+            administration,
+            knowledge,
+            broker,
+            good: loaded.clone(),
+            loaded,
+            rejected: None,
+            hold: None,
+            // Unknown, and going on does no harm to a process that goes on.
+            frozen: true,
+            quick_deaths: 0,
+            retry: None,
+            stopped: false,
+            restarts: 0,
+            last_exit: None,
+            published: None,
+            _lock: lock,
+        })
+    }
+
+    /// Works until `end` resolves, then stops the broker.
+    async fn run_until(&mut self, end: impl Future<Output = ()>) -> Result<(), SupervisorError> {
+        if let (Some(_), Some(loaded)) = (&self.broker, &self.loaded) {
+            self.administration.loaded(loaded).await;
+        }
+        tokio::select! {
+            biased;
+            () = end => {}
+            error = self.run() => return Err(error),
+        }
+        if let Some(broker) = self.broker.take() {
+            say!("stops process {}", broker.identity.pid);
+            self.last_exit = Some(broker.stop().await);
+        }
+        self.stopped = true;
+        self.publish().await;
+        Ok(())
+    }
+
+    /// Works. Every await in here may be the last one: `run_until` drops it.
+    async fn run(&mut self) -> SupervisorError {
+        let mut log_look = tokio::time::interval(LOG_LOOK);
+        log_look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            if let Err(error) = self.reconcile().await {
+                // A full disk, say: the broker goes on, and this is tried again.
+                say!("{error}");
+                self.retry = Some(Instant::now() + LONGEST_PAUSE);
+            }
+            self.publish().await;
+            let retry = self.retry;
+            tokio::select! {
+                biased;
+                () = exit_of(self.broker.as_ref()) => {
+                    self.bury();
+                    self.restarts += 1;
+                }
+                () = self.source.changed() => {}
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => self.retry = None,
+                _ = log_look.tick() => rotate(&self.directory.log()),
+            }
+        }
+    }
+
+    /// One comparison of what is wanted with what is, and the steps that follow.
+    async fn reconcile(&mut self) -> Result<(), FileError> {
+        let wanted = match self.source.wanted().await {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                // No reason to leave a dead broker dead.
+                say!("{error}");
+                Wanted {
+                    configuration: None,
+                    hold: self.hold,
+                }
+            }
+        };
+        self.hold = wanted.hold;
+        match self.hold {
+            Some(Hold::Down) => {
+                self.retry = None;
+                if let Some(broker) = self.broker.take() {
+                    say!("kills process {}: it is held down", broker.identity.pid);
+                    self.last_exit = Some(broker.kill().await);
+                    self.publish().await;
+                }
+            }
+            Some(Hold::Hang) => {
+                self.retry = None;
+                if let Some(broker) = &self.broker {
+                    broker.signal(Signal::STOP);
+                    self.frozen = true;
+                    return Ok(());
+                }
+            }
+            None => {
+                if std::mem::take(&mut self.frozen)
+                    && let Some(broker) = &self.broker
+                {
+                    broker.signal(Signal::CONT);
+                }
+            }
+        }
+        let new = wanted.configuration.filter(|wanted| self.is_news(wanted));
+        if let Some(new) = new {
+            self.retry = None;
+            self.quick_deaths = 0;
+            let taken = self.take(new).await;
+            if self.broker.is_some() || self.hold.is_some() {
+                return taken;
+            }
+            if let Err(error) = taken {
+                say!("{error}");
+            }
+        }
+        if self.broker.is_none() && self.hold.is_none() && self.retry.is_none() {
+            self.start_loaded().await?;
+            if self.broker.is_none() && self.loaded.is_some() && self.retry.is_none() {
+                // It did not survive its start: on to the next, which may be another configuration.
+                self.retry = Some(Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a wanted configuration is neither in use nor known to be refused. Where nothing else can run, what was
+    /// refused is tried again: a port may be free by now, a file be there.
+    fn is_news(&self, wanted: &Configuration) -> bool {
+        let Some(loaded) = &self.loaded else {
+            return self.retry.is_none() || self.refused(wanted).is_none();
+        };
+        loaded != wanted && self.refused(wanted).is_none()
+    }
+
+    fn refused(&self, wanted: &Configuration) -> Option<&Rejected> {
+        self.rejected
+            .as_ref()
+            .filter(|rejected| rejected.epoch == wanted.epoch)
+    }
+
+    /// Gets a new configuration into use, or says why not.
+    async fn take(&mut self, new: Configuration) -> Result<(), FileError> {
+        let objection = judge::objection(
+            &self.directory,
+            &self.mosquitto,
+            self.version,
+            &self.knowledge,
+            &new.config,
+        );
+        if let Some(reason) = objection.await? {
+            self.reject(new.epoch, reason);
+            return Ok(());
+        }
+        let action = match (&self.broker, &self.loaded) {
+            (Some(_), Some(old)) => self.knowledge.action(&old.config, &new.config, self.version),
+            _ => Action::Restart,
+        };
+        match action {
+            Action::None => self.accept(new).await,
+            Action::Reload => self.reload(new).await,
+            Action::Restart => {
+                if let Some(broker) = self.broker.take() {
+                    say!("restarts process {} for epoch {}", broker.identity.pid, new.epoch);
+                    self.last_exit = Some(broker.stop().await);
+                    self.publish().await;
+                }
+                if self.hold.is_some() {
+                    // The next start uses it.
+                    return self.accept(new).await;
+                }
+                self.start(new).await
+            }
+        }
+    }
+
+    /// Lets the running process read a new configuration.
+    async fn reload(&mut self, new: Configuration) -> Result<(), FileError> {
+        let Some(broker) = &self.broker else {
+            return self.start(new).await;
+        };
+        let log = self.directory.log();
+        let since = log_size(&log);
+        write_config(&self.directory, &new.config)?;
+        let reading = Reading::of(&self.directory.config_file());
+        broker.signal(Signal::HUP);
+        match reading.reloaded(broker).await {
+            Outcome::Loaded => {
+                say!("process {} reloaded epoch {}", broker.identity.pid, new.epoch);
+                self.accept(new).await
+            }
+            Outcome::Died => {
+                let words = last_words(&log, since).unwrap_or_default();
+                self.bury();
+                say!("the broker died of reloading epoch {}: {words}", new.epoch);
+                // It may only be the reload that it cannot bear: a start shows.
+                self.start(new).await
+            }
+        }
+    }
+
+    /// Starts a process on a configuration that none was seen to live with, and sees.
+    async fn start(&mut self, new: Configuration) -> Result<(), FileError> {
+        let log = self.directory.log();
+        rotate(&log);
+        let since = log_size(&log);
+        write_config(&self.directory, &new.config)?;
+        let broker = self
+            .broker
+            .insert(Broker::start(&self.mosquitto, &self.directory)?);
+        match ready::started(broker, &ready::ports(&new.config)).await {
+            Outcome::Loaded => {
+                say!("process {} runs epoch {}", broker.identity.pid, new.epoch);
+                self.accept(new).await
+            }
+            Outcome::Died => {
+                self.bury();
+                let words = last_words(&log, since)
+                    .map(|words| format!(": {words}"))
+                    .unwrap_or_default();
+                let end = self.last_exit.as_ref().map(Exit::to_string).unwrap_or_default();
+                self.reject(new.epoch, format!("the broker {end} at its start{words}"));
+                // While held it was accepted unseen.
+                if self.good.as_ref().is_some_and(|good| *good != new) {
+                    self.loaded = self.good.clone();
+                    self.retry = None;
+                    if let Some(good) = &self.loaded {
+                        self.directory.set_loaded(good)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts a process on what the last one used.
+    async fn start_loaded(&mut self) -> Result<(), FileError> {
+        let Some(loaded) = self.loaded.clone() else {
+            return Ok(());
+        };
+        if self.good.as_ref() != Some(&loaded) {
+            return self.start(loaded).await;
+        }
+        write_config(&self.directory, &loaded.config)?;
+        let broker = self
+            .broker
+            .insert(Broker::start(&self.mosquitto, &self.directory)?);
+        say!("process {} runs epoch {}", broker.identity.pid, loaded.epoch);
+        // Nobody waits for it to listen: a start at once is what matters, and if it dies that is seen as any death.
+        self.publish().await;
+        self.administration.loaded(&loaded).await;
+        Ok(())
+    }
+
+    /// Makes a configuration the one in use.
+    async fn accept(&mut self, new: Configuration) -> Result<(), FileError> {
+        self.rejected = None;
+        // Known first, written then: what cannot be written must not be done to the broker again and again.
+        self.loaded = Some(new.clone());
+        if self.broker.is_some() {
+            self.good = Some(new.clone());
+            self.administration.loaded(&new).await;
+        }
+        write_config(&self.directory, &new.config)?;
+        self.directory.set_loaded(&new)
+    }
+
+    fn reject(&mut self, epoch: u64, reason: String) {
+        say!("refuses epoch {epoch}: {reason}");
+        self.rejected = Some(Rejected { epoch, reason });
+        if self.loaded.is_none() && self.retry.is_none() {
+            self.retry = Some(Instant::now() + LONGEST_PAUSE);
+        }
+    }
+
+    /// Notes that the process is dead, and when to start the next.
+    fn bury(&mut self) {
+        let Some(broker) = self.broker.take() else { return };
+        let (pid, lived) = (broker.identity.pid, broker.since.elapsed());
+        let exit = broker.reap();
+        say!("process {pid} {exit}");
+        self.last_exit = Some(exit);
+        self.quick_deaths = if lived < QUICK_DEATH {
+            self.quick_deaths + 1
+        } else {
+            0
+        };
+        self.retry = pause(self.quick_deaths).map(|pause| Instant::now() + pause);
+    }
+
+    /// Reports, if there is anything new.
+    async fn publish(&mut self) {
+        let mut report = Report {
+            supervisor_pid: std::process::id(),
+            process: self.process(),
+            loaded: self.loaded.as_ref().map(|loaded| loaded.epoch),
+            rejected: self.rejected.clone(),
+            version: Some(self.version.to_string()),
+            restarts: self.restarts,
+            last_exit: self.last_exit.clone(),
+            started_at: self.broker.as_ref().map(|broker| broker.since_millis),
+            at: self.published.as_ref().map_or(0, |published| published.at),
+        };
+        if self.published.as_ref() == Some(&report) {
+            return;
+        }
+        report.at = now();
+        match self.reports.publish(&report).await {
+            Ok(()) => self.published = Some(report),
+            Err(error) => say!("{error}"),
+        }
+    }
+
+    fn process(&self) -> ProcessState {
+        match (&self.broker, self.hold) {
+            (Some(broker), Some(Hold::Hang)) => ProcessState::Hung {
+                pid: broker.identity.pid,
+            },
+            (Some(broker), _) => ProcessState::Running {
+                pid: broker.identity.pid,
+            },
+            (None, _) if self.stopped => ProcessState::Stopped,
+            (None, Some(_)) => ProcessState::Held,
+            (None, None) if self.loaded.is_none() && self.last_exit.is_none() => ProcessState::Stopped,
+            (None, None) => ProcessState::Restarting,
+        }
+    }
+}
+
+/// Resolves when the process is gone; never, if there is none.
+async fn exit_of(broker: Option<&Broker>) {
+    match broker {
+        Some(broker) => broker.exited().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long to wait after so many quick deaths in a row: not at all after the first, which may be a mere accident.
+fn pause(quick_deaths: u32) -> Option<Duration> {
+    let doublings = quick_deaths.checked_sub(2)?;
+    Some(
+        FIRST_PAUSE
+            .saturating_mul(2_u32.saturating_pow(doublings))
+            .min(LONGEST_PAUSE),
+    )
+}
+
+/// Makes this process the directory's only supervisor.
+fn claim(directory: &BrokerDirectory) -> Result<File, SupervisorError> {
+    let path = directory.lock_file();
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(FileError::system("open", &path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(SupervisorError::Taken {
+            directory: directory.path().to_owned(),
+            pid: directory.supervisor().ok().flatten().map(|other| other.pid),
+        }),
+        Err(std::fs::TryLockError::Error(source)) => Err(FileError::System {
+            action: "lock",
+            path,
+            source,
+        }
+        .into()),
+    }
 }

@@ -1,0 +1,174 @@
+//! Seeing from outside that a broker took its configuration.
+//!
+//! Mosquitto acknowledges neither a start nor a reload. A start is over when the process itself (not another program that
+//! has the port) listens on every port of its configuration. A reload: the process opens the file, reads and closes it,
+//! which the kernel tells; a broker that cannot live with what it read dies in the same turn of its loop.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::inotify;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::identity::watch_descriptor;
+use crate::process::Broker;
+
+/// How long a broker may take to load a large store before it is called started because it lives.
+const START: Duration = Duration::from_secs(10);
+/// How long a busy broker may take to notice a signal.
+const NOTICE: Duration = Duration::from_secs(2);
+/// How long a broker must live after it read its configuration, where nothing else tells.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What became of a start or a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The broker lives with its configuration.
+    Loaded,
+    /// It is dead.
+    Died,
+}
+
+/// The TCP ports a configuration listens on.
+pub(crate) fn ports(config: &str) -> BTreeSet<u16> {
+    let listener = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let keyword = words.next()?;
+        // Port 0 is a Unix socket.
+        let port = words.next()?.parse().ok().filter(|port| *port != 0)?;
+        matches!(keyword, "listener" | "port").then_some(port)
+    };
+    config.lines().filter_map(listener).collect()
+}
+
+/// Awaits the end of a start.
+pub(crate) async fn started(broker: &Broker, ports: &BTreeSet<u16>) -> Outcome {
+    let listening = async {
+        if ports.is_empty() {
+            sleep(SETTLE).await;
+            return;
+        }
+        let deadline = Instant::now() + START;
+        let mut pause = Duration::from_millis(1);
+        while !listens(broker.identity.pid, ports) && Instant::now() < deadline {
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    };
+    tokio::select! {
+        biased;
+        () = broker.exited() => Outcome::Died,
+        () = listening => Outcome::Loaded,
+    }
+}
+
+/// Whether the process listens on all of these ports.
+fn listens(pid: u32, ports: &BTreeSet<u16>) -> bool {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        // Another user's process (the broker gave up root in a way that hides it): alive must do.
+        return true;
+    };
+    let sockets: BTreeSet<String> = descriptors
+        .flatten()
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?;
+            let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect();
+    if sockets.is_empty() {
+        return false;
+    }
+    let mut open = BTreeSet::new();
+    for table in ["tcp", "tcp6"] {
+        let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        open.extend(
+            text.lines()
+                .skip(1)
+                .filter_map(|line| listening_port(line, &sockets)),
+        );
+    }
+    ports.is_subset(&open)
+}
+
+/// The port of a line of `/proc/net/tcp` (proc(5)) if it is a listening socket and one of these inodes.
+fn listening_port(line: &str, inodes: &BTreeSet<String>) -> Option<u16> {
+    const LISTEN: &str = "0A";
+    let fields: Vec<&str> = line.split_ascii_whitespace().take(10).collect();
+    let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+    let (_, port) = local.rsplit_once(':')?;
+    (*state == LISTEN && inodes.contains(*inode))
+        .then(|| u16::from_str_radix(port, 16).ok())
+        .flatten()
+}
+
+/// Tells when a file was read to its end by whoever opened it.
+pub(crate) struct Reading {
+    /// `None` if the kernel has no watches left.
+    events: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Reading {
+    /// From now on.
+    pub(crate) fn of(file: &Path) -> Self {
+        let watch = || -> io::Result<AsyncFd<OwnedFd>> {
+            let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+            inotify::add_watch(&events, file, inotify::WatchFlags::CLOSE_NOWRITE)?;
+            watch_descriptor(events)
+        };
+        Self { events: watch().ok() }
+    }
+
+    /// Awaits the end of a reload that was asked for after [`Self::of`].
+    pub(crate) async fn reloaded(&self, broker: &Broker) -> Outcome {
+        let read = async {
+            if let Some(events) = &self.events {
+                let _ = timeout(NOTICE, events.readable()).await;
+            }
+            sleep(SETTLE).await;
+        };
+        tokio::select! {
+            biased;
+            () = broker.exited() => Outcome::Died,
+            () = read => Outcome::Loaded,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_read_from_listeners() {
+        let config =
+            "# listener 1\nlistener 2001 127.0.0.1\n  port 2002\nlistener 0 /tmp/socket\nlistener x\n";
+        assert_eq!(ports(config), BTreeSet::from([2001, 2002]));
+    }
+
+    #[test]
+    fn only_its_own_listening_sockets_count() {
+        let mine = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = mine.local_addr().unwrap().port();
+        assert!(listens(std::process::id(), &BTreeSet::from([port])));
+        let client = std::net::TcpStream::connect(mine.local_addr().unwrap()).unwrap();
+        let connected = client.local_addr().unwrap().port();
+        assert!(
+            !listens(std::process::id(), &BTreeSet::from([port, connected])),
+            "a connection is no listener"
+        );
+        let other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        assert!(
+            !listens(other.id(), &BTreeSet::from([port])),
+            "the port is another's"
+        );
+        let mut other = other;
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+}
