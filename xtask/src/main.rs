@@ -1,3 +1,47 @@
-//! Developer tasks.
+//! Developer tasks: `cargo xtask --help` lists them. Each is a module; none knows another's business.
 
-fn main() {}
+mod bench;
+mod check;
+mod command;
+mod demo;
+mod generate;
+mod mosquitto;
+mod suite;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Developer tasks of Skein
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Show Skein at work on a fleet of ten brokers on this machine, in under two minutes
+    Demo(demo::Arguments),
+    /// Run every test, the end-to-end tests on real Mosquitto included
+    Test(suite::Arguments),
+    /// Judge the source: format, lints, generated files, licences, the crate graph, file sizes
+    Check(check::Arguments),
+    /// Write the generated files (custom resource definitions)
+    Gen(generate::Arguments),
+    /// Run the benchmarks; print a table and keep the results as JSON in target/bench
+    Bench(bench::Arguments),
+    /// Put the oldest and the newest supported Mosquitto into the cache, without touching the system
+    Mosquitto(mosquitto::Arguments),
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments),
+        Task::Test(arguments) => suite::run(&arguments),
+        Task::Check(arguments) => check::run(&arguments),
+        Task::Gen(arguments) => generate::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
+        Task::Mosquitto(arguments) => mosquitto::run(&arguments),
+    }
+}

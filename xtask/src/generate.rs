@@ -1,0 +1,80 @@
+//! Generated files: the custom resource definitions in `crds/`, from the types in `operator/api`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::root;
+
+/// `cargo xtask gen`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Change nothing; fail if a file is not as it would be generated
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the task.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.check {
+        return check();
+    }
+    let drifted = drift()?;
+    if drifted.is_empty() {
+        println!("crds/ is up to date");
+    }
+    for (path, text) in drifted {
+        match text {
+            Some(text) => {
+                fs::create_dir_all(path.parent().context("a file without a folder")?)?;
+                fs::write(&path, text)?;
+                println!("wrote {}", shown(&path));
+            }
+            None => {
+                fs::remove_file(&path)?;
+                println!("removed {}", shown(&path));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Fails, and names the files, if any is not as it would be generated.
+pub(crate) fn check() -> Result<()> {
+    let drifted = drift()?;
+    if !drifted.is_empty() {
+        let names: Vec<String> = drifted.keys().map(|path| shown(path)).collect();
+        bail!(
+            "not as generated: {}. Run `cargo xtask gen` and commit the result",
+            names.join(", ")
+        );
+    }
+    println!("crds/ is up to date");
+    Ok(())
+}
+
+/// Files that are not as they would be generated, with what they should hold; `None` for one that should not be there.
+fn drift() -> Result<BTreeMap<PathBuf, Option<String>>> {
+    let folder = root().join("crds");
+    let mut wanted: BTreeMap<PathBuf, Option<String>> = BTreeMap::new();
+    for (name, text) in skein_api::resources::crds() {
+        if text.is_empty() {
+            bail!("{name} came out empty");
+        }
+        wanted.insert(folder.join(name), Some(text));
+    }
+    for entry in fs::read_dir(&folder).into_iter().flatten() {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            wanted.entry(path).or_insert(None);
+        }
+    }
+    wanted.retain(|path, text| fs::read_to_string(path).ok() != *text);
+    Ok(wanted)
+}
+
+fn shown(path: &std::path::Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,158 @@
+//! The whole test suite: every crate's own tests, then the end-to-end tests on real Mosquitto.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use skein_e2e::Series;
+
+use crate::command::{cargo, output, run as run_command, shown};
+use crate::mosquitto;
+
+/// `cargo xtask test`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code 0 if every test passed, 1 otherwise. The last line sums up.")]
+pub(crate) struct Arguments {
+    /// Only the tests that need no Mosquitto
+    #[arg(long)]
+    quick: bool,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    /// Runners that ended badly: tests that failed, or a crate that does not build.
+    broken: Vec<String>,
+}
+
+/// Runs the task.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let begin = Instant::now();
+    let mut count = Count::default();
+    let filter: Vec<&str> = arguments.filter.as_deref().into_iter().collect();
+    let mut brokers = Vec::new();
+    if !arguments.quick {
+        for series in Series::ALL {
+            brokers.push((series, mosquitto::ensure(series, None)?));
+        }
+    }
+    let unit = ["test", "--workspace", "--exclude", "skein-e2e", "--no-fail-fast"];
+    runner(cargo(&unit).args(&filter), &mut count)?;
+    if !arguments.quick {
+        let skein = build_skein()?;
+        let mut command = cargo(&["test", "--package", "skein-e2e", "--no-fail-fast"]);
+        command
+            .args(&filter)
+            .args(["--", "--test-threads", "2"])
+            .env("SKEIN_BIN", skein);
+        for (series, (binary, _)) in &brokers {
+            command.env(series.variable(), binary);
+        }
+        runner(&mut command, &mut count)?;
+    }
+    let versions: Vec<&str> = brokers.iter().map(|(_, (_, version))| version.as_str()).collect();
+    let on = if arguments.quick {
+        "without Mosquitto".to_owned()
+    } else {
+        format!("Mosquitto {}", versions.join(" and "))
+    };
+    let Count {
+        passed,
+        failed,
+        ignored,
+        broken,
+    } = &count;
+    println!(
+        "\nxtask test: {passed} passed, {failed} failed, {ignored} ignored in {:.0} s ({on})",
+        begin.elapsed().as_secs_f64()
+    );
+    if !broken.is_empty() || *failed > 0 {
+        bail!("failed: {}", broken.join("; "));
+    }
+    if *passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(())
+}
+
+/// Builds `skein` as tests use it, and gives its path.
+pub(crate) fn build_skein() -> Result<std::path::PathBuf> {
+    run_command(&mut cargo(&["build", "--package", "skein-cli"]))?;
+    built("debug")
+}
+
+/// Where cargo puts `skein` in a profile's folder (`debug` or `release`).
+pub(crate) fn built(profile: &str) -> Result<std::path::PathBuf> {
+    let metadata = output(&mut cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let target = metadata["target_directory"]
+        .as_str()
+        .context("cargo metadata names no target directory")?;
+    Ok(std::path::Path::new(target).join(profile).join("skein"))
+}
+
+/// Runs a test runner, passes its output on, and adds up its `test result:` lines.
+fn runner(command: &mut Command, count: &mut Count) -> Result<()> {
+    let shown = shown(command);
+    println!("\n== {shown}");
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    let stdout = child.stdout.take().context("no output")?;
+    let mut here = std::io::stdout();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let mut line = line?;
+        if let Some(result) = String::from_utf8_lossy(&line).strip_prefix("test result: ") {
+            add(result, count);
+        }
+        line.push(b'\n');
+        here.write_all(&line)?;
+        here.flush()?;
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        count.broken.push(format!("`{shown}` ({status})"));
+    }
+    Ok(())
+}
+
+/// Adds a line such as `ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.31s`.
+fn add(result: &str, count: &mut Count) {
+    let words: Vec<&str> = result.split_whitespace().collect();
+    for pair in words.windows(2) {
+        let Ok(number) = pair[0].parse::<u64>() else {
+            continue;
+        };
+        match pair[1].trim_end_matches(';') {
+            "passed" => count.passed += number,
+            "failed" => count.failed += number,
+            "ignored" => count.ignored += number,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_several_runners_add_up() {
+        let mut count = Count::default();
+        add(
+            "ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.31s",
+            &mut count,
+        );
+        add(
+            "FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            &mut count,
+        );
+        assert_eq!((count.passed, count.failed, count.ignored), (14, 1, 1));
+    }
+}
