@@ -1,7 +1,12 @@
 //! What a running broker needs to get from one configuration to the next.
+//!
+//! Knows what SIGHUP does and does not do in each version; does neither itself.
 
-use crate::config::Config;
-use crate::version::Version;
+use std::collections::BTreeMap;
+
+use crate::config::{Config, Connection};
+use crate::settings;
+use crate::version::{Capabilities, Version};
 
 /// What to do to the process, least disturbing first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,19 +28,115 @@ pub struct Transition {
     pub reasons: Vec<String>,
 }
 
+impl Transition {
+    fn needs(&mut self, action: Action, reason: impl Into<String>) {
+        if action > self.action {
+            self.reasons.clear();
+            self.action = action;
+        }
+        if action == self.action {
+            self.reasons.push(reason.into());
+        }
+    }
+}
+
 /// What a broker of `version` that runs on `old` needs to run on `new`.
+///
+/// A reload (2.1 and later) leaves unchanged pull connections alone, without a pause. It destroys whatever waits in
+/// this broker for an `out` or `both` line, even of an unchanged connection, so a broker that holds such a connection
+/// is restarted, with its queue on disk. It ignores changes of a connection whose name stays, and it kills the process
+/// when a listener was added. 2.0 reloads no connections at all.
 #[must_use]
 pub fn transition(old: &Config, new: &Config, version: Version) -> Transition {
-    let _ = version;
-    if old == new {
-        Transition {
-            action: Action::None,
-            reasons: Vec::new(),
+    let mut result = Transition {
+        action: Action::None,
+        reasons: Vec::new(),
+    };
+    globals(old, new, &mut result);
+    connections(old, new, version, &mut result);
+    if result.action == Action::Reload && Capabilities::of(version).reloads_bridges {
+        for held in old.connections.iter().filter(|held| held.publishes()) {
+            let reason = format!("a reload would destroy what waits for connection {}", held.name);
+            result.needs(Action::Restart, reason);
         }
+    }
+    result
+}
+
+fn globals(old: &Config, new: &Config, result: &mut Transition) {
+    if old.broker != new.broker {
+        result.needs(
+            Action::Restart,
+            format!("it was {} and becomes {}", old.broker, new.broker),
+        );
+    }
+    if old.user != new.user {
+        result.needs(Action::Restart, "the system user changes");
+    }
+    if old.listeners != new.listeners {
+        result.needs(
+            Action::Restart,
+            "a listener changes, and a reload can kill the broker then",
+        );
+    }
+    if old.persistence != new.persistence {
+        result.needs(Action::Restart, "the store changes");
+    }
+    if old.allow_anonymous != new.allow_anonymous {
+        result.needs(Action::Reload, "who may connect changes");
+    }
+    if old.limits != new.limits {
+        result.needs(Action::Reload, "limits of queues or packets change");
+    }
+    let keys = old
+        .settings
+        .keys()
+        .chain(new.settings.keys().filter(|key| !old.settings.contains_key(*key)));
+    for key in keys.filter(|key| old.settings.get(*key) != new.settings.get(*key)) {
+        // An option that is gone keeps its value at a reload of some versions: only a restart brings the default back.
+        if settings::reloads(key) && new.settings.contains_key(key) {
+            result.needs(Action::Reload, format!("the option {key} changes"));
+        } else {
+            result.needs(
+                Action::Restart,
+                format!("the option {key} changes, which a reload does not apply"),
+            );
+        }
+    }
+}
+
+fn connections(old: &Config, new: &Config, version: Version, result: &mut Transition) {
+    let by_name = |config| -> BTreeMap<_, _> {
+        let config: &Config = config;
+        config
+            .connections
+            .iter()
+            .map(|held: &Connection| (held.name.as_str(), held))
+            .collect()
+    };
+    let (before, after) = (by_name(old), by_name(new));
+    let action = if Capabilities::of(version).reloads_bridges {
+        Action::Reload
     } else {
-        Transition {
-            action: Action::Restart,
-            reasons: Vec::new(),
+        Action::Restart
+    };
+    let why = match action {
+        Action::Restart => format!(", and Mosquitto {version} does not reload connections"),
+        _ => String::new(),
+    };
+    for (name, held) in &before {
+        match after.get(name) {
+            Some(now) if now == held => {}
+            Some(_) => {
+                result.needs(
+                    Action::Restart,
+                    format!("connection {name} changes and keeps its name: a reload ignores that"),
+                );
+            }
+            None => result.needs(action, format!("connection {name} is removed{why}")),
         }
+    }
+    for name in after.keys().filter(|name| !before.contains_key(*name)) {
+        result.needs(action, format!("connection {name} is added{why}"));
     }
 }

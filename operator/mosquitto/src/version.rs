@@ -90,6 +90,8 @@ pub struct Capabilities {
     pub dies_of_bad_reload: bool,
     /// The sqlite store plugin exists: everything acknowledged survives a kill.
     pub stores_in_sqlite: bool,
+    /// A `topic` pattern may be quoted, so that it may have spaces.
+    pub quotes_patterns: bool,
     /// A bridge whose upstream was lost waits `restart_timeout`; without it, it waits about five seconds.
     pub honours_restart_timeout: bool,
 }
@@ -104,6 +106,7 @@ impl Capabilities {
             tests_config: series_2_1,
             dies_of_bad_reload: series_2_1,
             stores_in_sqlite: series_2_1,
+            quotes_patterns: series_2_1,
             honours_restart_timeout: version >= Version::new(2, 0, 15),
         }
     }
@@ -122,9 +125,78 @@ pub struct KnownIssue {
     pub fixed_in: Option<Version>,
 }
 
+const ISSUES: &[(Version, KnownIssue)] = &[
+    (
+        Version::OLDEST,
+        KnownIssue {
+            name: "bridge-remap-crash",
+            what: "a crafted packet from an upstream crashes a broker whose bridge renames incoming topics (CVE-2024-3935); \
+                   Skein's bridges do not, a hand-made one might",
+            remedy: "use Mosquitto 2.0.19 or later",
+            fixed_in: Some(Version::new(2, 0, 19)),
+        },
+    ),
+    (
+        Version::OLDEST,
+        KnownIssue {
+            name: "session-memory",
+            what: "certain sequences of packets from a client leak memory or crash the broker (CVE-2024-8376)",
+            remedy: "use Mosquitto 2.0.19 or later",
+            fixed_in: Some(Version::new(2, 0, 19)),
+        },
+    ),
+    (
+        Version::OLDEST,
+        KnownIssue {
+            name: "qos2-memory",
+            what: "a client that never answers PUBREC makes the broker's memory grow (CVE-2023-28366)",
+            remedy: "use Mosquitto 2.0.16 or later",
+            fixed_in: Some(Version::new(2, 0, 16)),
+        },
+    ),
+    (
+        Version::OLDEST,
+        KnownIssue {
+            name: "classic-restart-duplicates",
+            what: "after a restart with the classic store, QoS 2 messages may arrive twice",
+            remedy: "use Mosquitto 2.1 or later",
+            fixed_in: Some(Version::new(2, 1, 0)),
+        },
+    ),
+    (
+        Version::OLDEST,
+        KnownIssue {
+            name: "bridge-restart",
+            what: "every change of a bridge takes a restart of the broker, and its clients reconnect",
+            remedy: "use Mosquitto 2.1 or later, which reloads bridges",
+            fixed_in: Some(Version::new(2, 1, 0)),
+        },
+    ),
+    (
+        Version::OLDEST,
+        KnownIssue {
+            name: "classic-only",
+            what: "a killed broker may lose its last moments, and saving on each change is slow (2.0.11: 500 messages/s)",
+            remedy: "use Mosquitto 2.1 or later with the sqlite store",
+            fixed_in: Some(Version::new(2, 1, 0)),
+        },
+    ),
+    (
+        Version::new(2, 1, 0),
+        KnownIssue {
+            name: "reload-crash",
+            what: "a reload of a configuration that the broker rejects kills it; Skein tests each one first",
+            remedy: "do not reload by hand",
+            fixed_in: None,
+        },
+    ),
+];
+
 /// What is wrong with a version, as far as it concerns a fleet.
 #[must_use]
 pub fn known_issues(version: Version) -> Vec<KnownIssue> {
-    let _ = version;
-    Vec::new()
+    let concerns = |(since, issue): &&(Version, KnownIssue)| {
+        *since <= version && issue.fixed_in.is_none_or(|fixed_in| version < fixed_in)
+    };
+    ISSUES.iter().filter(concerns).map(|(_, issue)| *issue).collect()
 }

@@ -1,14 +1,17 @@
 //! Links, declarations and places become a configuration, or a list of what stands against it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use skein_api::fleet::Broker;
+use skein_api::fleet::{Broker, Control, Durability, Hosting, Managed, Queue};
 use skein_api::name::BrokerName;
 
-use super::Config;
-use crate::link::Link;
-use crate::version::Version;
+use super::links::is_control;
+use super::{Config, Connection, Limits, Listener, MANY_WORDS, Persistence, words};
+use crate::link::{Direction, Line, Link};
+use crate::settings;
+use crate::version::{Capabilities, Version};
 
 /// What a configuration is made from.
 pub struct Compile<'a> {
@@ -80,8 +83,329 @@ impl fmt::Display for CompileError {
 
 impl std::error::Error for CompileError {}
 
+/// Mosquitto's own limit for counts and sizes on 2.1.
+const LARGEST_LIMIT: u64 = i32::MAX as u64;
+
+/// The largest packet MQTT allows. Mosquitto 2.1 disconnects senders of more than 2,000,000 bytes by default, 2.0 does
+/// not: a message that one broker acknowledged and the next one refuses would block the link between them for ever.
+const MAX_PACKET_SIZE: u32 = 268_435_455;
+
+/// Least and most seconds between attempts to connect. Measured from "upstream listens again" to "subscribed", after a
+/// kill with instant restart: 2.0 s on 2.0.11 and 2.0.21, 1.0 s on 2.1.2, without spinning. The form with one number
+/// (0 or 1) takes 6.0 s on 2.0.11 and is no faster elsewhere.
+const RESTART_TIMEOUT: (u32, u32) = (1, 1);
+
+/// Seconds between pings. The least is 5; an upstream closes the connection of a vanished downstream after half as
+/// much again.
+const KEEPALIVE_INTERVAL: u32 = 10;
+
 /// The configuration of a broker. Fails, never alters: what cannot be written safely is refused.
 pub fn compile(input: &Compile<'_>) -> Result<Config, CompileError> {
-    let _ = input;
-    Err(CompileError { problems: Vec::new() })
+    let mut problems = Problems {
+        broker: input.broker,
+        found: Vec::new(),
+    };
+    let managed = declared(input, &mut problems);
+    let config = Config {
+        broker: input.broker.clone(),
+        epoch: input.epoch,
+        user: user(input.placement, &mut problems),
+        listeners: listeners(input.placement, &managed, &mut problems),
+        allow_anonymous: managed.allow_anonymous,
+        persistence: persistence(input, &managed, &mut problems),
+        limits: limits(managed.queue, &mut problems),
+        settings: passed_through(input.version, &managed, &mut problems),
+        connections: connections(input, &mut problems),
+    };
+    if problems.found.is_empty() {
+        Ok(config)
+    } else {
+        Err(CompileError {
+            problems: problems.found,
+        })
+    }
+}
+
+/// Collects what stands against it.
+struct Problems<'a> {
+    broker: &'a BrokerName,
+    found: Vec<Problem>,
+}
+
+impl Problems<'_> {
+    fn add(&mut self, field: impl Into<String>, reason: impl Into<String>, remedy: impl Into<String>) {
+        self.found.push(Problem {
+            object: format!("Broker/{}", self.broker),
+            field: field.into(),
+            reason: reason.into(),
+            remedy: remedy.into(),
+        });
+    }
+}
+
+/// What is declared of a broker that Skein configures; an external one with an agent has the defaults.
+fn declared(input: &Compile<'_>, problems: &mut Problems<'_>) -> Managed {
+    let defaults = || Managed {
+        version: None,
+        durability: None,
+        queue: Queue::default(),
+        listeners: Vec::new(),
+        allow_anonymous: true,
+        users: None,
+        settings: BTreeMap::new(),
+    };
+    if !input.version.is_supported() {
+        problems.add(
+            "version",
+            format!("Mosquitto {} is too old", input.version),
+            format!("install {} or later", Version::OLDEST),
+        );
+    }
+    match &input.declared.hosting {
+        Hosting::Managed(managed) => {
+            if !managed.allow_anonymous {
+                problems.add(
+                    "spec.managed.allowAnonymous",
+                    "users are not supported yet, so nobody could connect: no client, no bridge, no heartbeat",
+                    "set it to true, and keep the broker on a network you trust",
+                );
+            }
+            managed.clone()
+        }
+        Hosting::External(external) => {
+            if external.control == Control::None {
+                problems.add(
+                    "spec.external.control",
+                    "Skein does not configure this broker",
+                    "let its neighbours hold the connections, or run `skein agent` beside it",
+                );
+            }
+            defaults()
+        }
+    }
+}
+
+fn user(placement: &Placement, problems: &mut Problems<'_>) -> Option<String> {
+    let user = placement.user.clone()?;
+    if !words::is_word(&user) {
+        problems.add(
+            "user",
+            format!("{user:?} is no name of a system user"),
+            "give one without spaces",
+        );
+    }
+    Some(user)
+}
+
+fn listeners(placement: &Placement, managed: &Managed, problems: &mut Problems<'_>) -> Vec<Listener> {
+    if !words::is_host(&placement.listen) {
+        problems.add(
+            "listen address",
+            format!("{:?} is no host name or address", placement.listen),
+            "give one of this machine's addresses",
+        );
+    }
+    let further = placement.client_ports.iter().copied();
+    let ports = further.chain(managed.listeners.iter().map(|listener| listener.port));
+    let mut seen = BTreeSet::new();
+    let mut listeners = Vec::new();
+    for port in std::iter::once(placement.peer_port).chain(ports) {
+        if port == 0 {
+            problems.add("listeners", "port 0 is none", "give a port from 1 to 65535");
+        }
+        // A port that serves bridges and clients alike is one listener.
+        if seen.insert(port) {
+            listeners.push(Listener {
+                address: placement.listen.clone(),
+                port,
+            });
+        }
+    }
+    listeners
+}
+
+fn persistence(input: &Compile<'_>, managed: &Managed, problems: &mut Problems<'_>) -> Persistence {
+    let placement = input.placement;
+    let mut path = |path: &str| {
+        if !words::is_path(path) {
+            problems.add(
+                "data directory or plugin path",
+                format!("{path:?} is not an absolute path that Mosquitto's configuration can name"),
+                "use one without control characters and without a space at its end",
+            );
+        }
+        path.to_owned()
+    };
+    let can_be_durable = Capabilities::of(input.version).stores_in_sqlite;
+    let plugin = placement.sqlite_plugin.as_deref().filter(|_| can_be_durable);
+    match (managed.durability, plugin) {
+        (Some(Durability::None), _) => Persistence::None,
+        (Some(Durability::Durable) | None, Some(plugin)) => Persistence::Durable {
+            directory: path(&placement.data_directory),
+            plugin: path(plugin),
+        },
+        (Some(Durability::Classic) | None, _) => Persistence::Classic {
+            directory: path(&placement.data_directory),
+        },
+        (Some(Durability::Durable), None) => {
+            let (reason, remedy) = if can_be_durable {
+                (
+                    "mosquitto_persist_sqlite.so was not found beside Mosquitto".to_owned(),
+                    "install it, or",
+                )
+            } else {
+                (
+                    format!("Mosquitto {} cannot: that takes 2.1 or later", input.version),
+                    "install that, or",
+                )
+            };
+            let remedy = format!("{remedy} say classic (which may lose the last moments before a kill)");
+            problems.add("spec.managed.durability", reason, remedy);
+            Persistence::None
+        }
+    }
+}
+
+fn limits(queue: Queue, problems: &mut Problems<'_>) -> Limits {
+    for (field, value) in [("messages", queue.messages), ("bytes", queue.bytes)] {
+        if value > LARGEST_LIMIT {
+            problems.add(
+                format!("spec.managed.queue.{field}"),
+                format!("{value} is more than Mosquitto takes"),
+                format!("at most {LARGEST_LIMIT}, or 0 for no limit"),
+            );
+        }
+    }
+    Limits {
+        max_queued_messages: queue.messages,
+        max_queued_bytes: queue.bytes,
+        max_inflight_messages: 0,
+        queue_qos0_messages: true,
+        allow_duplicate_messages: false,
+        max_packet_size: MAX_PACKET_SIZE,
+    }
+}
+
+fn passed_through(
+    version: Version,
+    managed: &Managed,
+    problems: &mut Problems<'_>,
+) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::new();
+    for (key, value) in &managed.settings {
+        if let Err(refused) = settings::review_for(key, value, version) {
+            problems.add(
+                format!("spec.managed.settings.{key}"),
+                refused.reason,
+                refused.remedy,
+            );
+        }
+        let value = if key == MANY_WORDS {
+            value.split_whitespace().collect::<Vec<_>>().join(" ")
+        } else {
+            value.clone()
+        };
+        settings.insert(key.clone(), value);
+    }
+    settings
+}
+
+fn connections(input: &Compile<'_>, problems: &mut Problems<'_>) -> Vec<Connection> {
+    let mut connections = Vec::new();
+    let mut names = BTreeSet::new();
+    for link in input.links {
+        let field = format!("link from {}", link.upstream);
+        if link.downstream != *input.broker {
+            problems.add(
+                field,
+                format!("{} holds it", link.downstream),
+                "this is a bug of Skein: report it",
+            );
+            continue;
+        }
+        let Some((host, port)) = (input.addresses)(&link.upstream) else {
+            problems.add(
+                field,
+                format!("no address of {} is known", link.upstream),
+                "wait until it is placed",
+            );
+            continue;
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        if !words::is_host(&host) || port == 0 {
+            let reason = format!("{host:?} port {port} is no address");
+            problems.add(
+                field,
+                reason,
+                format!("correct the address of Broker/{}", link.upstream),
+            );
+            continue;
+        }
+        for line in link.lines.iter().chain(&link.control) {
+            if let Err(reason) = words::writable(&line.filter, input.version) {
+                problems.add(
+                    format!("{field}, filter {:?}", line.filter.as_str()),
+                    reason,
+                    "change the filter of the Topic, or cover that level with +",
+                );
+            }
+        }
+        for line in &link.lines {
+            if is_control(line) {
+                let reason = format!("{} is reserved for Skein", line.filter);
+                problems.add(
+                    field.clone(),
+                    reason,
+                    "choose a filter that does not start with $skein/",
+                );
+            }
+        }
+        if !names.insert(link.client_id()) {
+            problems.add(field, "it is there twice", "this is a bug of Skein: report it");
+            continue;
+        }
+        connections.push(connection(link, host, port));
+    }
+    connections
+}
+
+fn connection(link: &Link, host: String, port: u16) -> Connection {
+    let lines: Vec<Line> = link.lines.iter().chain(&link.control).cloned().collect();
+    // Mosquitto unsubscribes what is an `out` line, on the same connection: that of an `in` line for the same filter
+    // too (measured on all versions: nothing comes in any more).
+    let has = |filter, direction| {
+        lines
+            .iter()
+            .any(|line| line.filter == filter && line.direction == direction)
+    };
+    let contradicting = lines
+        .iter()
+        .any(|line| line.direction == Direction::Out && has(line.filter.clone(), Direction::In));
+    let client_id = link.client_id();
+    Connection {
+        name: link.name(),
+        host,
+        port,
+        local_client_id: format!("{client_id}:local"),
+        remote_client_id: client_id,
+        outgoing_retain: !returns_what_it_sends(&link.lines),
+        unsubscribes: !contradicting,
+        lines,
+        forgotten: BTreeSet::new(),
+        restart_timeout: RESTART_TIMEOUT,
+        keepalive_interval: KEEPALIVE_INTERVAL,
+    }
+}
+
+/// The same topic may pass both ways. A retained value that was changed at one end while the link was down would then
+/// be overwritten by the old one from the other end, so retained values are not sent outwards.
+fn returns_what_it_sends(lines: &[Line]) -> bool {
+    let inwards = lines.iter().filter(|line| line.direction != Direction::Out);
+    let outwards: Vec<&Line> = lines
+        .iter()
+        .filter(|line| line.direction != Direction::In)
+        .collect();
+    inwards
+        .into_iter()
+        .any(|line| outwards.iter().any(|other| line.filter.overlaps(&other.filter)))
 }

@@ -1,14 +1,57 @@
 //! Links from a configuration: the way back.
 
-use skein_api::name::BrokerName;
+use std::collections::BTreeSet;
 
-use super::Config;
-use crate::link::Link;
+use skein_api::name::{BrokerName, ClassName};
+
+use super::{Config, Connection};
+use crate::link::{CLIENT_ID_PREFIX, Line, Link, Mode};
+
+/// Skein's own topics start with this.
+pub const RESERVED: &str = "$skein/";
+
+/// Path probes of a class: followed by its name.
+pub const PROBE: &str = "$skein/probe/";
 
 /// The links that `holder` holds in this configuration, exactly as they were compiled. Connections that are not
-/// Skein's are left out.
+/// Skein's, or not `holder`'s, are left out.
 #[must_use]
 pub fn links_of(holder: &BrokerName, config: &Config) -> Vec<Link> {
-    let _ = (holder, config);
-    Vec::new()
+    config
+        .connections
+        .iter()
+        .filter_map(link)
+        .filter(|link| link.downstream == *holder)
+        .collect()
+}
+
+fn link(held: &Connection) -> Option<Link> {
+    let identity = held.remote_client_id.strip_prefix(CLIENT_ID_PREFIX)?;
+    let parts: Vec<&str> = identity.split(':').collect();
+    let [downstream, upstream, mode] = parts.as_slice() else {
+        return None;
+    };
+    let mode = [Mode::Pull, Mode::Duplex]
+        .into_iter()
+        .find(|known| known.to_string() == *mode)?;
+    let (control, lines) = held.lines.iter().cloned().partition::<Vec<_>, _>(is_control);
+    Some(Link {
+        downstream: BrokerName::new(downstream).ok()?,
+        upstream: BrokerName::new(upstream).ok()?,
+        mode,
+        classes: control.iter().filter_map(class).collect::<BTreeSet<_>>(),
+        lines,
+        control,
+    })
+}
+
+/// A line under `$skein/`.
+pub(super) fn is_control(line: &Line) -> bool {
+    line.filter.as_str().starts_with(RESERVED)
+}
+
+/// The class whose probes a line carries.
+fn class(line: &Line) -> Option<ClassName> {
+    let level = line.filter.as_str().strip_prefix(PROBE)?.split('/').next()?;
+    ClassName::new(level).ok()
 }

@@ -7,17 +7,22 @@ mod compile;
 mod links;
 mod parse;
 mod render;
+pub(crate) mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use compile::{Compile, CompileError, Placement, Problem, compile};
-pub use links::links_of;
-pub use parse::{ParseError, parse};
+pub use links::{PROBE, RESERVED, links_of};
+pub use parse::{ParseError, epoch_of, parse};
 pub use render::render;
 
 use skein_api::name::BrokerName;
+use skein_filters::TopicFilter;
 
 use crate::link::{Direction, Line};
+
+/// The option whose value may be several words, one line each.
+pub(crate) const MANY_WORDS: &str = "log_type";
 
 /// The whole configuration of one broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +88,12 @@ pub struct Limits {
     /// QoS 0 messages wait for absent sessions too. Without it they are lost whenever a link is down.
     pub queue_qos0_messages: bool,
     /// A message that several subscriptions of one session match is delivered several times. Must be false: lines of
-    /// one link may cross.
+    /// one link may cross, and 2.1 otherwise sends one copy per matching line, inwards (the upstream's option counts)
+    /// as well as outwards (the own one counts). With it there is exactly one copy on 2.0.11, 2.0.21 and 2.1.2, for
+    /// overlapping and crossing `in`, `out` and `both` lines alike, as long as the bridge speaks 3.1.1.
     pub allow_duplicate_messages: bool,
+    /// Bytes of the largest packet taken from a client or bridge; at least 20.
+    pub max_packet_size: u32,
 }
 
 /// A bridge connection.
@@ -102,20 +111,75 @@ pub struct Connection {
     pub local_client_id: String,
     /// What passes, the user's lines first, then those under `$skein/`.
     pub lines: Vec<Line>,
-    /// Seconds between attempts to connect.
-    pub restart_timeout: u32,
+    /// Filters it was subscribed to in an earlier configuration and must not be any more: Mosquitto keeps a persistent
+    /// session's subscriptions when lines go. See [`Config::forget`].
+    pub forgotten: BTreeSet<TopicFilter>,
+    /// Seconds between attempts to connect: least and most, with jitter between them.
+    pub restart_timeout: (u32, u32),
     /// Seconds between pings, at least 5.
     pub keepalive_interval: u32,
-    /// Tell the upstream that this is a bridge, so that it does not echo and keeps the retain flag.
-    pub try_private: bool,
     /// Pass the retain flag of outgoing messages on.
     pub outgoing_retain: bool,
+    /// Unsubscribe upstream what is an `out` line.
+    pub unsubscribes: bool,
 }
 
 impl Connection {
-    /// It publishes too: what waits for its upstream is in this broker.
+    /// It publishes too: what waits for its upstream is in this broker. Forgotten filters do not count, nothing ever
+    /// matches them.
     #[must_use]
     pub fn publishes(&self) -> bool {
         self.lines.iter().any(|line| line.direction != Direction::In)
+    }
+
+    /// The filters it subscribes upstream.
+    fn subscribed(&self) -> BTreeSet<&TopicFilter> {
+        self.lines
+            .iter()
+            .filter(|line| line.direction != Direction::Out)
+            .map(|line| &line.filter)
+            .collect()
+    }
+
+    /// The filters it publishes upstream and does not subscribe there.
+    fn only_published(&self) -> BTreeSet<&TopicFilter> {
+        let subscribed = self.subscribed();
+        let published = self.lines.iter().filter(|line| line.direction == Direction::Out);
+        published
+            .map(|line| &line.filter)
+            .filter(|filter| !subscribed.contains(filter))
+            .collect()
+    }
+}
+
+impl Config {
+    /// Makes each connection unsubscribe what it was subscribed to in `previous` and is not any more.
+    ///
+    /// Mosquitto never does that by itself: a line that goes leaves its subscription in the persistent session
+    /// upstream, and messages keep coming (measured on all versions), which in the worst case closes a loop. A line
+    /// `topic FILTER out 0 $skein/forgotten/ ""` makes the bridge send the UNSUBSCRIBE when it connects, and matches
+    /// nothing itself, because nobody publishes under `$skein/forgotten/`. It stays in later configurations, since nobody can tell from
+    /// a text whether the link was up meanwhile, until the filter is subscribed again.
+    ///
+    /// A connection that is gone altogether cannot be helped this way: its session must be purged upstream.
+    pub fn forget(&mut self, previous: &Self) {
+        for held in &mut self.connections {
+            let before = previous
+                .connections
+                .iter()
+                .find(|old| old.remote_client_id == held.remote_client_id);
+            let Some(before) = before else { continue };
+            let mut gone: BTreeSet<TopicFilter> = before.subscribed().into_iter().cloned().collect();
+            gone.extend(before.forgotten.iter().cloned());
+            for filter in held.subscribed() {
+                gone.remove(filter);
+            }
+            if held.unsubscribes {
+                for filter in held.only_published() {
+                    gone.remove(filter);
+                }
+            }
+            held.forgotten = gone;
+        }
     }
 }
