@@ -126,7 +126,10 @@ pub struct Queue {
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { messages: 100_000, bytes: 64 << 20 }
+        Self {
+            messages: 100_000,
+            bytes: 64 << 20,
+        }
     }
 }
 
@@ -150,7 +153,10 @@ pub struct Heartbeat {
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), misses: 3 }
+        Self {
+            interval: Duration::from_secs(1),
+            misses: 3,
+        }
     }
 }
 

@@ -5,4 +5,6 @@
 //! strings left to distrust. Everything downstream takes a [`fleet::Fleet`]. No I/O.
 
 pub mod fleet;
+pub mod manifest;
 pub mod name;
+pub mod resources;

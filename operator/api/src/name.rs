@@ -17,7 +17,12 @@ pub struct NameError {
 }
 
 fn check(text: &str) -> Result<(), NameError> {
-    let fail = |reason| Err(NameError { text: text.to_owned(), reason });
+    let fail = |reason| {
+        Err(NameError {
+            text: text.to_owned(),
+            reason,
+        })
+    };
     let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     if text.is_empty() {
         return fail("it is empty");
@@ -25,7 +30,10 @@ fn check(text: &str) -> Result<(), NameError> {
     if text.len() > 63 {
         return fail("it is longer than 63 characters");
     }
-    if text.bytes().any(|byte| !(byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')) {
+    if text
+        .bytes()
+        .any(|byte| !(byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'))
+    {
         return fail("only a-z, 0-9 and '-' are allowed");
     }
     if !edge(text.bytes().next()) || !edge(text.bytes().last()) {
@@ -128,7 +136,10 @@ impl Cost {
     /// A cost, if it is from 1 to 10,000.
     #[must_use]
     pub fn new(cost: i64) -> Option<Self> {
-        u16::try_from(cost).ok().filter(|cost| (1..=Self::MAX.0).contains(cost)).map(Self)
+        u16::try_from(cost)
+            .ok()
+            .filter(|cost| (1..=Self::MAX.0).contains(cost))
+            .map(Self)
     }
 
     /// The cost as a number.

@@ -64,13 +64,30 @@ impl FleetBuilder {
     pub fn routes(mut self, routes: &str) -> Self {
         for text in routes.split_whitespace() {
             let (ends, cost) = text.split_once(':').unwrap_or((text, "1"));
-            let (one_way, separator) = if ends.contains('>') { (true, '>') } else { (false, '-') };
-            let Some((a, b)) = ends.split_once(separator) else { continue };
-            let (Some(a), Some(b)) = (self.broker(a), self.broker(b)) else { continue };
+            let (one_way, separator) = if ends.contains('>') {
+                (true, '>')
+            } else {
+                (false, '-')
+            };
+            let Some((a, b)) = ends.split_once(separator) else {
+                continue;
+            };
+            let (Some(a), Some(b)) = (self.broker(a), self.broker(b)) else {
+                continue;
+            };
             let name = RouteName::new(&format!("{a}-{b}"));
             let cost = cost.parse().ok().and_then(Cost::new);
             if let (Ok(name), Some(cost)) = (name, cost) {
-                self.fleet.routes.insert(name, Route { a, b, one_way, cost, paused: false });
+                self.fleet.routes.insert(
+                    name,
+                    Route {
+                        a,
+                        b,
+                        one_way,
+                        cost,
+                        paused: false,
+                    },
+                );
             }
         }
         self
@@ -109,7 +126,11 @@ impl FleetBuilder {
     #[must_use]
     pub fn commands(mut self, topic: &str, filters: &str) -> Self {
         if let Some(topic) = self.fleet.topics.get_mut(topic) {
-            topic.commands.extend(filters.split_whitespace().filter_map(|text| TopicFilter::parse(text).ok()));
+            topic.commands.extend(
+                filters
+                    .split_whitespace()
+                    .filter_map(|text| TopicFilter::parse(text).ok()),
+            );
         }
         self
     }
@@ -130,7 +151,10 @@ impl FleetBuilder {
     }
 
     fn ends(&mut self, names: &str) -> BTreeSet<BrokerName> {
-        names.split_whitespace().filter_map(|name| self.broker(name)).collect()
+        names
+            .split_whitespace()
+            .filter_map(|name| self.broker(name))
+            .collect()
     }
 
     fn broker(&mut self, name: &str) -> Option<BrokerName> {

@@ -1,0 +1,76 @@
+//! Migrations: brokers that exist and can be moved from and to.
+
+use serde_json::{Value, json};
+
+use super::super::envelope::Document;
+use super::super::problem::Report;
+use super::{Brokers, Item};
+use crate::resources::{API_VERSION, Migration};
+
+/// The whole resource, with its status: that is where it stands.
+pub(super) fn read<'a>(
+    document: &'a Document,
+    spec: Value,
+    status: &Value,
+    report: &mut Report,
+) -> Option<Item<'a, Migration>> {
+    let mut whole = json!({
+        "apiVersion": API_VERSION,
+        "kind": "Migration",
+        "metadata": { "name": document.name, "labels": document.labels },
+        "spec": spec,
+    });
+    if !status.is_null() {
+        whole["status"] = status.clone();
+    }
+    if let Some(namespace) = document.node.find("metadata.namespace").node.text() {
+        whole["metadata"]["namespace"] = namespace.into();
+    }
+    match serde_json::from_value(whole) {
+        Ok(migration) => Some(Item {
+            document,
+            spec: migration,
+        }),
+        Err(error) => {
+            report.error(document, "", error.to_string(), "correct it");
+            None
+        }
+    }
+}
+
+pub(super) fn judge(
+    item: &Item<'_, Migration>,
+    brokers: &Brokers<'_>,
+    report: &mut Report,
+) -> Option<Migration> {
+    let (document, spec) = (item.document, &item.spec.spec);
+    let mut sound = brokers.exists(&spec.broker, document, "spec.broker", report);
+    let mut uncontrolled = |name, field: &str, report: &mut Report| {
+        if brokers.is_uncontrolled(name) {
+            let message = format!("{name} is external and Skein does not control it");
+            report.error(
+                document,
+                field,
+                message,
+                "name another broker, or run `skein agent` beside it (control: Agent)",
+            );
+            sound = false;
+        }
+    };
+    uncontrolled(&spec.broker, "spec.broker", report);
+    if let Some(to) = &spec.to {
+        uncontrolled(to, "spec.to", report);
+        if *to == spec.broker {
+            report.error(
+                document,
+                "spec.to",
+                "a broker cannot move to itself",
+                "name another broker, or leave it out",
+            );
+            sound = false;
+        } else {
+            sound &= brokers.exists(to, document, "spec.to", report);
+        }
+    }
+    sound.then(|| item.spec.clone())
+}

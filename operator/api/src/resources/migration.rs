@@ -1,0 +1,168 @@
+//! `Migration`: a broker's sessions move to a substitute, and back.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::name::BrokerName;
+
+/// A migration: made by Skein on a failure, or by a person as a drain.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "mqtt.skein.dev",
+    version = "v1alpha1",
+    kind = "Migration",
+    plural = "migrations",
+    namespaced,
+    status = "MigrationStatus",
+    derive = "PartialEq",
+    shortname = "mqm",
+    category = "skein",
+    doc = "A broker's sessions move to a substitute, and back.",
+    printcolumn(name = "Broker", type_ = "string", json_path = ".spec.broker"),
+    printcolumn(name = "To", type_ = "string", json_path = ".spec.to"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationSpec {
+    /// The broker whose sessions move.
+    pub broker: BrokerName,
+    /// The broker they move to. Without it: the planned substitute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<BrokerName>,
+    /// Why. Default: Drain.
+    #[serde(default)]
+    pub reason: MigrationReason,
+    /// A person agrees; failover policy Manual waits for it. Default: false.
+    #[serde(default)]
+    pub approved: bool,
+    /// Messages that wait in moved sessions no longer block the way back; they are counted as lost. Default: false.
+    #[serde(default)]
+    pub abandon: bool,
+    /// Move back now. Default: false.
+    #[serde(default)]
+    pub end: bool,
+}
+
+/// Why sessions move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MigrationReason {
+    /// The broker died.
+    Failure,
+    /// A person wants it empty.
+    #[default]
+    Drain,
+}
+
+/// How far a migration is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationStatus {
+    /// The phase it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<MigrationPhase>,
+    /// When each phase was entered, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub times: Vec<PhaseTime>,
+    /// Why the broker was declared down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+    /// Sessions that moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<MovedSession>,
+    /// What did not move, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_moved: Vec<NotMoved>,
+    /// Moved sessions with messages waiting, which block the way back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
+    /// `Configured`, `Matched`, `Operational`, `Ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// The phases of a migration, in order; the last three are ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum MigrationPhase {
+    /// Waiting for approval, or for its turn.
+    Pending,
+    /// The broker is declared down (or to be drained).
+    Detected,
+    /// Its neighbours no longer let it in.
+    Fenced,
+    /// Sessions wait at the substitute.
+    Seeded,
+    /// The client address points at the substitute.
+    Retargeted,
+    /// The substitute took over the upstream sessions.
+    Adopted,
+    /// What the old broker still holds is flowing off.
+    Draining,
+    /// The substitute serves.
+    Completed,
+    /// Moving back.
+    FailingBack,
+    /// Moved back: the broker serves again.
+    FailedBack,
+    /// Given up before anything moved.
+    Aborted,
+    /// It could not be done.
+    Failed,
+}
+
+/// When a phase was entered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PhaseTime {
+    /// The phase.
+    pub phase: MigrationPhase,
+    /// When it was entered.
+    pub at: Time,
+}
+
+/// One observation that a broker is down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// Who saw it: `heartbeat`, `process`, `connection`, or a neighbour's name.
+    pub source: String,
+    /// What was seen.
+    pub message: String,
+    /// When.
+    pub at: Time,
+}
+
+/// A session that moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MovedSession {
+    /// The MQTT client id.
+    pub client: String,
+}
+
+/// Something that did not move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotMoved {
+    /// The MQTT client id, or the topic.
+    pub what: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A moved session with messages waiting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// The MQTT client id.
+    pub client: String,
+    /// How many messages wait.
+    pub messages: i64,
+}
