@@ -5,11 +5,36 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_keepalive;
 use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::files::{self, FileError};
 use crate::identity::Identity;
+use crate::relay::relay;
+use crate::say::say;
+use crate::spawn;
+use crate::watch::Changes;
+
+#[cfg(test)]
+mod tests;
+
+/// How long a client is held while nobody answers at the target. Longer than any restart in place takes, shorter than a
+/// client waits for its CONNACK.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The pause between two attempts of one held client. The broker is back after 8 to 50 ms, and this is lost at most.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How many held clients attempt at the same time; the others queue, so that thousands do not burn a processor.
+const ATTEMPTS: usize = 16;
+/// The pause after a connection that could not be accepted, for want of descriptors say.
+const BREATHER: Duration = Duration::from_millis(20);
 
 /// The directory of one forwarder.
 ///
@@ -121,11 +146,167 @@ pub enum ForwardError {
     System(#[from] std::io::Error),
 }
 
-/// Forwards until SIGTERM; ignores SIGINT and SIGHUP.
+/// Forwards until SIGTERM; ignores SIGINT and SIGHUP. Connections are closed at its end.
 ///
 /// # Errors
 /// If the address is taken or the files cannot be used. A target that cannot be reached is no error.
 pub async fn forward(options: ForwardOptions) -> Result<(), ForwardError> {
-    let _ = options;
-    std::future::pending().await
+    let mut end = signal(SignalKind::terminate())?;
+    // Handled by not being fatal: they are meant for whoever runs in the terminal.
+    let _interrupt = signal(SignalKind::interrupt())?;
+    let _hang_up = signal(SignalKind::hangup())?;
+    spawn::raise_descriptor_limit();
+    let forwarder = Forwarder::begin(options).await?;
+    tokio::select! {
+        biased;
+        _ = end.recv() => Ok(()),
+        error = forwarder.run() => Err(error),
+    }
+}
+
+/// A forwarder at work. Dropped, it takes its connections along.
+struct Forwarder {
+    directory: ForwarderDirectory,
+    changes: Changes,
+    listener: TcpListener,
+    report: ForwarderReport,
+    target: watch::Sender<Option<Arc<str>>>,
+    clients: tokio::task::JoinSet<()>,
+}
+
+impl Forwarder {
+    /// Takes the address, and says so.
+    async fn begin(options: ForwardOptions) -> Result<Self, ForwardError> {
+        let ForwardOptions { listen, directory } = options;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|source| ForwardError::Listen { listen, source })?;
+        // Watched first, read then: no change falls between.
+        let changes = Changes::of(directory.path(), [ForwarderDirectory::TARGET]);
+        let target = directory.target()?;
+        let report = ForwarderReport {
+            identity: Identity::own()?,
+            listen: listener.local_addr()?,
+            target: target.clone(),
+        };
+        files::write_json(&directory.path().join(ForwarderDirectory::REPORT), &report)?;
+        say!(
+            "forwards {} to {}",
+            report.listen,
+            target.as_deref().unwrap_or("nobody")
+        );
+        let (target, _) = watch::channel(target.map(Arc::from));
+        Ok(Self {
+            directory,
+            changes,
+            listener,
+            report,
+            target,
+            clients: tokio::task::JoinSet::new(),
+        })
+    }
+
+    /// Works until something makes it impossible.
+    async fn run(mut self) -> ForwardError {
+        let attempts = Arc::new(Semaphore::new(ATTEMPTS));
+        loop {
+            tokio::select! {
+                biased;
+                () = self.changes.next() => {
+                    if let Err(error) = self.retarget() {
+                        say!("{error}");
+                    }
+                }
+                accepted = self.listener.accept() => match accepted {
+                    Ok((client, _)) => {
+                        self.clients.spawn(serve(client, self.target.subscribe(), attempts.clone()));
+                    }
+                    Err(error) => {
+                        say!("cannot accept a client: {error}");
+                        sleep(BREATHER).await;
+                    }
+                },
+                Some(_) = self.clients.join_next() => {}
+            }
+        }
+    }
+
+    /// Points the connections where the file says, and says so.
+    fn retarget(&mut self) -> Result<(), FileError> {
+        let target = self.directory.target()?;
+        if target == self.report.target {
+            return Ok(());
+        }
+        say!("leads to {}", target.as_deref().unwrap_or("nobody"));
+        self.target.send_replace(target.clone().map(Arc::from));
+        self.report.target = target;
+        files::write_json(
+            &self.directory.path().join(ForwarderDirectory::REPORT),
+            &self.report,
+        )
+    }
+}
+
+/// Sees one client through: to the target and back until either side is done, or the target is another.
+async fn serve(client: TcpStream, mut target: watch::Receiver<Option<Arc<str>>>, attempts: Arc<Semaphore>) {
+    // Keep-alive finds out about a client that vanished where its broker's own patience is without end.
+    let prepared = client
+        .set_nodelay(true)
+        .and_then(|()| Ok(set_socket_keepalive(&client, true)?));
+    if let Err(error) = prepared {
+        say!("cannot serve a client: {error}");
+        return;
+    }
+    // A change of the target while the client is held starts this again; afterwards it ends the connection.
+    let broker = loop {
+        let address = target.borrow_and_update().clone();
+        tokio::select! {
+            biased;
+            changed = target.changed() => if changed.is_err() { return },
+            () = gone(&client) => return,
+            reached = timeout(PATIENCE, reach(address, &attempts)) => match reached {
+                Ok(broker) => break broker,
+                Err(_) => return,
+            },
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = target.changed() => {}
+        // How it ended is the two sides' affair; both connections close here.
+        _ = relay(&client, &broker) => {}
+    }
+}
+
+/// Connects to the target as soon as somebody answers there; never, if it is nobody.
+async fn reach(address: Option<Arc<str>>, attempts: &Semaphore) -> TcpStream {
+    let Some(address) = address else {
+        return std::future::pending().await;
+    };
+    loop {
+        // Closed never; if it were, going on unlimited is right.
+        let _attempt = attempts.acquire().await.ok();
+        if let Ok(broker) = TcpStream::connect(&*address).await
+            && broker.set_nodelay(true).is_ok()
+            && !is_self(&broker)
+        {
+            return broker;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// A connection to a free port of this machine may, by chance, get that very port as its own and talk to itself.
+fn is_self(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
+}
+
+/// Resolves when the client closed its connection or its half of it. What it sent before stays to be read.
+async fn gone(client: &TcpStream) {
+    // PRIORITY wakes for a closed read side, and unlike READABLE not for the bytes that a held client has sent.
+    match client.ready(Interest::PRIORITY).await {
+        Ok(ready) if ready.is_read_closed() => {}
+        Ok(_) => std::future::pending().await,
+        Err(_) => {}
+    }
 }

@@ -12,6 +12,7 @@ pub mod identity;
 mod judge;
 mod process;
 mod ready;
+mod relay;
 pub mod report;
 mod say;
 pub mod seams;

@@ -390,7 +390,7 @@ where
                 self.reject(new.epoch, format!("the broker {end} at its start{words}"));
                 // While held it was accepted unseen.
                 if self.good.as_ref().is_some_and(|good| *good != new) {
-                    self.loaded = self.good.clone();
+                    self.loaded.clone_from(&self.good);
                     self.retry = None;
                     if let Some(good) = &self.loaded {
                         self.directory.set_loaded(good)?;

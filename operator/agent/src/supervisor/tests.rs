@@ -83,12 +83,15 @@ impl ReportSink for Reports {
     }
 }
 
+type Task = JoinHandle<Result<(), SupervisorError>>;
+
 struct Scene {
     _temporary: tempfile::TempDir,
     directory: BrokerDirectory,
     mosquitto: PathBuf,
     reports: Arc<Mutex<Vec<Report>>>,
-    running: Option<(oneshot::Sender<()>, JoinHandle<Result<(), SupervisorError>>)>,
+    end: Option<oneshot::Sender<()>>,
+    task: Option<Task>,
 }
 
 impl Scene {
@@ -127,11 +130,14 @@ impl Scene {
             directory,
             mosquitto,
             reports: Arc::default(),
-            running: None,
+            end: None,
+            task: None,
         }
     }
 
     fn start(&mut self) {
+        // What the last one said is no news of this one.
+        files::remove(&self.directory.path().join(BrokerDirectory::REPORT)).unwrap();
         let (end, ended) = oneshot::channel();
         let reports = Reports(FileReports::new(self.directory.clone()), self.reports.clone());
         let seams = (
@@ -143,21 +149,25 @@ impl Scene {
             Supervisor::begin(self.directory.clone(), &self.mosquitto, seams, FakeKnowledge).unwrap();
         let ended = async move { drop(ended.await) };
         let task = tokio::task::spawn_local(async move { supervisor.run_until(ended).await });
-        self.running = Some((end, task));
+        self.end = Some(end);
+        self.task = Some(task);
     }
 
     /// As SIGKILL would end a supervisor: nothing more is done.
     async fn kill_supervisor(&mut self) {
-        let (_end, task) = self.running.take().unwrap();
+        let task = self.task.take().unwrap();
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
     }
 
     /// As SIGTERM ends it.
     async fn stop(&mut self) {
-        let (end, task) = self.running.take().unwrap();
-        end.send(()).unwrap();
-        timeout(PATIENCE, task).await.unwrap().unwrap().unwrap();
+        self.end.take().unwrap().send(()).unwrap();
+        timeout(PATIENCE, self.task.take().unwrap())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
     }
 
     async fn until(&self, what: impl Fn(&Report) -> bool) -> Report {
@@ -170,10 +180,8 @@ impl Scene {
                 changes.next().await;
             }
         };
-        match timeout(PATIENCE, awaited).await {
-            Ok(report) => report,
-            Err(_) => panic!("last report: {:#?}", self.directory.report().unwrap()),
-        }
+        let report = timeout(PATIENCE, awaited).await;
+        report.unwrap_or_else(|_| panic!("last report: {:#?}", self.directory.report().unwrap()))
     }
 
     async fn running(&self, epoch: u64) -> Identity {
