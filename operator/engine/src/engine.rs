@@ -1,22 +1,52 @@
 //! The engine itself: takes events, keeps what they mean, and says what to do.
+//!
+//! Here is the order of things; what each means is in `health`, `vantage`, `failover`, `ledger` and `rollout`.
 
+mod giving;
+mod planning;
+mod problems;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use skein_planner::plan::Plan;
+use skein_api::fleet::Fleet;
+use skein_api::name::{BrokerName, ClassName, TopicName};
+use skein_mosquitto::link::Link;
+use skein_planner::plan::{Plan, Substitution};
 
-use crate::directive::{Directive, Status};
-use crate::event::{Event, Moment};
+use crate::directive::{BrokerPhase, Directive};
+use crate::event::{Event, Moment, Process, Report, Restored};
+use crate::failover::{Failovers, is_active};
+use crate::health::{Rules, Surroundings};
+use crate::rollout::Withheld;
+use crate::site::Site;
+use crate::tools::Tools;
+use crate::vantage::Vantage;
 
 /// What does not follow from the declarations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// How long a broker that never ran before may take until it answers for the first time.
     pub start: Duration,
+    /// How long a new broker's first configuration waits for its supervisor to say which version it has; without
+    /// that the oldest is assumed, and the configuration may have to be changed a moment later.
+    pub patience: Duration,
+    /// The system user that a broker becomes when it is started as root; `None` leaves Mosquitto's default.
+    pub user: Option<String>,
+    /// The path of `mosquitto_persist_sqlite.so` where brokers run, if there is one.
+    pub sqlite_plugin: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { start: Duration::from_secs(30) }
+        Self {
+            start: Duration::from_secs(30),
+            patience: Duration::from_secs(2),
+            user: None,
+            sqlite_plugin: None,
+        }
     }
 }
 
@@ -24,37 +54,411 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Engine {
     settings: Settings,
-    plan: Plan,
+    tools: Box<dyn Tools>,
+    /// What is declared; `None` until it is known.
+    fleet: Option<Arc<Fleet>>,
+    sites: BTreeMap<BrokerName, Site>,
+    vantage: Vantage,
+    failovers: Failovers,
+    plan: Arc<Plan>,
+    /// The plan's links by the broker that holds them.
+    desired: BTreeMap<BrokerName, Vec<Arc<Link>>>,
+    classes: BTreeMap<TopicName, ClassName>,
+    /// Who could stand in for whom, as planned while the broker was well.
+    substitutes: BTreeMap<BrokerName, Arc<Substitution>>,
+    /// Why the newest plan was not accepted.
+    faults: Vec<String>,
+    withheld: Vec<Withheld>,
+    probes: BTreeMap<(TopicName, BrokerName, BrokerName), Option<Duration>>,
+    /// Brokers to judge at a time.
+    alarms: BTreeSet<(Moment, BrokerName)>,
+    /// Brokers that missed enough and wait for evidence that agrees.
+    awaiting: BTreeSet<BrokerName>,
+    /// New brokers whose first configuration waits for a report, and until when.
+    holds: BTreeSet<(Moment, BrokerName)>,
+    retired: BTreeSet<BrokerName>,
+    stale_plan: bool,
+    stale_rollout: bool,
 }
 
 impl Engine {
     /// An engine that knows nothing yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, plan: Plan::default() }
+        Self::with_tools(settings, Box::new(crate::tools::Real::default()))
     }
 
-    /// Takes one event in and returns what is to be done, in order.
+    pub(crate) fn with_tools(settings: Settings, tools: Box<dyn Tools>) -> Self {
+        Self {
+            settings,
+            tools,
+            fleet: None,
+            sites: BTreeMap::new(),
+            vantage: Vantage::default(),
+            failovers: Failovers::default(),
+            plan: Arc::default(),
+            desired: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            substitutes: BTreeMap::new(),
+            faults: Vec::new(),
+            withheld: Vec::new(),
+            probes: BTreeMap::new(),
+            alarms: BTreeSet::new(),
+            awaiting: BTreeSet::new(),
+            holds: BTreeSet::new(),
+            retired: BTreeSet::new(),
+            stale_plan: false,
+            stale_rollout: false,
+        }
+    }
+
+    /// Takes one event in and returns what is to be done, in order. An answered heartbeat of a broker that is well
+    /// costs a look-up and no more.
+    ///
+    /// Reports of one broker must come in the order in which they were made.
     pub fn observe(&mut self, event: Event, now: Moment) -> Vec<Directive> {
-        let _ = (event, now, &self.settings);
-        Vec::new()
+        if let Some(late) = self.vantage.wake(now) {
+            self.discount_stall(now, late);
+        }
+        let mut directives = Vec::new();
+        match event {
+            Event::FleetChanged(fleet) => self.take_fleet(fleet, now, &mut directives),
+            Event::Restored(restored) => self.restore(restored),
+            Event::Placed { broker, placement } => {
+                let site = self.site(&broker);
+                if site.placement.as_ref() != Some(&placement) {
+                    site.placement = Some(placement);
+                    self.stale_rollout = true;
+                }
+            }
+            Event::HeartbeatAnswered { broker, round_trip } => self.take_answer(&broker, round_trip, now),
+            Event::HeartbeatMissed { broker, refused } => self.take_miss(&broker, refused, now),
+            Event::Supervisor { broker, report } => self.take_report(&broker, &report, now, &mut directives),
+            Event::SupervisorLost { broker } => self.take_loss(&broker, now),
+            Event::Probe {
+                topic,
+                producer,
+                consumer,
+                took,
+            } => {
+                self.probes.insert((topic, producer, consumer), took);
+            }
+            Event::Approved { broker } => {
+                self.failovers.approve(&broker);
+                self.stale_plan = true;
+                self.judge(&broker, now);
+            }
+            Event::Tick => {}
+        }
+        self.judge_due(now);
+        self.act(now, &mut directives);
+        directives
     }
 
     /// When a [`Event::Tick`] is needed at the latest, if nothing else happens before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Moment> {
-        None
-    }
-
-    /// The fleet as it is seen now.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        Status::default()
+        let alarm = self.alarms.first().map(|(at, _)| *at);
+        let pulse = self.vantage.next_pulse();
+        let hold = self.holds.first().map(|(at, _)| *at);
+        alarm.into_iter().chain(pulse).chain(hold).min()
     }
 
     /// The plan that is being worked towards.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    fn site(&mut self, broker: &BrokerName) -> &mut Site {
+        self.sites.entry(broker.clone()).or_insert_with(Site::unheard)
+    }
+
+    fn rules(&self, broker: &BrokerName) -> Option<Rules> {
+        self.fleet
+            .as_ref()?
+            .brokers
+            .get(broker)
+            .map(|declared| Rules::of(declared, self.settings.start))
+    }
+
+    fn take_fleet(&mut self, fleet: Arc<Fleet>, now: Moment, directives: &mut Vec<Directive>) {
+        for name in fleet.brokers.keys() {
+            self.site(name);
+            self.retired.remove(name);
+        }
+        for (name, site) in &self.sites {
+            let gone = !fleet.brokers.contains_key(name) && !site.ledger.is_empty();
+            if gone && self.retired.insert(name.clone()) {
+                directives.push(Directive::Retire { broker: name.clone() });
+            }
+        }
+        let pulse = fleet
+            .brokers
+            .values()
+            .map(|broker| broker.heartbeat.interval)
+            .min();
+        self.vantage.watch(pulse);
+        self.fleet = Some(fleet);
+        self.stale_plan = true;
+        let names: Vec<BrokerName> = self.sites.keys().cloned().collect();
+        for name in names {
+            self.judge(&name, now);
+        }
+    }
+
+    fn restore(&mut self, restored: Restored) {
+        let mut texts = restored.texts;
+        for (broker, configs) in restored.configs {
+            let text = texts.remove(&broker);
+            let site = self.site(&broker);
+            site.restored = true;
+            site.health.ran_before();
+            site.ledger.restore(configs, text);
+        }
+        for migration in restored
+            .migrations
+            .iter()
+            .filter(|migration| is_active(migration))
+        {
+            self.site(&migration.broker)
+                .health
+                .was_down(migration.evidence.clone());
+        }
+        self.failovers.restore(restored.migrations);
+        self.classes = restored.classes;
+        self.stale_plan = true;
+    }
+
+    fn take_answer(&mut self, broker: &BrokerName, round_trip: Duration, now: Moment) {
+        let site = self.site(broker);
+        let before = site.health.phase();
+        site.health.on_answer(now, round_trip);
+        self.after_health(broker, before);
+        if self.vantage.set_isolated(false) {
+            self.discount_others(broker, now);
+        }
+        self.vantage.contact(broker, now);
+        self.judge(broker, now);
+        if !self.awaiting.is_empty() {
+            for name in self.awaiting.clone() {
+                self.judge(&name, now);
+            }
+        }
+    }
+
+    fn take_miss(&mut self, broker: &BrokerName, refused: bool, now: Moment) {
+        let Some(rules) = self.rules(broker) else { return };
+        let site = self.site(broker);
+        let before = site.health.phase();
+        site.health.on_miss(now, refused, &rules);
+        self.after_health(broker, before);
+        if refused {
+            self.vantage.contact(broker, now);
+        }
+        let nobody = self.nobody_is_reached();
+        if self.vantage.set_isolated(nobody) {
+            self.discount_others(broker, now);
+        }
+        self.judge(broker, now);
+    }
+
+    fn take_report(
+        &mut self,
+        broker: &BrokerName,
+        report: &Report,
+        now: Moment,
+        directives: &mut Vec<Directive>,
+    ) {
+        let declared = self
+            .fleet
+            .as_ref()
+            .is_none_or(|fleet| fleet.brokers.contains_key(broker));
+        let site = self.site(broker);
+        let before = site.health.phase();
+        let was_lost = site.health.supervisor_lost();
+        let was_hung = matches!(site.health.process(), Some(Process::Hung { .. }));
+        site.health.on_process(now, report.process);
+        let mut changed = site.ledger.report(report) || was_lost;
+        if !declared && report.process == Process::Stopped {
+            site.ledger.forget();
+            changed = true;
+        }
+        if report.version.is_some() && site.version != report.version {
+            site.version.clone_from(&report.version);
+            changed = true;
+        }
+        changed |= was_hung != matches!(report.process, Process::Hung { .. });
+        if was_lost && !site.ledger.is_confirmed() {
+            // What was given while it was away may never have reached it.
+            let again = site.ledger.newest().and_then(|given| {
+                let config = given.text.clone()?;
+                let (epoch, links) = (given.epoch, given.links.clone());
+                Some(Directive::GiveConfig {
+                    broker: broker.clone(),
+                    epoch,
+                    config,
+                    links,
+                })
+            });
+            directives.extend(again.filter(|_| declared));
+        }
+        self.stale_rollout |= changed;
+        self.after_health(broker, before);
+        self.judge(broker, now);
+    }
+
+    fn take_loss(&mut self, broker: &BrokerName, now: Moment) {
+        let declared = self
+            .fleet
+            .as_ref()
+            .is_none_or(|fleet| fleet.brokers.contains_key(broker));
+        let site = self.site(broker);
+        let before = site.health.phase();
+        site.health.on_supervisor_lost();
+        if !declared {
+            site.ledger.forget();
+        }
+        self.stale_rollout = true;
+        self.after_health(broker, before);
+        self.judge(broker, now);
+    }
+
+    /// Notes what a changed phase touches.
+    fn after_health(&mut self, broker: &BrokerName, before: BrokerPhase) {
+        let Some(site) = self.sites.get(broker) else {
+            return;
+        };
+        let after = site.health.phase();
+        if before == after {
+            return;
+        }
+        let out = |phase| matches!(phase, BrokerPhase::Down | BrokerPhase::Returning);
+        // Whoever becomes well may be the substitute that somebody waits for.
+        self.stale_plan |=
+            out(before) != out(after) || (after == BrokerPhase::Ready && self.failovers.wants_substitute());
+        // The exception for a broker that is down ends when it answers.
+        self.stale_rollout |= out(before) || out(after);
+    }
+
+    fn nobody_is_reached(&self) -> bool {
+        let Some(fleet) = &self.fleet else { return false };
+        let mut watched = fleet
+            .brokers
+            .keys()
+            .filter_map(|name| self.sites.get(name))
+            .map(|site| &site.health)
+            .filter(|health| health.is_watched())
+            .peekable();
+        fleet.brokers.len() > 1 && watched.peek().is_some() && watched.all(crate::health::Health::is_silent)
+    }
+
+    fn discount_stall(&mut self, now: Moment, late: Duration) {
+        let names: Vec<BrokerName> = self.sites.keys().cloned().collect();
+        for name in names {
+            let Some(rules) = self.rules(&name) else { continue };
+            if late > rules.interval
+                && let Some(site) = self.sites.get_mut(&name)
+            {
+                let before = site.health.phase();
+                site.health.discount(now, late);
+                self.after_health(&name, before);
+            }
+            self.set_alarm(&name, now);
+        }
+    }
+
+    fn discount_others(&mut self, reached: &BrokerName, now: Moment) {
+        let others: Vec<BrokerName> = self
+            .sites
+            .keys()
+            .filter(|name| *name != reached)
+            .cloned()
+            .collect();
+        for name in others {
+            if let Some(site) = self.sites.get_mut(&name) {
+                let before = site.health.phase();
+                site.health.discount(now, Duration::ZERO);
+                self.after_health(&name, before);
+            }
+            self.set_alarm(&name, now);
+        }
+    }
+
+    fn judge_due(&mut self, now: Moment) {
+        while let Some((at, broker)) = self.alarms.first().cloned() {
+            if at > now {
+                break;
+            }
+            self.alarms.pop_first();
+            if let Some(site) = self.sites.get_mut(&broker) {
+                site.alarm = None;
+            }
+            self.judge(&broker, now);
+        }
+    }
+
+    fn judge(&mut self, broker: &BrokerName, now: Moment) {
+        let Some(rules) = self.rules(broker) else { return };
+        let around = Surroundings {
+            contact: self.vantage.other_contact(broker),
+            alone: self.fleet.as_ref().is_some_and(|fleet| fleet.brokers.len() == 1),
+        };
+        let Some(fleet) = self.fleet.clone() else { return };
+        let Some(site) = self.sites.get_mut(broker) else {
+            return;
+        };
+        let before = site.health.phase();
+        site.health.judge(now, &rules, around);
+        if site.health.is_stable(now, &rules) {
+            let supervised = fleet
+                .brokers
+                .get(broker)
+                .is_some_and(skein_api::fleet::Broker::is_controlled);
+            let configured = !supervised || (site.ledger.is_confirmed() && !site.health.supervisor_lost());
+            if configured && self.failovers.may_fail_back(&fleet, broker) {
+                site.health.take_back();
+            }
+        }
+        if site.health.awaits_agreement(&rules) {
+            self.awaiting.insert(broker.clone());
+        } else {
+            self.awaiting.remove(broker);
+        }
+        self.after_health(broker, before);
+        self.set_alarm(broker, now);
+    }
+
+    fn set_alarm(&mut self, broker: &BrokerName, now: Moment) {
+        let Some(rules) = self.rules(broker) else { return };
+        let Some(site) = self.sites.get_mut(broker) else {
+            return;
+        };
+        let due = site.health.deadline(&rules).filter(|at| *at > now);
+        if site.alarm == due {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut site.alarm, due) {
+            self.alarms.remove(&(old, broker.clone()));
+        }
+        if let Some(at) = due {
+            self.alarms.insert((at, broker.clone()));
+        }
+    }
+
+    fn act(&mut self, now: Moment, directives: &mut Vec<Directive>) {
+        if self.fleet.is_none() {
+            return;
+        }
+        self.mind_holds(now);
+        if std::mem::take(&mut self.stale_plan) {
+            self.replan(directives);
+        }
+        if std::mem::take(&mut self.stale_rollout) {
+            self.roll_out(directives);
+            if self.is_settled() {
+                directives.extend(self.failovers.settle());
+            }
+        }
     }
 }

@@ -132,4 +132,6 @@ pub enum Process {
         /// Its process id.
         pid: u32,
     },
+    /// It does not run: it has no configuration yet, or its supervisor was told to stop.
+    Stopped,
 }

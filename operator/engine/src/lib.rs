@@ -10,3 +10,12 @@ pub mod event;
 mod engine;
 
 pub use engine::{Engine, Settings};
+
+mod failover;
+mod health;
+mod ledger;
+mod rollout;
+mod site;
+mod strand;
+mod tools;
+mod vantage;

@@ -1,0 +1,250 @@
+//! From the plan to configurations: a round of the rollout, written down for those whose text changes by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skein_api::fleet::{Fleet, Hosting};
+use skein_api::name::BrokerName;
+use skein_mosquitto::config::{Compile, Placement};
+use skein_mosquitto::link::Link;
+
+use super::Engine;
+use crate::directive::{BrokerPhase, Directive};
+use crate::event::{Epoch, Moment, Process};
+use crate::rollout::{Position, next_round};
+use crate::site::{Hold, Ingredients, Site};
+use crate::strand::{self, Strands};
+use crate::tools::Danger;
+
+impl Engine {
+    /// Starts and ends the waits of new brokers for the first report of their supervisors.
+    pub(super) fn mind_holds(&mut self, now: Moment) {
+        let Some(fleet) = &self.fleet else { return };
+        while let Some((at, broker)) = self.holds.first().cloned() {
+            if at > now {
+                break;
+            }
+            self.holds.pop_first();
+            if let Some(site) = self.sites.get_mut(&broker) {
+                site.hold = Hold::Over;
+                self.stale_rollout = true;
+            }
+        }
+        if !self.stale_plan && !self.stale_rollout {
+            return;
+        }
+        for (name, site) in &mut self.sites {
+            let placed = site.placement.is_some() && fleet.brokers.contains_key(name);
+            if site.hold == Hold::NotBegun && placed && !site.restored && !site.ledger.has_reported() {
+                site.hold = Hold::Begun;
+                self.holds
+                    .insert((now.saturating_add(self.settings.patience), name.clone()));
+            }
+        }
+    }
+
+    /// A configuration can be given to this broker now.
+    fn takes(fleet: &Fleet, name: &BrokerName, site: &Site) -> bool {
+        let controlled = fleet
+            .brokers
+            .get(name)
+            .is_some_and(skein_api::fleet::Broker::is_controlled);
+        let known = site.ledger.has_reported() || site.hold == Hold::Over;
+        controlled && site.placement.is_some() && !site.health.supervisor_lost() && known
+    }
+
+    pub(super) fn roll_out(&mut self, directives: &mut Vec<Directive>) {
+        let Some(fleet) = self.fleet.clone() else { return };
+        if self.plan.classes.is_empty() && !self.faults.is_empty() {
+            return;
+        }
+        let wanted: BTreeMap<BrokerName, Vec<Arc<Link>>> = self
+            .desired
+            .iter()
+            .map(|(broker, links)| {
+                let reachable = |link: &&Arc<Link>| self.address(&fleet, &link.upstream).is_some();
+                (broker.clone(), links.iter().filter(reachable).cloned().collect())
+            })
+            .collect();
+        let nothing = Arc::new(Strands::new());
+        let mut positions = BTreeMap::new();
+        let mut down = BTreeSet::new();
+        for (name, site) in &self.sites {
+            if site.health.phase() == BrokerPhase::Down {
+                down.insert(name.clone());
+            }
+            let desired = wanted
+                .get(name)
+                .map(|links| Arc::new(strand::strands(links.iter().map(Arc::as_ref))));
+            let position = Position {
+                alternatives: site
+                    .ledger
+                    .present()
+                    .map(|given| Arc::clone(&given.strands))
+                    .collect(),
+                newest: site
+                    .ledger
+                    .newest()
+                    .map_or_else(|| Arc::clone(&nothing), |it| Arc::clone(&it.strands)),
+                desired: desired.unwrap_or_else(|| Arc::clone(&nothing)),
+                takes: Self::takes(&fleet, name, site),
+                unreachable: is_unreachable(site) || !fleet.brokers.contains_key(name),
+            };
+            positions.insert(name.clone(), position);
+        }
+        let frozen = self
+            .sites
+            .values()
+            .any(|site| site.ledger.runs_unknown().is_some());
+        let round = next_round(&positions, frozen, &|strands| {
+            let links = strand::links(strands.iter().copied());
+            let hazards = self.tools.hazards(&fleet, &links);
+            hazards
+                .iter()
+                .any(|hazard| hazard.danger == Danger::Loop || !down.contains(&hazard.broker))
+        });
+        for (broker, target) in &round.targets {
+            if positions.get(broker).is_some_and(|position| position.takes) {
+                let links = wanted.get(broker).map(Vec::as_slice).unwrap_or_default();
+                directives.extend(self.give(&fleet, broker, strand::reduced(links, target)));
+            }
+        }
+        self.withheld = round.withheld;
+    }
+
+    /// Gives a broker these links, unless it has them and all else is as it was.
+    fn give(&mut self, fleet: &Fleet, broker: &BrokerName, links: Vec<Arc<Link>>) -> Option<Directive> {
+        let ingredients = self.ingredients(fleet, broker, links)?;
+        let site = self.sites.get(broker)?;
+        let newest = site.ledger.newest();
+        let last = site.ledger.last();
+        let key = (ingredients, newest.map(|it| it.epoch), last.map(|it| it.epoch));
+        if site.made_from.as_ref() == Some(&key) {
+            return None;
+        }
+        let ingredients = &key.0;
+        let mut complaints = Vec::new();
+        let mut given = None;
+        match self.text(broker, ingredients, site.ledger.next_epoch()) {
+            Err(problems) => complaints = problems,
+            Ok(text) => {
+                let same = |it: &crate::ledger::Given| match &it.text {
+                    Some(old) => self
+                        .text(broker, ingredients, it.epoch)
+                        .is_ok_and(|new| new == *old),
+                    None => *it.strands == strand::strands(ingredients.links.iter().map(Arc::as_ref)),
+                };
+                let refused = site.ledger.refusal().is_some_and(|(it, _)| same(it));
+                if !refused && !newest.is_some_and(same) {
+                    given = Some(text);
+                }
+            }
+        }
+        let site = self.sites.get_mut(broker)?;
+        site.complaints = complaints;
+        let Some(config) = given else {
+            site.made_from = Some(key);
+            return None;
+        };
+        let links = key.0.links.clone();
+        let epoch = site.ledger.give(config.clone(), links.clone());
+        site.made_from = Some((key.0, Some(epoch), Some(epoch)));
+        Some(Directive::GiveConfig {
+            broker: broker.clone(),
+            epoch,
+            config,
+            links,
+        })
+    }
+
+    /// All that goes into a broker's configuration, if it is declared, ours to write and placed.
+    pub(super) fn ingredients(
+        &self,
+        fleet: &Fleet,
+        broker: &BrokerName,
+        links: Vec<Arc<Link>>,
+    ) -> Option<Ingredients> {
+        let declared = fleet
+            .brokers
+            .get(broker)
+            .filter(|declared| declared.is_controlled())?;
+        let site = self.sites.get(broker)?;
+        let addresses = links
+            .iter()
+            .map(|link| (link.upstream.clone(), self.address(fleet, &link.upstream)))
+            .collect();
+        Some(Ingredients {
+            links,
+            declared: declared.clone(),
+            placement: site.placement.clone()?,
+            version: site.version(),
+            addresses,
+        })
+    }
+
+    pub(super) fn text(
+        &self,
+        broker: &BrokerName,
+        ingredients: &Ingredients,
+        epoch: Epoch,
+    ) -> Result<String, Vec<String>> {
+        let addresses = |name: &BrokerName| {
+            ingredients
+                .addresses
+                .iter()
+                .find(|(other, _)| other == name)
+                .and_then(|(_, at)| at.clone())
+        };
+        let (host, port) = &ingredients.placement.peer;
+        self.tools.text(&Compile {
+            broker,
+            declared: &ingredients.declared,
+            links: &ingredients.links,
+            placement: &Placement {
+                listen: host.clone(),
+                peer_port: *port,
+                client_ports: Vec::new(),
+                data_directory: ingredients.placement.data_directory.clone(),
+                user: self.settings.user.clone(),
+                sqlite_plugin: self.settings.sqlite_plugin.clone(),
+            },
+            addresses: &addresses,
+            version: ingredients.version,
+            epoch,
+        })
+    }
+
+    /// Where bridges reach a broker.
+    pub(super) fn address(&self, fleet: &Fleet, broker: &BrokerName) -> Option<(String, u16)> {
+        if let Some(placement) = self.sites.get(broker).and_then(|site| site.placement.as_ref()) {
+            return Some(placement.peer.clone());
+        }
+        match &fleet.brokers.get(broker)?.hosting {
+            Hosting::External(external) => Some((external.host.clone(), external.port)),
+            Hosting::Managed(_) => None,
+        }
+    }
+
+    /// Everybody who can be expected to runs what the plan says.
+    pub(super) fn is_settled(&self) -> bool {
+        let Some(fleet) = &self.fleet else { return false };
+        let waiting = self.withheld.iter().any(|withheld| withheld.blocked_by.is_none());
+        let confirmed = |(name, site): (&BrokerName, &Site)| {
+            !fleet
+                .brokers
+                .get(name)
+                .is_some_and(skein_api::fleet::Broker::is_controlled)
+                || site.ledger.is_confirmed()
+                || is_unreachable(site)
+        };
+        self.faults.is_empty() && !waiting && self.sites.iter().all(confirmed)
+    }
+}
+
+/// It cannot be expected to confirm a configuration soon.
+pub(super) fn is_unreachable(site: &Site) -> bool {
+    site.health.supervisor_lost()
+        || site.health.phase() == BrokerPhase::Down
+        || matches!(site.health.process(), Some(Process::Hung { .. }))
+        || site.ledger.refusal().is_some()
+}

@@ -1,0 +1,161 @@
+//! From who is out to the plan: failovers first, as they are part of the view that is planned in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skein_api::fleet::Fleet;
+use skein_api::name::BrokerName;
+use skein_mosquitto::link::Link;
+use skein_planner::plan::{Plan, View};
+
+use super::Engine;
+use crate::directive::{BrokerPhase, Directive};
+use crate::failover::Situation;
+
+impl Engine {
+    /// Declared brokers that nothing is planned through.
+    fn out(&self, fleet: &Fleet) -> BTreeSet<BrokerName> {
+        self.with_phase(fleet, |phase| {
+            matches!(phase, BrokerPhase::Down | BrokerPhase::Returning)
+        })
+    }
+
+    fn with_phase(&self, fleet: &Fleet, wanted: impl Fn(BrokerPhase) -> bool) -> BTreeSet<BrokerName> {
+        let is = |name: &&BrokerName| {
+            self.sites
+                .get(*name)
+                .is_some_and(|site| wanted(site.health.phase()))
+        };
+        fleet.brokers.keys().filter(is).cloned().collect()
+    }
+
+    /// Nobody is left to plan with.
+    pub(super) fn all_are_down(&self, fleet: &Fleet) -> bool {
+        !fleet.brokers.is_empty()
+            && self.with_phase(fleet, |phase| phase == BrokerPhase::Down).len() == fleet.brokers.len()
+    }
+
+    pub(super) fn replan(&mut self, directives: &mut Vec<Directive>) {
+        let Some(fleet) = self.fleet.clone() else { return };
+        if self.all_are_down(&fleet) {
+            return;
+        }
+        let out = self.out(&fleet);
+        let ready = self.with_phase(&fleet, |phase| phase == BrokerPhase::Ready);
+        let candidates: BTreeMap<_, _> = out
+            .iter()
+            .map(|broker| (broker.clone(), self.candidates(&fleet, broker, &out)))
+            .collect();
+        let evidence = out
+            .iter()
+            .filter_map(|broker| Some((broker.clone(), self.sites.get(broker)?.health.evidence().to_vec())))
+            .collect();
+        let situation = Situation {
+            fleet: &fleet,
+            out: &out,
+            ready: &ready,
+            candidates: &candidates,
+            evidence: &evidence,
+        };
+        let mut failovers = self.failovers.clone();
+        let moves = failovers.assign(&situation);
+        let view = View {
+            down: out.clone(),
+            served_by: failovers.served_by().clone(),
+            previous_classes: self.classes.clone(),
+        };
+        let plan = self.tools.plan(&fleet, &view);
+        let desired = by_holder(&plan);
+        self.faults = self.prove(&fleet, &view, &plan, &desired);
+        if !self.faults.is_empty() {
+            return;
+        }
+        self.failovers = failovers;
+        directives.extend(moves);
+        self.classes = plan
+            .classes
+            .values()
+            .flat_map(|class| {
+                class
+                    .topics
+                    .iter()
+                    .map(|topic| (topic.clone(), class.name.clone()))
+            })
+            .collect();
+        self.substitutes
+            .retain(|broker, _| fleet.brokers.contains_key(broker));
+        for (broker, substitution) in &plan.substitutes {
+            if !out.contains(broker) {
+                self.substitutes.insert(broker.clone(), Arc::clone(substitution));
+            }
+        }
+        self.plan = plan;
+        self.desired = desired;
+        self.stale_rollout = true;
+    }
+
+    /// Who could stand in for a broker that is out: decided while it was well; if there was no such time, as if it were.
+    fn candidates(
+        &mut self,
+        fleet: &Fleet,
+        broker: &BrokerName,
+        out: &BTreeSet<BrokerName>,
+    ) -> Vec<BrokerName> {
+        if !self.substitutes.contains_key(broker) {
+            let mut down = out.clone();
+            down.remove(broker);
+            let mut served_by = self.failovers.served_by().clone();
+            served_by.remove(broker);
+            let view = View {
+                down,
+                served_by,
+                previous_classes: self.classes.clone(),
+            };
+            if let Some(found) = self.tools.plan(fleet, &view).substitutes.get(broker) {
+                self.substitutes.insert(broker.clone(), Arc::clone(found));
+            }
+        }
+        let substitution = self.substitutes.get(broker);
+        let candidates = substitution.into_iter().flat_map(|it| &it.candidates);
+        candidates.map(|candidate| candidate.broker.clone()).collect()
+    }
+
+    /// What is wrong with a plan as it would be written down and read back.
+    fn prove(
+        &self,
+        fleet: &Fleet,
+        view: &View,
+        plan: &Plan,
+        desired: &BTreeMap<BrokerName, Vec<Arc<Link>>>,
+    ) -> Vec<String> {
+        let mut read_back = Vec::with_capacity(plan.links.len());
+        for (broker, links) in desired {
+            let text = self
+                .ingredients(fleet, broker, links.clone())
+                .filter(|ingredients| ingredients.addresses.iter().all(|(_, address)| address.is_some()))
+                .and_then(|ingredients| self.text(broker, &ingredients, 0).ok());
+            match text.map(|text| self.tools.links(broker, &text)) {
+                Some(Ok(links)) => read_back.extend(links),
+                Some(Err(error)) => {
+                    return vec![format!(
+                        "Broker/{broker}: its configuration cannot be read back: {error}"
+                    )];
+                }
+                // Not placed yet, or refused: the giving reports that, and gives nothing.
+                None => read_back.extend(links.iter().map(|link| Link::clone(link))),
+            }
+        }
+        self.tools.faults(fleet, view, plan, &read_back)
+    }
+}
+
+fn by_holder(plan: &Plan) -> BTreeMap<BrokerName, Vec<Arc<Link>>> {
+    let mut desired: BTreeMap<BrokerName, Vec<Arc<Link>>> = BTreeMap::new();
+    for link in &plan.links {
+        desired
+            .entry(link.downstream.clone())
+            .or_default()
+            .push(Arc::clone(link));
+    }
+    desired
+}

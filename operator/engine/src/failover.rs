@@ -1,0 +1,322 @@
+//! Who serves whose clients, and the record of it.
+//!
+//! Knows which brokers are out, their policies and candidates; knows no links, no epochs and no heartbeats. Only
+//! phases that really happened are recorded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skein_api::fleet::{Failback, FailoverPolicy, Fleet};
+use skein_api::name::BrokerName;
+
+use crate::directive::{Directive, Migration, MigrationPhase};
+
+/// What the failover must know of the rest.
+pub(crate) struct Situation<'a> {
+    pub(crate) fleet: &'a Fleet,
+    /// Brokers that nothing is planned through.
+    pub(crate) out: &'a BTreeSet<BrokerName>,
+    /// Brokers that are well.
+    pub(crate) ready: &'a BTreeSet<BrokerName>,
+    /// Per broker that is out: who could stand in for it, best first.
+    pub(crate) candidates: &'a BTreeMap<BrokerName, Vec<BrokerName>>,
+    /// Per broker that is out: why it was declared down.
+    pub(crate) evidence: &'a BTreeMap<BrokerName, Vec<String>>,
+}
+
+/// Failovers under way and past.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failovers {
+    migrations: Vec<Migration>,
+    served_by: BTreeMap<BrokerName, BrokerName>,
+    approved: BTreeSet<BrokerName>,
+}
+
+/// It is neither over nor given up.
+pub(crate) fn is_active(migration: &Migration) -> bool {
+    !matches!(
+        migration.phase,
+        MigrationPhase::FailedBack | MigrationPhase::Aborted | MigrationPhase::FailingBack
+    )
+}
+
+fn has_moved(phase: MigrationPhase) -> bool {
+    matches!(
+        phase,
+        MigrationPhase::Retargeted
+            | MigrationPhase::Adopted
+            | MigrationPhase::Draining
+            | MigrationPhase::Completed
+    )
+}
+
+impl Failovers {
+    /// Takes up what an earlier life left. A broker with an active record was down then.
+    pub(crate) fn restore(&mut self, migrations: Vec<Migration>) {
+        for migration in &migrations {
+            if let (true, Some(to)) = (has_moved(migration.phase), &migration.to) {
+                self.served_by.insert(migration.broker.clone(), to.clone());
+            }
+        }
+        self.migrations = migrations;
+    }
+
+    pub(crate) fn migrations(&self) -> &[Migration] {
+        &self.migrations
+    }
+
+    pub(crate) fn served_by(&self) -> &BTreeMap<BrokerName, BrokerName> {
+        &self.served_by
+    }
+
+    /// A person approved what waits.
+    pub(crate) fn approve(&mut self, broker: &BrokerName) {
+        self.approved.insert(broker.clone());
+    }
+
+    /// A returned broker may be taken back.
+    pub(crate) fn may_fail_back(&self, fleet: &Fleet, broker: &BrokerName) -> bool {
+        let manual = fleet
+            .brokers
+            .get(broker)
+            .is_some_and(|declared| declared.failover.failback == Failback::Manual);
+        !manual || !self.served_by.contains_key(broker) || self.approved.contains(broker)
+    }
+
+    /// Somebody could be served who is not.
+    pub(crate) fn wants_substitute(&self) -> bool {
+        self.migrations.iter().any(|migration| {
+            matches!(
+                migration.phase,
+                MigrationPhase::Failed | MigrationPhase::Detected | MigrationPhase::Pending
+            )
+        })
+    }
+
+    /// Brings who serves whom into line with who is out.
+    pub(crate) fn assign(&mut self, situation: &Situation<'_>) -> Vec<Directive> {
+        let mut directives = Vec::new();
+        self.end_those_who_are_back(situation, &mut directives);
+        for broker in situation.out {
+            if situation.fleet.brokers.contains_key(broker) {
+                self.serve(broker, situation, &mut directives);
+            }
+        }
+        directives
+    }
+
+    fn end_those_who_are_back(&mut self, situation: &Situation<'_>, directives: &mut Vec<Directive>) {
+        for index in 0..self.migrations.len() {
+            let Some(migration) = self
+                .migrations
+                .get(index)
+                .filter(|migration| is_active(migration))
+            else {
+                continue;
+            };
+            let broker = migration.broker.clone();
+            if situation.out.contains(&broker) && situation.fleet.brokers.contains_key(&broker) {
+                continue;
+            }
+            let moved = has_moved(migration.phase);
+            self.approved.remove(&broker);
+            if self.served_by.remove(&broker).is_some() {
+                directives.push(Directive::PointAddress {
+                    broker: broker.clone(),
+                    to: broker,
+                });
+            }
+            let phase = if moved {
+                MigrationPhase::FailingBack
+            } else {
+                MigrationPhase::Aborted
+            };
+            self.advance(index, |migration| migration.phase = phase, directives);
+        }
+    }
+
+    fn serve(&mut self, broker: &BrokerName, situation: &Situation<'_>, directives: &mut Vec<Directive>) {
+        let Some(declared) = situation.fleet.brokers.get(broker) else {
+            return;
+        };
+        let index = self.record_of(broker, situation, directives);
+        if !declared.is_controlled() || declared.failover.policy == FailoverPolicy::Disabled {
+            return;
+        }
+        let stands = self.served_by.get(broker).is_some_and(|substitute| {
+            !situation.out.contains(substitute) && situation.fleet.brokers.contains_key(substitute)
+        });
+        if stands {
+            return;
+        }
+        let chosen = self.choose(broker, situation);
+        let moved_before = self.served_by.contains_key(broker);
+        let waits = declared.failover.policy == FailoverPolicy::Manual
+            && !moved_before
+            && !self.approved.contains(broker);
+        if waits {
+            self.advance(
+                index,
+                |migration| {
+                    migration.phase = MigrationPhase::Pending;
+                    migration.to.clone_from(&chosen);
+                },
+                directives,
+            );
+            return;
+        }
+        if let Some(to) = chosen {
+            // An approval is used up: the way back needs one of its own.
+            self.approved.remove(broker);
+            self.served_by.insert(broker.clone(), to.clone());
+            directives.push(Directive::PointAddress {
+                broker: broker.clone(),
+                to: to.clone(),
+            });
+            self.advance(
+                index,
+                |migration| {
+                    migration.phase = MigrationPhase::Retargeted;
+                    migration.to = Some(to);
+                },
+                directives,
+            );
+        } else {
+            self.served_by.remove(broker);
+            let phase = if has_roles(situation.fleet, broker) {
+                MigrationPhase::Failed
+            } else {
+                MigrationPhase::Detected
+            };
+            let already_done = self.migrations.get(index).is_some_and(|migration| {
+                migration.to.is_none() && migration.phase == MigrationPhase::Completed
+            });
+            if !already_done {
+                self.advance(
+                    index,
+                    |migration| {
+                        migration.phase = phase;
+                        migration.to = None;
+                    },
+                    directives,
+                );
+            }
+        }
+    }
+
+    /// The first candidate that is well; failing that, whoever serves the first candidate that is served.
+    fn choose(&self, broker: &BrokerName, situation: &Situation<'_>) -> Option<BrokerName> {
+        let allowed = situation
+            .fleet
+            .brokers
+            .get(broker)
+            .and_then(|it| it.failover.substitutes.as_ref());
+        let fits = |candidate: &&BrokerName| {
+            *candidate != broker
+                && situation.ready.contains(*candidate)
+                && situation
+                    .fleet
+                    .brokers
+                    .get(*candidate)
+                    .is_some_and(skein_api::fleet::Broker::is_controlled)
+                && allowed.is_none_or(|allowed| allowed.contains(*candidate))
+        };
+        let candidates = situation
+            .candidates
+            .get(broker)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let own = candidates.iter().find(fits);
+        own.or_else(|| {
+            candidates
+                .iter()
+                .filter_map(|it| self.served_by.get(it))
+                .find(fits)
+        })
+        .cloned()
+    }
+
+    fn record_of(
+        &mut self,
+        broker: &BrokerName,
+        situation: &Situation<'_>,
+        directives: &mut Vec<Directive>,
+    ) -> usize {
+        let active = |migration: &Migration| migration.broker == *broker && is_active(migration);
+        if let Some(index) = self.migrations.iter().position(active) {
+            return index;
+        }
+        // It died again while it was being taken back: that failover is over, whatever comes of this one.
+        for index in 0..self.migrations.len() {
+            let Some(migration) = self.migrations.get(index) else {
+                continue;
+            };
+            if migration.broker == *broker && migration.phase == MigrationPhase::FailingBack {
+                self.advance(
+                    index,
+                    |migration| migration.phase = MigrationPhase::FailedBack,
+                    directives,
+                );
+            }
+        }
+        let number = |name: &str| name.rsplit('-').next().and_then(|text| text.parse::<u64>().ok());
+        let before = self
+            .migrations
+            .iter()
+            .filter(|migration| migration.broker == *broker);
+        let highest = before
+            .filter_map(|migration| number(&migration.name))
+            .max()
+            .unwrap_or(0);
+        let migration = Migration {
+            name: format!("{broker}-{}", highest + 1),
+            broker: broker.clone(),
+            to: None,
+            phase: MigrationPhase::Detected,
+            evidence: situation.evidence.get(broker).cloned().unwrap_or_default(),
+        };
+        directives.push(Directive::RecordMigration(migration.clone()));
+        self.migrations.push(migration);
+        self.migrations.len() - 1
+    }
+
+    /// What was planned is in place everywhere.
+    pub(crate) fn settle(&mut self) -> Vec<Directive> {
+        let mut directives = Vec::new();
+        for index in 0..self.migrations.len() {
+            let Some(migration) = self.migrations.get(index) else {
+                continue;
+            };
+            let next = match migration.phase {
+                MigrationPhase::Detected | MigrationPhase::Retargeted => MigrationPhase::Completed,
+                MigrationPhase::FailingBack => MigrationPhase::FailedBack,
+                _ => continue,
+            };
+            self.advance(index, |migration| migration.phase = next, &mut directives);
+        }
+        directives
+    }
+
+    fn advance(
+        &mut self,
+        index: usize,
+        change: impl FnOnce(&mut Migration),
+        directives: &mut Vec<Directive>,
+    ) {
+        let Some(migration) = self.migrations.get_mut(index) else {
+            return;
+        };
+        let before = migration.clone();
+        change(migration);
+        if *migration != before {
+            directives.push(Directive::RecordMigration(migration.clone()));
+        }
+    }
+}
+
+/// Its clients publish or subscribe something that is declared.
+fn has_roles(fleet: &Fleet, broker: &BrokerName) -> bool {
+    fleet
+        .topics
+        .values()
+        .any(|topic| topic.producers.contains(broker) || topic.consumers.contains(broker))
+}

@@ -1,0 +1,328 @@
+//! From what may be running to what should be, a safe step at a time.
+//!
+//! Each round gives every broker what it has and should keep, and of what it lacks as much as is harmless whatever the
+//! others run by then. Knows strands and alternatives; knows no health, no text and no time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skein_api::name::BrokerName;
+use skein_filters::overlap_classes;
+
+use crate::strand::{Strand, Strands};
+
+/// How many combinations of alternatives are looked at before a step is put off.
+const PATIENCE: usize = 64;
+
+/// One broker, as the rollout sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Position {
+    /// What it may be running: one of these.
+    pub(crate) alternatives: Vec<Arc<Strands>>,
+    /// The newest of them.
+    pub(crate) newest: Arc<Strands>,
+    /// What it should run.
+    pub(crate) desired: Arc<Strands>,
+    /// A configuration can be given to it now.
+    pub(crate) takes: bool,
+    /// It cannot be expected to confirm anything soon.
+    pub(crate) unreachable: bool,
+}
+
+/// A strand that must wait.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Withheld {
+    /// What waits.
+    pub(crate) strand: Strand,
+    /// The unreachable broker whose old configuration stands in the way; `None` if it only has to wait its turn.
+    pub(crate) blocked_by: Option<BrokerName>,
+}
+
+/// What to give.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// What each broker should have now; a broker that is to keep what it has is in here too.
+    pub(crate) targets: BTreeMap<BrokerName, Strands>,
+    /// What has to wait, sorted.
+    pub(crate) withheld: Vec<Withheld>,
+}
+
+/// Says whether strands that might run together do harm.
+pub(crate) type Harmful<'a> = dyn Fn(&BTreeSet<&Strand>) -> bool + 'a;
+
+/// The next round. Nothing is added while `frozen`.
+pub(crate) fn next_round(
+    positions: &BTreeMap<BrokerName, Position>,
+    frozen: bool,
+    harmful: &Harmful<'_>,
+) -> Round {
+    let mut round = Round::default();
+    let mut missing: Vec<&Strand> = Vec::new();
+    for (broker, position) in positions {
+        let target = if position.takes {
+            missing.extend(position.desired.difference(&position.newest));
+            position.newest.intersection(&position.desired).cloned().collect()
+        } else {
+            Strands::clone(&position.newest)
+        };
+        round.targets.insert(broker.clone(), target);
+    }
+    if missing.is_empty() {
+        return round;
+    }
+    if frozen {
+        round.withheld = missing
+            .into_iter()
+            .map(|strand| Withheld {
+                strand: strand.clone(),
+                blocked_by: None,
+            })
+            .collect();
+        return round;
+    }
+    for group in groups(positions, &missing) {
+        group.grant(positions, harmful, &mut round);
+    }
+    spare_needless_rounds(positions, &mut round);
+    round.withheld.sort();
+    round
+}
+
+/// A broker that would be touched only to be touched again once others have confirmed is left alone until then.
+fn spare_needless_rounds(positions: &BTreeMap<BrokerName, Position>, round: &mut Round) {
+    let changes = |broker: &BrokerName, target: &Strands| {
+        positions
+            .get(broker)
+            .is_some_and(|position| *target != *position.newest)
+    };
+    let waiting: BTreeSet<BrokerName> = round
+        .withheld
+        .iter()
+        .filter(|withheld| withheld.blocked_by.is_none())
+        .map(|withheld| withheld.strand.downstream.clone())
+        .filter(|broker| {
+            positions
+                .get(broker)
+                .is_some_and(|position| position.newest.is_subset(&position.desired))
+        })
+        .collect();
+    // Only while something is on its way can there be a later round that makes this one needless.
+    let under_way = positions
+        .values()
+        .any(|position| !position.unreachable && position.alternatives.len() > 1)
+        || round
+            .targets
+            .iter()
+            .any(|(broker, target)| !waiting.contains(broker) && changes(broker, target));
+    if !under_way {
+        return;
+    }
+    for broker in &waiting {
+        let (Some(position), Some(target)) = (positions.get(broker), round.targets.get_mut(broker)) else {
+            continue;
+        };
+        for strand in target.difference(&position.newest) {
+            round.withheld.push(Withheld {
+                strand: strand.clone(),
+                blocked_by: None,
+            });
+        }
+        target.clone_from(&position.newest);
+    }
+}
+
+/// Strands whose filters overlap, directly or by way of others: what happens to them concerns no other strand.
+struct Group<'a> {
+    /// Per broker what it may be running of them; never one set within another.
+    alternatives: BTreeMap<&'a BrokerName, Vec<BTreeSet<&'a Strand>>>,
+    /// Per broker what it keeps of them.
+    kept: BTreeMap<&'a BrokerName, BTreeSet<&'a Strand>>,
+    /// Per broker what it lacks of them.
+    missing: BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
+}
+
+fn groups<'a>(positions: &'a BTreeMap<BrokerName, Position>, missing: &[&'a Strand]) -> Vec<Group<'a>> {
+    let mut all: BTreeSet<&Strand> = BTreeSet::new();
+    for position in positions.values() {
+        all.extend(position.alternatives.iter().flat_map(|strands| strands.iter()));
+        all.extend(position.desired.iter());
+    }
+    let filters: BTreeSet<_> = all.iter().map(|strand| &strand.filter).collect();
+    let class_of: BTreeMap<_, usize> = filters
+        .iter()
+        .copied()
+        .zip(overlap_classes(filters.iter().copied()))
+        .collect();
+    let class = |strand: &Strand| class_of.get(&strand.filter).copied().unwrap_or(usize::MAX);
+
+    let touched: BTreeSet<usize> = missing.iter().map(|strand| class(strand)).collect();
+    let mut groups: BTreeMap<usize, Group<'a>> = touched
+        .iter()
+        .map(|number| {
+            let group = Group {
+                alternatives: BTreeMap::new(),
+                kept: BTreeMap::new(),
+                missing: BTreeMap::new(),
+            };
+            (*number, group)
+        })
+        .collect();
+    for (broker, position) in positions {
+        for strands in &position.alternatives {
+            let mut parts: BTreeMap<usize, BTreeSet<&Strand>> = BTreeMap::new();
+            for strand in strands.iter() {
+                parts.entry(class(strand)).or_default().insert(strand);
+            }
+            for (number, part) in parts {
+                if let Some(group) = groups.get_mut(&number) {
+                    add_maximal(group.alternatives.entry(broker).or_default(), part);
+                }
+            }
+        }
+        if !position.takes {
+            continue;
+        }
+        for strand in position.newest.intersection(&position.desired) {
+            if let Some(group) = groups.get_mut(&class(strand)) {
+                group.kept.entry(broker).or_default().insert(strand);
+            }
+        }
+    }
+    for strand in missing {
+        if let Some(group) = groups.get_mut(&class(strand)) {
+            group.missing.entry(&strand.downstream).or_default().push(strand);
+        }
+    }
+    groups.into_values().collect()
+}
+
+/// Harm only grows with what runs, so a set within another need not be looked at.
+fn add_maximal<'a>(sets: &mut Vec<BTreeSet<&'a Strand>>, set: BTreeSet<&'a Strand>) {
+    if sets.iter().any(|other| set.is_subset(other)) {
+        return;
+    }
+    sets.retain(|other| !other.is_subset(&set));
+    sets.push(set);
+}
+
+impl<'a> Group<'a> {
+    fn grant(&self, positions: &BTreeMap<BrokerName, Position>, harmful: &Harmful<'_>, round: &mut Round) {
+        let mut granted = BTreeMap::new();
+        for (broker, missing) in &self.missing {
+            granted.insert(*broker, missing.clone());
+        }
+        if !self.is_safe(&granted, None, harmful) {
+            granted = self.grant_one_by_one(harmful);
+        }
+        for (broker, missing) in &self.missing {
+            let allowed = granted.get(broker).map(Vec::as_slice).unwrap_or_default();
+            for strand in missing {
+                if allowed.contains(strand) {
+                    if let Some(target) = round.targets.get_mut(*broker) {
+                        target.insert(Strand::clone(strand));
+                    }
+                } else {
+                    let blocked_by = self.obstacle(positions, &granted, strand, harmful);
+                    round.withheld.push(Withheld {
+                        strand: Strand::clone(strand),
+                        blocked_by,
+                    });
+                }
+            }
+        }
+    }
+
+    fn grant_one_by_one(&self, harmful: &Harmful<'_>) -> BTreeMap<&'a BrokerName, Vec<&'a Strand>> {
+        let mut granted: BTreeMap<&BrokerName, Vec<&Strand>> = BTreeMap::new();
+        for (broker, missing) in &self.missing {
+            granted.insert(broker, missing.clone());
+            if self.is_safe(&granted, None, harmful) {
+                continue;
+            }
+            granted.insert(broker, Vec::new());
+            for strand in missing {
+                granted.entry(broker).or_default().push(strand);
+                if !self.is_safe(&granted, None, harmful) {
+                    granted.entry(broker).or_default().pop();
+                }
+            }
+        }
+        granted
+    }
+
+    /// The unreachable broker without whose old configuration the strand could be given.
+    fn obstacle(
+        &self,
+        positions: &BTreeMap<BrokerName, Position>,
+        granted: &BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
+        strand: &'a Strand,
+        harmful: &Harmful<'_>,
+    ) -> Option<BrokerName> {
+        let mut wanted = granted.clone();
+        wanted.entry(&strand.downstream).or_default().push(strand);
+        let unreachable = positions
+            .iter()
+            .filter(|(_, position)| position.unreachable)
+            .map(|(name, _)| name);
+        unreachable
+            .filter(|name| self.alternatives.contains_key(name))
+            .find(|name| self.is_safe(&wanted, Some(name), harmful))
+            .cloned()
+    }
+
+    /// No combination of what the brokers may be running does harm, if these are given in addition.
+    fn is_safe(
+        &self,
+        granted: &BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
+        without: Option<&BrokerName>,
+        harmful: &Harmful<'_>,
+    ) -> bool {
+        let mut choices = self.alternatives.clone();
+        for (broker, strands) in granted {
+            if !strands.is_empty() {
+                let mut set = self.kept.get(broker).cloned().unwrap_or_default();
+                set.extend(strands);
+                add_maximal(choices.entry(broker).or_default(), set);
+            }
+        }
+        if let Some(broker) = without {
+            choices.remove(broker);
+        }
+        let mut settled = BTreeSet::new();
+        let mut open = Vec::new();
+        for sets in choices.into_values() {
+            match <[_; 1]>::try_from(sets) {
+                Ok([only]) => settled.extend(only),
+                Err(several) => open.push(several),
+            }
+        }
+        no_combination(&settled, &open, harmful, &mut PATIENCE.clone())
+    }
+}
+
+/// A broker runs one of its alternatives, never two together. All of them together are tried first, as most often even
+/// that is harmless; then they are told apart, one broker after the other.
+fn no_combination<'a>(
+    settled: &BTreeSet<&'a Strand>,
+    open: &[Vec<BTreeSet<&'a Strand>>],
+    harmful: &Harmful<'_>,
+    patience: &mut usize,
+) -> bool {
+    let Some(left) = patience.checked_sub(1) else {
+        return false;
+    };
+    *patience = left;
+    let mut together = settled.clone();
+    together.extend(open.iter().flatten().flatten());
+    if !harmful(&together) {
+        return true;
+    }
+    let Some((first, rest)) = open.split_first() else {
+        return false;
+    };
+    first.iter().all(|alternative| {
+        let mut settled = settled.clone();
+        settled.extend(alternative);
+        no_combination(&settled, rest, harmful, patience)
+    })
+}

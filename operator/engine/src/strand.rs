@@ -1,0 +1,115 @@
+//! Strands: the single `topic` lines of links, each with its two ends. What the engine adds and removes is strands, so
+//! that a link that carries many topics is not withheld for the sake of one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skein_api::name::{BrokerName, Qos};
+use skein_filters::TopicFilter;
+use skein_mosquitto::link::{Direction, Line, Link, Mode};
+
+/// One line of one link.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Strand {
+    pub(crate) downstream: BrokerName,
+    pub(crate) upstream: BrokerName,
+    pub(crate) mode: Mode,
+    /// One of Skein's own lines.
+    pub(crate) control: bool,
+    pub(crate) filter: TopicFilter,
+    pub(crate) direction: Direction,
+    pub(crate) qos: Qos,
+}
+
+/// The strands of a configuration.
+pub(crate) type Strands = BTreeSet<Strand>;
+
+/// Every line of these links.
+pub(crate) fn strands<'a>(links: impl IntoIterator<Item = &'a Link>) -> Strands {
+    let mut strands = Strands::new();
+    for link in links {
+        let lines = link.lines.iter().map(|line| (line, false));
+        for (line, control) in lines.chain(link.control.iter().map(|line| (line, true))) {
+            strands.insert(Strand {
+                downstream: link.downstream.clone(),
+                upstream: link.upstream.clone(),
+                mode: link.mode,
+                control,
+                filter: line.filter.clone(),
+                direction: line.direction,
+                qos: line.qos,
+            });
+        }
+    }
+    strands
+}
+
+/// As much of the desired links of one broker as these strands allow. A link without any line of the user's is not
+/// worth a connection.
+pub(crate) fn reduced(desired: &[Arc<Link>], allowed: &Strands) -> Vec<Arc<Link>> {
+    let mut links = Vec::with_capacity(desired.len());
+    for link in desired {
+        let keep = |line: &Line, control: bool| {
+            allowed.contains(&Strand {
+                downstream: link.downstream.clone(),
+                upstream: link.upstream.clone(),
+                mode: link.mode,
+                control,
+                filter: line.filter.clone(),
+                direction: line.direction,
+                qos: line.qos,
+            })
+        };
+        let lines: Vec<Line> = link
+            .lines
+            .iter()
+            .filter(|line| keep(line, false))
+            .cloned()
+            .collect();
+        let control: Vec<Line> = link
+            .control
+            .iter()
+            .filter(|line| keep(line, true))
+            .cloned()
+            .collect();
+        if lines.len() == link.lines.len() && control.len() == link.control.len() {
+            links.push(Arc::clone(link));
+        } else if !lines.is_empty() {
+            links.push(Arc::new(Link {
+                lines,
+                control,
+                ..Link::clone(link)
+            }));
+        }
+    }
+    links
+}
+
+/// Links that carry these strands and nothing else, for judging.
+pub(crate) fn links<'a>(strands: impl IntoIterator<Item = &'a Strand>) -> Vec<Link> {
+    let mut links: BTreeMap<(&BrokerName, &BrokerName, Mode), Link> = BTreeMap::new();
+    for strand in strands {
+        let link = links
+            .entry((&strand.downstream, &strand.upstream, strand.mode))
+            .or_insert_with(|| Link {
+                downstream: strand.downstream.clone(),
+                upstream: strand.upstream.clone(),
+                mode: strand.mode,
+                lines: Vec::new(),
+                control: Vec::new(),
+                classes: BTreeSet::new(),
+            });
+        let line = Line {
+            filter: strand.filter.clone(),
+            direction: strand.direction,
+            qos: strand.qos,
+        };
+        if strand.control {
+            &mut link.control
+        } else {
+            &mut link.lines
+        }
+        .push(line);
+    }
+    links.into_values().collect()
+}

@@ -1,0 +1,232 @@
+//! A planner of a hundred lines, for tests that must not depend on how good the real one is: one spanning tree per
+//! overlap class. Its faults can be switched on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use skein_api::fleet::Fleet;
+use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
+use skein_filters::{TopicFilter, overlap_classes};
+use skein_mosquitto::config::Compile;
+use skein_mosquitto::link::{Direction, Line, Link, Mode};
+use skein_planner::plan::{Candidate, Class, Equivalence, Path, Plan, Substitution, View};
+
+use super::judge;
+use crate::tools::{Hazard, Tools};
+
+/// The toy planner, the counting judge, and texts that are remembered rather than parsed.
+#[derive(Debug, Default)]
+pub(super) struct Toy {
+    texts: Mutex<BTreeMap<String, Vec<Link>>>,
+    /// The plan closes a ring on purpose as soon as a broker with this name is declared.
+    pub(super) ring_with: Option<&'static str>,
+}
+
+impl Tools for Toy {
+    fn plan(&mut self, fleet: &Fleet, view: &View) -> Arc<Plan> {
+        let mut plan = plan(fleet, view);
+        if let Some(name) = self.ring_with
+            && fleet.brokers.contains_key(name)
+        {
+            let mut turned: Vec<Link> = plan.links.iter().map(|link| Link::clone(link)).collect();
+            for link in &mut turned {
+                std::mem::swap(&mut link.downstream, &mut link.upstream);
+            }
+            plan.links.extend(turned.into_iter().map(Arc::new));
+        }
+        Arc::new(plan)
+    }
+
+    fn hazards(&self, _: &Fleet, links: &[Link]) -> Vec<Hazard> {
+        judge::hazards(links)
+    }
+
+    fn faults(&self, _: &Fleet, _: &View, _: &Plan, links: &[Link]) -> Vec<String> {
+        judge::hazards(links).iter().map(|hazard| format!("{hazard:?}")).collect()
+    }
+
+    fn text(&self, input: &Compile<'_>) -> Result<String, Vec<String>> {
+        let mut text = format!("# epoch {} for {}\n", input.epoch, input.version);
+        for link in input.links {
+            let (host, port) = (input.addresses)(&link.upstream).ok_or_else(|| vec!["no address".to_owned()])?;
+            text += &format!("connection {} {host}:{port}\n", link.name());
+        }
+        text += &format!("{:?}\n", input.declared.hosting);
+        let links = input.links.iter().map(|link| Link::clone(link)).collect();
+        self.texts.lock().unwrap().insert(text.clone(), links);
+        Ok(text)
+    }
+
+    fn links(&self, _: &BrokerName, text: &str) -> Result<Vec<Link>, String> {
+        self.texts.lock().unwrap().get(text).cloned().ok_or_else(|| "never written".to_owned())
+    }
+}
+
+type Tree = BTreeMap<BrokerName, BrokerName>;
+
+fn plan(fleet: &Fleet, view: &View) -> Plan {
+    let filters: Vec<&TopicFilter> = fleet.topics.values().map(|topic| &topic.filter).collect();
+    let mut members: BTreeMap<usize, Vec<&TopicName>> = BTreeMap::new();
+    for (number, name) in overlap_classes(filters).into_iter().zip(fleet.topics.keys()) {
+        members.entry(number).or_default().push(name);
+    }
+    let mut plan = Plan::default();
+    let mut carried: BTreeMap<(BrokerName, BrokerName), BTreeSet<(TopicFilter, ClassName)>> = BTreeMap::new();
+    for topics in members.into_values() {
+        let Some(first) = topics.first() else { continue };
+        let name = ClassName::from(*first);
+        let class = class(fleet, view, &name, &topics, &mut carried);
+        plan.classes.insert(name, Arc::new(class));
+    }
+    plan.links = links(&carried);
+    for broker in fleet.brokers.keys() {
+        plan.substitutes.insert(broker.clone(), Arc::new(substitution(fleet, broker)));
+    }
+    plan
+}
+
+fn class(
+    fleet: &Fleet,
+    view: &View,
+    name: &ClassName,
+    topics: &[&TopicName],
+    carried: &mut BTreeMap<(BrokerName, BrokerName), BTreeSet<(TopicFilter, ClassName)>>,
+) -> Class {
+    let now = |broker: &BrokerName| {
+        view.served_by
+            .get(broker)
+            .cloned()
+            .or_else(|| (!view.down.contains(broker)).then(|| broker.clone()))
+    };
+    let ends = topics.iter().filter_map(|name| fleet.topics.get(*name)).flat_map(|topic| &topic.consumers);
+    let root = ends.filter_map(now).min();
+    let tree = root.as_ref().map(|root| tree(fleet, view, root)).unwrap_or_default();
+    let mut paths = Vec::new();
+    for topic_name in topics {
+        let topic = &fleet.topics[*topic_name];
+        for consumer in &topic.consumers {
+            for producer in &topic.producers {
+                let way = match (now(consumer), now(producer)) {
+                    (Some(consumer), Some(producer)) => way(&tree, &consumer, &producer),
+                    _ => Vec::new(),
+                };
+                for hop in way.windows(2) {
+                    let lines = carried.entry((hop[0].clone(), hop[1].clone())).or_default();
+                    lines.insert((topic.filter.clone(), name.clone()));
+                }
+                let (producer, consumer) = (producer.clone(), consumer.clone());
+                let topic = TopicName::clone(topic_name);
+                paths.push(Path { topic, producer, consumer, brokers: way, cost: 0, shortest: 0 });
+            }
+        }
+    }
+    Class { name: name.clone(), topics: topics.iter().map(|it| TopicName::clone(it)).collect(), root, paths }
+}
+
+/// The parent of each broker on the way to the root, nearest first.
+fn tree(fleet: &Fleet, view: &View, root: &BrokerName) -> Tree {
+    let mut tree = Tree::from([(root.clone(), root.clone())]);
+    let mut cost = BTreeMap::from([(root.clone(), 0_u32)]);
+    let mut open = BTreeSet::from([(0_u32, root.clone())]);
+    while let Some((so_far, at)) = open.pop_first() {
+        for route in fleet.routes.values().filter(|route| !route.paused && !route.one_way) {
+            let other = match (route.a == at, route.b == at) {
+                (true, _) => &route.b,
+                (_, true) => &route.a,
+                _ => continue,
+            };
+            let total = so_far + u32::from(route.cost.get());
+            if view.down.contains(other) || cost.get(other).is_some_and(|known| *known <= total) {
+                continue;
+            }
+            cost.insert(other.clone(), total);
+            tree.insert(other.clone(), at.clone());
+            open.insert((total, other.clone()));
+        }
+    }
+    tree
+}
+
+fn way(tree: &Tree, from: &BrokerName, to: &BrokerName) -> Vec<BrokerName> {
+    let chain = |start: &BrokerName| {
+        let mut chain = vec![start.clone()];
+        let mut at = tree.get(start)?;
+        while Some(at) != chain.last() {
+            chain.push(at.clone());
+            at = tree.get(at)?;
+        }
+        Some(chain)
+    };
+    let (Some(up), Some(down)) = (chain(from), chain(to)) else { return Vec::new() };
+    let Some(meeting) = up.iter().find(|broker| down.contains(broker)) else { return Vec::new() };
+    let mut way: Vec<BrokerName> = up.iter().take_while(|broker| *broker != meeting).cloned().collect();
+    way.push(meeting.clone());
+    let below: Vec<BrokerName> = down.iter().take_while(|broker| *broker != meeting).cloned().collect();
+    way.extend(below.into_iter().rev());
+    way
+}
+
+fn links(carried: &BTreeMap<(BrokerName, BrokerName), BTreeSet<(TopicFilter, ClassName)>>) -> Vec<Arc<Link>> {
+    let mut links: BTreeMap<(BrokerName, BrokerName, Mode), Link> = BTreeMap::new();
+    for ((downstream, upstream), filters) in carried {
+        let empty = BTreeSet::new();
+        let back = carried.get(&(upstream.clone(), downstream.clone())).unwrap_or(&empty);
+        for (filter, class) in filters {
+            let meets = |other: &&(TopicFilter, ClassName)| other.1 == *class;
+            let both = back.iter().any(|other| meets(&other));
+            let (holder, other, mode, direction) = if !both {
+                (downstream, upstream, Mode::Pull, Direction::In)
+            } else if downstream < upstream {
+                (downstream, upstream, Mode::Duplex, Direction::Both)
+            } else {
+                (upstream, downstream, Mode::Duplex, Direction::Both)
+            };
+            let link = links.entry((holder.clone(), other.clone(), mode)).or_insert_with(|| Link {
+                downstream: holder.clone(),
+                upstream: other.clone(),
+                mode,
+                lines: Vec::new(),
+                control: Vec::new(),
+                classes: BTreeSet::new(),
+            });
+            link.classes.insert(class.clone());
+            link.lines.push(Line { filter: filter.clone(), direction, qos: Qos::AtLeastOnce });
+        }
+    }
+    for link in links.values_mut() {
+        link.lines.sort();
+        link.lines.dedup();
+        let all = link.lines.clone();
+        let covered = |line: &Line| all.iter().any(|it| it.filter != line.filter && it.filter.covers(&line.filter));
+        link.lines.retain(|line| !covered(line));
+        for class in &link.classes {
+            let filter = TopicFilter::parse(&format!("$skein/probe/{class}/#")).unwrap();
+            let direction = if link.mode == Mode::Duplex { Direction::Both } else { Direction::In };
+            link.control.push(Line { filter, direction, qos: Qos::AtLeastOnce });
+        }
+    }
+    links.into_values().map(Arc::new).collect()
+}
+
+fn substitution(fleet: &Fleet, broker: &BrokerName) -> Substitution {
+    let roles = |broker: &BrokerName| -> BTreeSet<(TopicName, bool)> {
+        let published = fleet.topics.iter().filter(|(_, topic)| topic.producers.contains(broker));
+        let subscribed = fleet.topics.iter().filter(|(_, topic)| topic.consumers.contains(broker));
+        let published = published.map(|(name, _)| (name.clone(), true));
+        published.chain(subscribed.map(|(name, _)| (name.clone(), false))).collect()
+    };
+    let mine = roles(broker);
+    let others = fleet.brokers.iter().filter(|(name, declared)| *name != broker && declared.is_controlled());
+    let mut candidates: Vec<Candidate> = others
+        .map(|(name, _)| Candidate {
+            broker: name.clone(),
+            equivalence: if roles(name) == mine { Equivalence::Strong } else { Equivalence::Partial },
+            missing: Vec::new(),
+            distance: None,
+            same_zone: false,
+            load: 0,
+        })
+        .collect();
+    candidates.sort_by(|a, b| (a.equivalence, &a.broker).cmp(&(b.equivalence, &b.broker)));
+    Substitution { candidates, cover: Vec::new(), grafts: Vec::new(), gaps: Vec::new() }
+}
