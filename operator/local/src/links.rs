@@ -1,0 +1,151 @@
+//! Links as JSON: kept beside each configuration, so that the next life knows what a broker may be carrying.
+
+use serde::{Deserialize, Serialize};
+use skein_api::name::{BrokerName, ClassName, Qos};
+use skein_filters::TopicFilter;
+use skein_mosquitto::link::{Direction, Line, Link, Mode};
+
+/// What was kept is no list of links.
+#[derive(Debug, thiserror::Error)]
+#[error("not a list of links: {0}")]
+pub struct LinkError(String);
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LinkRecord {
+    downstream: BrokerName,
+    upstream: BrokerName,
+    duplex: bool,
+    lines: Vec<LineRecord>,
+    control: Vec<LineRecord>,
+    classes: Vec<ClassName>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LineRecord {
+    filter: String,
+    direction: DirectionRecord,
+    qos: u8,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DirectionRecord {
+    In,
+    Out,
+    Both,
+}
+
+/// Links as JSON.
+///
+/// # Errors
+/// Never for links that the planner makes.
+pub fn to_json<'a>(links: impl IntoIterator<Item = &'a Link>) -> Result<serde_json::Value, LinkError> {
+    let records: Vec<LinkRecord> = links
+        .into_iter()
+        .map(|link| LinkRecord {
+            downstream: link.downstream.clone(),
+            upstream: link.upstream.clone(),
+            duplex: link.mode == Mode::Duplex,
+            lines: link.lines.iter().map(record).collect(),
+            control: link.control.iter().map(record).collect(),
+            classes: link.classes.iter().cloned().collect(),
+        })
+        .collect();
+    serde_json::to_value(records).map_err(|error| LinkError(error.to_string()))
+}
+
+/// Links from JSON.
+///
+/// # Errors
+/// If it is not what [`to_json`] writes.
+pub fn from_json(json: &serde_json::Value) -> Result<Vec<Link>, LinkError> {
+    let records = Vec::<LinkRecord>::deserialize(json).map_err(|error| LinkError(error.to_string()))?;
+    records
+        .into_iter()
+        .map(|link| {
+            Ok(Link {
+                downstream: link.downstream,
+                upstream: link.upstream,
+                mode: if link.duplex { Mode::Duplex } else { Mode::Pull },
+                lines: link.lines.iter().map(line).collect::<Result<_, _>>()?,
+                control: link.control.iter().map(line).collect::<Result<_, _>>()?,
+                classes: link.classes.into_iter().collect(),
+            })
+        })
+        .collect()
+}
+
+fn record(line: &Line) -> LineRecord {
+    LineRecord {
+        filter: line.filter.as_str().to_owned(),
+        direction: match line.direction {
+            Direction::In => DirectionRecord::In,
+            Direction::Out => DirectionRecord::Out,
+            Direction::Both => DirectionRecord::Both,
+        },
+        qos: line.qos.into(),
+    }
+}
+
+fn line(record: &LineRecord) -> Result<Line, LinkError> {
+    Ok(Line {
+        filter: TopicFilter::parse(&record.filter)
+            .map_err(|error| LinkError(format!("{}: {error}", record.filter)))?,
+        direction: match record.direction {
+            DirectionRecord::In => Direction::In,
+            DirectionRecord::Out => Direction::Out,
+            DirectionRecord::Both => Direction::Both,
+        },
+        qos: Qos::new(record.qos.into()).ok_or_else(|| LinkError(format!("QoS {}", record.qos)))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_come_back_as_they_were() {
+        let name = |text| BrokerName::new(text).unwrap();
+        let line = |filter, direction, qos| Line {
+            filter: TopicFilter::parse(filter).unwrap(),
+            direction,
+            qos,
+        };
+        let links = [
+            Link {
+                downstream: name("a"),
+                upstream: name("b"),
+                mode: Mode::Pull,
+                lines: vec![line("farm/+/soil", Direction::In, Qos::ExactlyOnce)],
+                control: vec![line("$skein/probe/soil/#", Direction::In, Qos::AtLeastOnce)],
+                classes: [ClassName::new("soil").unwrap()].into(),
+            },
+            Link {
+                downstream: name("c"),
+                upstream: name("b"),
+                mode: Mode::Duplex,
+                lines: vec![
+                    line("x", Direction::Out, Qos::AtMostOnce),
+                    line("y/#", Direction::Both, Qos::AtLeastOnce),
+                ],
+                control: Vec::new(),
+                classes: [ClassName::new("x").unwrap(), ClassName::new("y").unwrap()].into(),
+            },
+        ];
+        assert_eq!(from_json(&to_json(&links).unwrap()).unwrap(), links);
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_a_reason() {
+        assert!(from_json(&serde_json::Value::Null).is_err());
+        let mut json = to_json(&[]).unwrap();
+        assert_eq!(from_json(&json).unwrap(), []);
+        json = serde_json::json!([{
+            "downstream": "a", "upstream": "b", "duplex": false, "control": [], "classes": [],
+            "lines": [{"filter": "a/#/b", "direction": "in", "qos": 1}],
+        }]);
+        assert!(from_json(&json).unwrap_err().to_string().contains("a/#/b"));
+    }
+}

@@ -1,0 +1,250 @@
+//! Manifests from files: which files count, and whether this machine can run what they declare.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use skein_api::fleet::{Control, Fleet, Hosting};
+pub use skein_api::manifest::Problem;
+use skein_api::manifest::{self, Severity, Source, is_manifest};
+
+/// A manifest file, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// Its path.
+    pub path: String,
+    /// What was in it.
+    pub text: String,
+}
+
+/// What a set of files declares.
+#[derive(Clone, Debug)]
+pub(crate) struct Declared {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// The manifests of a directory (not of those in it), sorted by name; or the one file that `path` is.
+///
+/// # Errors
+/// If the directory or a manifest in it cannot be read.
+pub fn read(path: &Path) -> io::Result<Vec<ManifestFile>> {
+    let mut paths = Vec::new();
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            let file = entry?.path();
+            if file
+                .file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(is_manifest)
+                && !file.is_dir()
+            {
+                paths.push(file);
+            }
+        }
+        paths.sort();
+    } else {
+        paths.push(path.to_owned());
+    }
+    let one = |path: &Path| {
+        let text = fs::read_to_string(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()))
+        })?;
+        Ok(ManifestFile {
+            path: path.display().to_string(),
+            text,
+        })
+    };
+    paths.iter().map(|path| one(path)).collect()
+}
+
+/// All the files together: a fleet that this machine can run, or everything that stands against it.
+pub(crate) fn load(files: &[ManifestFile]) -> Result<Declared, Vec<Problem>> {
+    let sources: Vec<Source<'_>> = files
+        .iter()
+        .map(|file| Source {
+            path: &file.path,
+            text: &file.text,
+        })
+        .collect();
+    let mut loaded = manifest::load(&sources);
+    let mut problems = std::mem::take(&mut loaded.problems);
+    let fleet = loaded.fleet.take();
+    if let Some(fleet) = &fleet {
+        let later =
+            skein_mosquitto::settings::review_fleet(fleet)
+                .into_iter()
+                .map(|(object, field, text)| {
+                    let (message, remedy) = text.rsplit_once("; ").unwrap_or((&text, "change or remove it"));
+                    loaded.problem(Severity::Error, &object, &field, message, remedy)
+                });
+        problems.extend(later);
+        for (object, field, message, remedy) in beyond_this_machine(fleet) {
+            if !problems
+                .iter()
+                .any(|known| known.object == object && known.field == field)
+            {
+                problems.push(loaded.problem(Severity::Error, &object, field, message, remedy));
+            }
+        }
+    }
+    match fleet {
+        Some(fleet) if problems.iter().all(|problem| problem.severity != Severity::Error) => Ok(Declared {
+            fleet: Arc::new(fleet),
+            warnings: problems,
+        }),
+        _ => Err(problems),
+    }
+}
+
+/// What is declared and not there yet on one machine: object, field, what is wrong, what to do.
+fn beyond_this_machine(fleet: &Fleet) -> Vec<(String, &'static str, &'static str, &'static str)> {
+    let mut found = Vec::new();
+    for (name, broker) in &fleet.brokers {
+        let mut add = |field, message, remedy| found.push((format!("Broker/{name}"), field, message, remedy));
+        match &broker.hosting {
+            Hosting::Managed(managed) => {
+                if managed.users.is_some() {
+                    add(
+                        "spec.managed.users",
+                        "there are no Secrets on one machine",
+                        "set allowAnonymous: true",
+                    );
+                }
+            }
+            Hosting::External(external) => {
+                if external.control == Control::Agent {
+                    add(
+                        "spec.external.control",
+                        "an agent beside an external broker is not there yet",
+                        "set it to None, or let Skein run the broker with spec.managed",
+                    );
+                }
+                if external.tls {
+                    add(
+                        "spec.external.tls",
+                        "TLS is not there yet",
+                        "use a listener without TLS",
+                    );
+                }
+                if external.credentials.is_some() {
+                    add(
+                        "spec.external.credentials",
+                        "there are no Secrets on one machine",
+                        "use a broker that lets clients without a user name in",
+                    );
+                }
+            }
+        }
+    }
+    found
+}
+
+/// What differs between two fleets, a line each, as `topic soil added`.
+pub(crate) fn differences(old: &Fleet, new: &Fleet) -> Vec<String> {
+    let mut lines = Vec::new();
+    compare("broker", &old.brokers, &new.brokers, &mut lines);
+    compare("route", &old.routes, &new.routes, &mut lines);
+    compare("topic", &old.topics, &new.topics, &mut lines);
+    lines
+}
+
+fn compare<K: Ord + std::fmt::Display, V: PartialEq>(
+    kind: &str,
+    old: &std::collections::BTreeMap<K, V>,
+    new: &std::collections::BTreeMap<K, V>,
+    lines: &mut Vec<String>,
+) {
+    for (name, value) in new {
+        match old.get(name) {
+            None => lines.push(format!("{kind} {name} added")),
+            Some(before) if before != value => lines.push(format!("{kind} {name} changed")),
+            Some(_) => {}
+        }
+    }
+    lines.extend(
+        old.keys()
+            .filter(|name| !new.contains_key(name))
+            .map(|name| format!("{kind} {name} removed")),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skein_api::fleet::FleetBuilder;
+
+    #[test]
+    fn only_manifests_of_the_directory_itself_are_read_in_order() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path();
+        fs::create_dir(root.join("nested")).unwrap();
+        for name in [
+            "b.yaml",
+            "a.json",
+            "README.md",
+            ".hidden.yaml",
+            "c.yaml~",
+            "nested/d.yaml",
+        ] {
+            fs::write(root.join(name), name).unwrap();
+        }
+        let texts: Vec<String> = read(root).unwrap().into_iter().map(|file| file.text).collect();
+        assert_eq!(texts, ["a.json", "b.yaml"]);
+        assert_eq!(
+            read(&root.join("README.md")).unwrap().len(),
+            1,
+            "a file that is named is read whatever it is"
+        );
+        assert!(
+            read(&root.join("nowhere"))
+                .unwrap_err()
+                .to_string()
+                .contains("nowhere")
+        );
+    }
+
+    #[test]
+    fn differences_name_every_object() {
+        let old = FleetBuilder::new()
+            .routes("a-b b-c")
+            .topic("soil", "soil/#", "a", "c")
+            .build();
+        let new = FleetBuilder::new()
+            .routes("a-b:7 b-d")
+            .topic("soil", "soil/#", "a", "b")
+            .build();
+        assert_eq!(
+            differences(&old, &new),
+            [
+                "broker d added",
+                "broker c removed",
+                "route a-b changed",
+                "route b-d added",
+                "route b-c removed",
+                "topic soil changed",
+            ]
+        );
+        assert!(differences(&old, &old).is_empty());
+    }
+
+    #[test]
+    fn what_one_machine_cannot_do_is_a_problem_with_its_place() {
+        let text = "apiVersion: mqtt.skein.dev/v1alpha1\nkind: Broker\nmetadata: {name: cloud}\nspec:\n  external:\n    \
+                    address: example.org:1883\n    control: Agent\n";
+        let files = [ManifestFile {
+            path: "cloud.yaml".to_owned(),
+            text: text.to_owned(),
+        }];
+        let problems = load(&files).unwrap_err();
+        let [problem] = problems.as_slice() else {
+            panic!("{problems:?}")
+        };
+        assert_eq!(
+            (problem.line, problem.field.as_str()),
+            (7, "spec.external.control")
+        );
+    }
+}

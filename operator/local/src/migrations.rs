@@ -1,0 +1,87 @@
+//! Failovers, remembered with wall clock times: the engine has no clock, people want to know when.
+
+use std::collections::BTreeMap;
+
+use skein_engine::directive::Migration;
+
+use crate::status::MigrationRecord;
+
+/// How many finished ones are kept.
+const KEPT: usize = 200;
+
+/// All failovers of a fleet, oldest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Migrations {
+    records: Vec<MigrationRecord>,
+}
+
+impl Migrations {
+    pub(crate) fn new(records: Vec<MigrationRecord>) -> Self {
+        Self { records }
+    }
+
+    pub(crate) fn records(&self) -> &[MigrationRecord] {
+        &self.records
+    }
+
+    /// Without the times, as the engine knows them.
+    pub(crate) fn plain(&self) -> Vec<Migration> {
+        self.records
+            .iter()
+            .map(|record| record.migration.clone())
+            .collect()
+    }
+
+    /// Keeps this state of a migration.
+    pub(crate) fn record(&mut self, migration: Migration, now: &str) {
+        let phase = format!("{:?}", migration.phase);
+        if let Some(known) = self
+            .records
+            .iter_mut()
+            .find(|known| known.migration.name == migration.name)
+        {
+            if known.migration.phase != migration.phase {
+                known.times.insert(phase, now.to_owned());
+            }
+            known.migration = migration;
+        } else {
+            let times = BTreeMap::from([(phase, now.to_owned())]);
+            self.records.push(MigrationRecord { migration, times });
+            let surplus = self.records.len().saturating_sub(KEPT);
+            self.records.drain(..surplus);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skein_api::name::BrokerName;
+    use skein_engine::directive::MigrationPhase;
+
+    #[test]
+    fn each_phase_has_the_time_it_was_reached() {
+        let migration = |phase| Migration {
+            name: "c-1".to_owned(),
+            broker: BrokerName::new("c").unwrap(),
+            to: None,
+            phase,
+            evidence: Vec::new(),
+        };
+        let mut migrations = Migrations::default();
+        migrations.record(migration(MigrationPhase::Detected), "1");
+        migrations.record(migration(MigrationPhase::Detected), "2");
+        migrations.record(migration(MigrationPhase::Completed), "3");
+        let [record] = migrations.records() else {
+            panic!("one migration")
+        };
+        assert_eq!(
+            record.times,
+            BTreeMap::from([
+                ("Completed".to_owned(), "3".to_owned()),
+                ("Detected".to_owned(), "1".to_owned())
+            ])
+        );
+        assert_eq!(migrations.plain(), [migration(MigrationPhase::Completed)]);
+    }
+}

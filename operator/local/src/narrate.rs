@@ -1,0 +1,157 @@
+//! What a person wants to hear of the difference between two statuses.
+
+use std::collections::BTreeMap;
+
+use skein_engine::directive::{BrokerPhase, BrokerStatus, PathStatus};
+
+use crate::happening::UpEvent;
+use crate::status::FleetStatus;
+
+/// Everything worth telling, brokers first.
+pub(crate) fn narrate(before: Option<&FleetStatus>, after: &FleetStatus) -> Vec<UpEvent> {
+    let mut told = Vec::new();
+    let brokers: BTreeMap<_, _> = before.iter().flat_map(|status| &status.brokers).map(|one| (&one.name, one)).collect();
+    for broker in &after.brokers {
+        tell_broker(brokers.get(&broker.name).copied(), broker, after, &mut told);
+    }
+    let key = |path: &PathStatus| (path.topic.clone(), path.producer.clone(), path.consumer.clone());
+    let paths: BTreeMap<_, _> = before.iter().flat_map(|status| &status.paths).map(|one| (key(one), one)).collect();
+    for path in &after.paths {
+        let known = paths.get(&key(path)).copied();
+        let was_up = known.is_some_and(|known| known.up);
+        if path.up && (!was_up || known.is_some_and(|known| known.path != path.path)) {
+            told.push(UpEvent::PathUp {
+                topic: path.topic.clone(),
+                path: path.path.clone(),
+                milliseconds: path.probe_ms,
+            });
+        } else if was_up && !path.up {
+            told.push(UpEvent::PathDown {
+                topic: path.topic.clone(),
+                producer: path.producer.clone(),
+                consumer: path.consumer.clone(),
+            });
+        }
+    }
+    let new = after.problems.iter().filter(|problem| before.is_none_or(|before| !before.problems.contains(problem)));
+    told.extend(new.map(|problem| UpEvent::Trouble(problem.clone())));
+    told
+}
+
+fn tell_broker(before: Option<&BrokerStatus>, after: &BrokerStatus, status: &FleetStatus, told: &mut Vec<UpEvent>) {
+    let broker = &after.name;
+    let was_down = before.is_some_and(|before| matches!(before.phase, BrokerPhase::Down | BrokerPhase::Returning));
+    let served_before = before.and_then(|before| before.served_by.as_ref());
+    if after.phase == BrokerPhase::Down && !was_down {
+        let migration = status.migrations.iter().rev().map(|record| &record.migration).find(|one| one.broker == *broker);
+        let evidence = migration.map(|migration| migration.evidence.clone()).unwrap_or_default();
+        told.push(UpEvent::BrokerDown { broker: broker.clone(), evidence });
+    }
+    if let Some(to) = &after.served_by
+        && to != broker
+        && served_before != Some(to)
+    {
+        told.push(UpEvent::Migrated { broker: broker.clone(), to: to.clone() });
+    }
+    let serves = after.phase == BrokerPhase::Ready && after.served_by.as_ref() == Some(broker);
+    let was_replaced = served_before.is_some_and(|to| to != broker);
+    if serves && (was_down || was_replaced) {
+        told.push(UpEvent::Returned { broker: broker.clone() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skein_api::name::{BrokerName, TopicName};
+    use skein_engine::directive::{Migration, MigrationPhase};
+
+    use crate::status::MigrationRecord;
+
+    fn name(text: &str) -> BrokerName {
+        BrokerName::new(text).unwrap()
+    }
+
+    /// c's phase and server, and the path a ← … ← i.
+    fn status(phase: BrokerPhase, served_by: Option<&str>, path: &str, up: bool) -> FleetStatus {
+        FleetStatus {
+            updated_at: String::new(),
+            fleet: "/farm".into(),
+            pid: 1,
+            brokers: vec![BrokerStatus {
+                name: name("c"),
+                phase,
+                client_address: None,
+                peer_address: None,
+                pid: None,
+                version: None,
+                heartbeat_ms: None,
+                served_by: served_by.map(name),
+                epoch_given: None,
+                epoch_loaded: None,
+            }],
+            paths: vec![PathStatus {
+                topic: TopicName::new("soil").unwrap(),
+                producer: name("i"),
+                consumer: name("a"),
+                path: path.split_whitespace().map(name).collect(),
+                up,
+                probe_ms: None,
+            }],
+            migrations: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    fn words(before: Option<&FleetStatus>, after: &FleetStatus) -> Vec<String> {
+        let word = |event: UpEvent| match event {
+            UpEvent::BrokerDown { broker, evidence } => format!("{broker} down: {}", evidence.join(", ")),
+            UpEvent::Migrated { broker, to } => format!("{broker} -> {to}"),
+            UpEvent::Returned { broker } => format!("{broker} returned"),
+            UpEvent::PathUp { path, .. } => {
+                format!("up {}", path.iter().map(BrokerName::as_str).collect::<Vec<_>>().join(" "))
+            }
+            UpEvent::PathDown { producer, consumer, .. } => format!("{producer} to {consumer} down"),
+            UpEvent::Trouble(text) => text,
+            other => panic!("{other:?}"),
+        };
+        narrate(before, after).into_iter().map(word).collect()
+    }
+
+    #[test]
+    fn a_failover_and_a_return_are_told_step_by_step() {
+        use BrokerPhase::{Down, Ready, Returning, Suspect};
+        let fine = status(Ready, Some("c"), "a c i", true);
+        let suspect = status(Suspect, Some("c"), "a c i", false);
+        let mut down = status(Down, None, "a e i", false);
+        down.migrations.push(MigrationRecord {
+            migration: Migration {
+                name: "c-1".to_owned(),
+                broker: name("c"),
+                to: None,
+                phase: MigrationPhase::Detected,
+                evidence: vec!["refused".to_owned()],
+            },
+            times: BTreeMap::new(),
+        });
+        let replaced = status(Down, Some("e"), "a e i", true);
+        let returning = status(Returning, Some("e"), "a e i", true);
+        let back = status(Ready, Some("c"), "a c i", true);
+        assert_eq!(words(None, &fine), ["up a c i"]);
+        assert_eq!(words(Some(&fine), &suspect), ["i to a down"]);
+        assert_eq!(words(Some(&suspect), &down), ["c down: refused"]);
+        assert_eq!(words(Some(&down), &replaced), ["c -> e", "up a e i"]);
+        assert_eq!(words(Some(&replaced), &returning), [""; 0]);
+        assert_eq!(words(Some(&returning), &back), ["c returned", "up a c i"]);
+        assert_eq!(words(Some(&back), &back), [""; 0]);
+    }
+
+    #[test]
+    fn a_problem_is_told_once() {
+        let before = status(BrokerPhase::Ready, Some("c"), "a c i", true);
+        let mut after = before.clone();
+        after.problems.push("no way".to_owned());
+        assert_eq!(words(Some(&before), &after), ["no way"]);
+        assert_eq!(words(Some(&after), &after), [""; 0]);
+    }
+}
