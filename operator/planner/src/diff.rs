@@ -153,9 +153,9 @@ pub struct ClassState {
 pub struct SubstituteChange {
     /// The broker that dies.
     pub broker: BrokerName,
-    /// Before; missing if nobody would, or the broker is new.
+    /// Before; null if nobody would, nobody needs to, or the broker is new.
     pub old: Option<StandIn>,
-    /// After; missing if nobody would, or the broker is gone.
+    /// After; null if nobody would, nobody needs to, or the broker is gone.
     pub new: Option<StandIn>,
     /// Flows that its death would interrupt, before.
     pub old_gaps: usize,
@@ -225,7 +225,10 @@ fn paths(old: &Plan, new: &Plan) -> Vec<PathChange> {
             paths.insert((&path.topic, &path.consumer, &path.producer), path);
         }
     }
-    let way = |path: &&Path| Way { path: path.brokers.clone(), cost: path.cost };
+    let way = |path: &&Path| Way {
+        path: path.brokers.clone(),
+        cost: path.cost,
+    };
     both(&before, &after)
         .map(|(&(topic, consumer, producer), old, new)| PathChange {
             change: change(old, new),
@@ -247,7 +250,12 @@ fn links(old: &Plan, new: &Plan) -> Vec<LinkChange> {
     let index = |plan: &Plan| -> BTreeMap<_, _> {
         plan.links
             .iter()
-            .map(|link| ((link.downstream.clone(), link.upstream.clone(), link.mode), link.clone()))
+            .map(|link| {
+                (
+                    (link.downstream.clone(), link.upstream.clone(), link.mode),
+                    link.clone(),
+                )
+            })
             .collect()
     };
     let lines = |link: Option<&std::sync::Arc<Link>>| -> BTreeSet<String> {
@@ -274,20 +282,31 @@ fn links(old: &Plan, new: &Plan) -> Vec<LinkChange> {
         .collect()
 }
 
+/// Brokers that clients are declared at: only they need somebody to stand in.
+fn ends(plan: &Plan) -> BTreeSet<&BrokerName> {
+    plan.classes
+        .values()
+        .flat_map(|class| &class.paths)
+        .flat_map(|path| [&path.producer, &path.consumer])
+        .collect()
+}
+
 fn substitutes(old: &Plan, new: &Plan) -> Vec<SubstituteChange> {
-    let stand_in = |found: Option<&std::sync::Arc<Substitution>>| {
-        found.and_then(|found| found.candidates.first()).map(|first| StandIn {
+    let stand_in = |ends: &BTreeSet<&BrokerName>, broker, found: Option<&std::sync::Arc<Substitution>>| {
+        let first = found.filter(|_| ends.contains(broker))?.candidates.first()?;
+        Some(StandIn {
             broker: first.broker.clone(),
             equivalence: first.equivalence,
             missing: first.missing.len(),
         })
     };
     let gaps = |found: Option<&std::sync::Arc<Substitution>>| found.map_or(0, |found| found.gaps.len());
+    let (old_ends, new_ends) = (ends(old), ends(new));
     both(&old.substitutes, &new.substitutes)
         .map(|(broker, old, new)| SubstituteChange {
             broker: broker.clone(),
-            old: stand_in(old),
-            new: stand_in(new),
+            old: stand_in(&old_ends, broker, old),
+            new: stand_in(&new_ends, broker, new),
             old_gaps: gaps(old),
             new_gaps: gaps(new),
         })
@@ -298,10 +317,17 @@ fn substitutes(old: &Plan, new: &Plan) -> Vec<SubstituteChange> {
 fn findings(old: &Plan, new: &Plan) -> Vec<FindingChange> {
     let (before, after): (BTreeSet<&Finding>, BTreeSet<&Finding>) =
         (old.findings.iter().collect(), new.findings.iter().collect());
-    let of = |change, finding: &&Finding| FindingChange { change, finding: (*finding).clone() };
+    let of = |change, finding: &&Finding| FindingChange {
+        change,
+        finding: (*finding).clone(),
+    };
     after
         .difference(&before)
         .map(|finding| of(Change::Added, finding))
-        .chain(before.difference(&after).map(|finding| of(Change::Removed, finding)))
+        .chain(
+            before
+                .difference(&after)
+                .map(|finding| of(Change::Removed, finding)),
+        )
         .collect()
 }

@@ -10,7 +10,9 @@ mod tests;
 mod topic;
 mod ways;
 
-pub use broker::{BrokerExplanation, BrokerLink, CandidateExplanation, Gap, GraftExplanation, MissingRole, broker};
+pub use broker::{
+    BrokerExplanation, BrokerLink, CandidateExplanation, Gap, GraftExplanation, MissingRole, broker,
+};
 pub use route::{RouteExplanation, RouteUse, route};
 pub use topic::{Hop, HopLine, PathExplanation, RoutingRow, TopicExplanation, topic};
 pub use ways::Way;
@@ -20,7 +22,11 @@ use skein_api::name::BrokerName;
 /// A path as people read it: `a ← b ← c ← i`.
 #[must_use]
 pub fn arrows(brokers: &[BrokerName]) -> String {
-    brokers.iter().map(BrokerName::as_str).collect::<Vec<_>>().join(" ← ")
+    brokers
+        .iter()
+        .map(BrokerName::as_str)
+        .collect::<Vec<_>>()
+        .join(" ← ")
 }
 
 /// Names as a sentence holds them: `a`, `a and b`, `a, b and c`, or `a, b, c and 7 more`.

@@ -29,7 +29,10 @@ pub fn dot(fleet: &Fleet, view: &View, plan: &Plan) -> String {
             extra += ", color=red, fontcolor=red";
         }
         if let Some((produces, consumes)) = roles.get(name) {
-            let _ = write!(extra, ", tooltip=\"{name}: publishes {produces}; subscribes {consumes}\"");
+            let _ = write!(
+                extra,
+                ", tooltip=\"{name}: publishes {produces}; subscribes {consumes}\""
+            );
             styles.push("bold");
         }
         let _ = writeln!(text, "  \"{name}\" [style=\"{}\"{extra}]", styles.join(","));
@@ -38,7 +41,11 @@ pub fn dot(fleet: &Fleet, view: &View, plan: &Plan) -> String {
     for (name, route) in &fleet.routes {
         let (a, b) = (&route.a, &route.b);
         let style = if route.paused { ", style=dotted" } else { "" };
-        let arrow = if route.one_way { "arrowhead=empty" } else { "dir=none" };
+        let arrow = if route.one_way {
+            "arrowhead=empty"
+        } else {
+            "dir=none"
+        };
         let _ = writeln!(
             text,
             "  \"{a}\" -> \"{b}\" [{arrow}, color=\"gray70\", fontcolor=\"gray50\", label=\"{}\", tooltip=\"route \
@@ -56,16 +63,27 @@ pub fn dot(fleet: &Fleet, view: &View, plan: &Plan) -> String {
 
 fn arrow(link: &Link) -> String {
     let (downstream, upstream) = (&link.downstream, &link.upstream);
-    let has = |direction| link.lines.iter().any(|line| line.direction == direction || line.direction == Direction::Both);
+    let has = |direction| {
+        link.lines
+            .iter()
+            .any(|line| line.direction == direction || line.direction == Direction::Both)
+    };
     let (inward, outward) = (has(Direction::In), has(Direction::Out));
     let (from, to, dir) = match (link.mode, inward, outward) {
         (Mode::Duplex, true, true) => (upstream, downstream, ", dir=both"),
         (Mode::Duplex, false, true) => (downstream, upstream, ""),
         _ => (upstream, downstream, ""),
     };
-    let color = if link.mode == Mode::Duplex { "darkorange" } else { "steelblue" };
-    let lines: Vec<String> =
-        link.lines.iter().map(|line| format!("{} {} qos {}", line.filter, line.direction, line.qos)).collect();
+    let color = if link.mode == Mode::Duplex {
+        "darkorange"
+    } else {
+        "steelblue"
+    };
+    let lines: Vec<String> = link
+        .lines
+        .iter()
+        .map(|line| format!("{} {} qos {}", line.filter, line.direction, line.qos))
+        .collect();
     format!(
         "  \"{from}\" -> \"{to}\" [color={color}, penwidth=2{dir}, label=\"{}\", tooltip=\"{downstream} holds it, {}: \
          {}\"]\n",
@@ -86,12 +104,17 @@ fn roles(fleet: &Fleet) -> BTreeMap<&BrokerName, (String, String)> {
             roles.entry(broker).or_default().1.push(name.as_str());
         }
     }
-    roles.into_iter().map(|(broker, (out, into))| (broker, (listed(out), listed(into)))).collect()
+    roles
+        .into_iter()
+        .map(|(broker, (out, into))| (broker, (listed(out), listed(into))))
+        .collect()
 }
 
 /// Topic filters may hold quotes and backslashes; names cannot.
 fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 #[cfg(test)]

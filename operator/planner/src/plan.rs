@@ -67,7 +67,11 @@ impl Path {
     /// Cost over shortest possible cost; 1 where both are 0.
     #[must_use]
     pub fn stretch(&self) -> f64 {
-        if self.shortest == 0 { 1.0 } else { f64::from(self.cost) / f64::from(self.shortest) }
+        if self.shortest == 0 {
+            1.0
+        } else {
+            f64::from(self.cost) / f64::from(self.shortest)
+        }
     }
 }
 
@@ -171,4 +175,3 @@ pub enum Severity {
     /// Good to know.
     Info,
 }
-

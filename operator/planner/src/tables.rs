@@ -45,7 +45,12 @@ pub fn equivalence(fleet: &Fleet, view: &View) -> Vec<RoleRow> {
             };
             rows.push(row(declared.filter.to_string(), produces, consumes));
             // Commands flow the other way: consumers publish them, producers subscribe them.
-            rows.extend(declared.commands.iter().map(|filter| row(filter.to_string(), consumes, produces)));
+            rows.extend(
+                declared
+                    .commands
+                    .iter()
+                    .map(|filter| row(filter.to_string(), consumes, produces)),
+            );
         }
     }
     rows.sort();
@@ -55,7 +60,10 @@ pub fn equivalence(fleet: &Fleet, view: &View) -> Vec<RoleRow> {
 /// The rows of one broker.
 #[must_use]
 pub fn roles_of(fleet: &Fleet, view: &View, broker: &BrokerName) -> Vec<RoleRow> {
-    equivalence(fleet, view).into_iter().filter(|row| &row.broker == broker).collect()
+    equivalence(fleet, view)
+        .into_iter()
+        .filter(|row| &row.broker == broker)
+        .collect()
 }
 
 #[cfg(test)]
@@ -67,8 +75,14 @@ mod tests {
     #[test]
     fn twins_have_equal_rows() {
         // Table 11 of the paper: B1 and B2 publish and subscribe the same, so each can replace the other.
-        let fleet = FleetBuilder::new().topic("x", "x", "b1 b2", "b3").topic("y", "y", "b3", "b1 b2").build();
-        let down = View { down: [BrokerName::new("b3").unwrap()].into(), ..View::default() };
+        let fleet = FleetBuilder::new()
+            .topic("x", "x", "b1 b2", "b3")
+            .topic("y", "y", "b3", "b1 b2")
+            .build();
+        let down = View {
+            down: [BrokerName::new("b3").unwrap()].into(),
+            ..View::default()
+        };
 
         let rows = |name: &str| -> Vec<_> {
             roles_of(&fleet, &down, &BrokerName::new(name).unwrap())
@@ -85,10 +99,23 @@ mod tests {
 
     #[test]
     fn commands_flow_the_other_way() {
-        let fleet = FleetBuilder::new().topic("x", "x", "p", "c").commands("x", "x/set").build();
+        let fleet = FleetBuilder::new()
+            .topic("x", "x", "p", "c")
+            .commands("x", "x/set")
+            .build();
         let rows = equivalence(&fleet, &View::default());
-        let shown: Vec<String> =
-            rows.iter().map(|row| format!("{} {} {}{}", row.broker, row.filter, u8::from(row.publish), u8::from(row.subscribe))).collect();
+        let shown: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                format!(
+                    "{} {} {}{}",
+                    row.broker,
+                    row.filter,
+                    u8::from(row.publish),
+                    u8::from(row.subscribe)
+                )
+            })
+            .collect();
         assert_eq!(shown, ["c x 01", "c x/set 10", "p x 10", "p x/set 01"]);
     }
 }

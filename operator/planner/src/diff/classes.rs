@@ -11,7 +11,11 @@ pub(super) fn changes(old: &Plan, new: &Plan) -> Vec<ClassChange> {
     let (old_of, new_of) = (membership(old), membership(new));
     let mut seen: BTreeSet<(bool, &ClassName)> = BTreeSet::new();
     let mut changes = Vec::new();
-    for (is_new, name) in old.classes.keys().map(|name| (false, name)).chain(new.classes.keys().map(|name| (true, name)))
+    for (is_new, name) in old
+        .classes
+        .keys()
+        .map(|name| (false, name))
+        .chain(new.classes.keys().map(|name| (true, name)))
     {
         if seen.contains(&(is_new, name)) {
             continue;
@@ -25,7 +29,11 @@ pub(super) fn changes(old: &Plan, new: &Plan) -> Vec<ClassChange> {
             }
             let (plan, other) = if is_new { (new, &old_of) } else { (old, &new_of) };
             let topics = plan.classes.get(name).into_iter().flat_map(|class| &class.topics);
-            waiting.extend(topics.filter_map(|topic| other.get(topic)).map(|name| (!is_new, *name)));
+            waiting.extend(
+                topics
+                    .filter_map(|topic| other.get(topic))
+                    .map(|name| (!is_new, *name)),
+            );
         }
         seen.extend(&group);
         changes.extend(change(old, new, &group));
@@ -35,11 +43,19 @@ pub(super) fn changes(old: &Plan, new: &Plan) -> Vec<ClassChange> {
 }
 
 fn names(change: &ClassChange) -> Vec<&ClassName> {
-    change.old.iter().chain(&change.new).map(|state| &state.name).collect()
+    change
+        .old
+        .iter()
+        .chain(&change.new)
+        .map(|state| &state.name)
+        .collect()
 }
 
 fn membership(plan: &Plan) -> BTreeMap<&TopicName, &ClassName> {
-    plan.classes.values().flat_map(|class| class.topics.iter().map(|topic| (topic, &class.name))).collect()
+    plan.classes
+        .values()
+        .flat_map(|class| class.topics.iter().map(|topic| (topic, &class.name)))
+        .collect()
 }
 
 fn change(old: &Plan, new: &Plan, group: &BTreeSet<(bool, &ClassName)>) -> Option<ClassChange> {
@@ -69,5 +85,11 @@ fn change(old: &Plan, new: &Plan, group: &BTreeSet<(bool, &ClassName)>) -> Optio
         ([_], _) => ClassFate::Split,
         _ => ClassFate::Regrouped,
     };
-    Some(ClassChange { fate, old: before, new: after, gained, lost })
+    Some(ClassChange {
+        fate,
+        old: before,
+        new: after,
+        gained,
+        lost,
+    })
 }

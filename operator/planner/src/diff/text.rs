@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use super::{Change, ClassChange, ClassFate, ClassState, Diff, LinkChange, PathChange, StandIn, SubstituteChange, Way};
+use super::{
+    Change, ClassChange, ClassFate, ClassState, Diff, LinkChange, PathChange, StandIn, SubstituteChange, Way,
+};
 use crate::explain::{arrows, listed};
+use crate::plan::{Equivalence, Severity};
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,7 +34,16 @@ impl fmt::Display for Diff {
         }
         for change in &self.findings {
             let finding = &change.finding;
-            writeln!(f, "{} {:?} {}: {}", change.change, finding.severity, finding.object, finding.message)?;
+            let severity = match finding.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+                Severity::Info => "info",
+            };
+            writeln!(
+                f,
+                "{} {severity} {}: {}",
+                change.change, finding.object, finding.message
+            )?;
         }
         Ok(())
     }
@@ -53,7 +65,12 @@ impl fmt::Display for ClassChange {
         if let ([old], [new]) = (self.old.as_slice(), self.new.as_slice())
             && old.root != new.root
         {
-            let name = |state: &ClassState| state.root.as_ref().map_or("nowhere".to_owned(), ToString::to_string);
+            let name = |state: &ClassState| {
+                state
+                    .root
+                    .as_ref()
+                    .map_or("nowhere".to_owned(), ToString::to_string)
+            };
             write!(f, ": root {} → {}", name(old), name(new))?;
         }
         if !self.old.is_empty() && !self.gained.is_empty() {
@@ -67,7 +84,11 @@ impl fmt::Display for ClassChange {
 }
 
 fn way(way: &Way) -> String {
-    if way.path.is_empty() { "no way".to_owned() } else { format!("{} (cost {})", arrows(&way.path), way.cost) }
+    if way.path.is_empty() {
+        "no way".to_owned()
+    } else {
+        format!("{} (cost {})", arrows(&way.path), way.cost)
+    }
 }
 
 impl fmt::Display for PathChange {
@@ -79,7 +100,11 @@ impl fmt::Display for PathChange {
             (None, None) => Ok(()),
         }?;
         // Where there is no way, the ends are not to be seen in it.
-        if [&self.old, &self.new].into_iter().flatten().any(|way| way.path.is_empty()) {
+        if [&self.old, &self.new]
+            .into_iter()
+            .flatten()
+            .any(|way| way.path.is_empty())
+        {
             write!(f, ", from {} to {}", self.producer, self.consumer)?;
         }
         Ok(())
@@ -88,11 +113,19 @@ impl fmt::Display for PathChange {
 
 impl fmt::Display for LinkChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let note = match (self.change, self.gained.is_empty() && self.lost.is_empty(), self.control) {
+        let note = match (
+            self.change,
+            self.gained.is_empty() && self.lost.is_empty(),
+            self.control,
+        ) {
             (Change::Changed, true, true) => ": control lines only",
             _ => "",
         };
-        writeln!(f, "{} link {} ← {} {}{note}", self.change, self.downstream, self.upstream, self.mode)?;
+        writeln!(
+            f,
+            "{} link {} ← {} {}{note}",
+            self.change, self.downstream, self.upstream, self.mode
+        )?;
         for line in &self.lost {
             writeln!(f, "    - {line}")?;
         }
@@ -107,16 +140,60 @@ impl fmt::Display for SubstituteChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |who: &Option<StandIn>| match who {
             None => "nobody".to_owned(),
-            Some(StandIn { broker, equivalence, missing: 0 }) => format!("{broker} ({equivalence:?})"),
-            Some(StandIn { broker, equivalence, missing }) => format!("{broker} ({equivalence:?}, lacks {missing})"),
+            Some(StandIn {
+                broker,
+                equivalence,
+                missing,
+            }) => {
+                let fit = match equivalence {
+                    Equivalence::Strong => "strong",
+                    Equivalence::Weak => "weak",
+                    Equivalence::Partial => "partial",
+                };
+                let lacks = if *missing == 0 {
+                    String::new()
+                } else {
+                    format!(", lacks {}", roles(*missing))
+                };
+                format!("{broker} ({fit}{lacks})")
+            }
         };
-        write!(f, "~ substitute of {}: {}", self.broker, name(&self.new))?;
-        if self.old != self.new {
-            write!(f, "  was  {}", name(&self.old))?;
+        if self.old == self.new {
+            write!(f, "~ death of {}: ", self.broker)?;
+        } else {
+            write!(
+                f,
+                "~ substitute of {}: {}  was  {}",
+                self.broker,
+                name(&self.new),
+                name(&self.old)
+            )?;
         }
         if self.old_gaps != self.new_gaps {
-            write!(f, "; its death interrupts {} flows, was {}", self.new_gaps, self.old_gaps)?;
+            let lead = if self.old == self.new { "" } else { "; its death " };
+            write!(
+                f,
+                "{lead}interrupts {}, was {}",
+                flows(self.new_gaps),
+                self.old_gaps
+            )?;
         }
         Ok(())
+    }
+}
+
+fn roles(number: usize) -> String {
+    if number == 1 {
+        "1 role".to_owned()
+    } else {
+        format!("{number} roles")
+    }
+}
+
+fn flows(number: usize) -> String {
+    if number == 1 {
+        "1 flow".to_owned()
+    } else {
+        format!("{number} flows")
     }
 }

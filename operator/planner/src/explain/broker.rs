@@ -116,7 +116,11 @@ pub struct MissingRole {
 
 impl From<&Role> for MissingRole {
     fn from(role: &Role) -> Self {
-        Self { action: role.action, topic: role.topic.clone(), filter: role.filter.to_string() }
+        Self {
+            action: role.action,
+            topic: role.topic.clone(),
+            filter: role.filter.to_string(),
+        }
     }
 }
 
@@ -136,7 +140,11 @@ pub fn broker(fleet: &Fleet, view: &View, plan: &Plan, name: &BrokerName) -> Opt
     let declared = fleet.brokers.get(name)?;
     let substitution = plan.substitutes.get(name);
     let roles = roles_of(fleet, view, name);
-    let candidates = substitution.iter().flat_map(|found| &found.candidates).map(candidate).collect();
+    let candidates = substitution
+        .iter()
+        .flat_map(|found| &found.candidates)
+        .map(candidate)
+        .collect();
     let grafts = substitution.iter().flat_map(|found| &found.grafts);
     let gaps = substitution.iter().flat_map(|found| &found.gaps);
     let mut explanation = BrokerExplanation {
@@ -221,11 +229,15 @@ fn fate(fleet: &Fleet, name: &BrokerName, explanation: &BrokerExplanation) -> Ve
     use skein_api::fleet::FailoverPolicy;
     let mut sentences = Vec::new();
     let policy = fleet.brokers.get(name).map(|broker| broker.failover.policy);
-    let controlled = fleet.brokers.get(name).is_some_and(skein_api::fleet::Broker::is_controlled);
+    let controlled = fleet
+        .brokers
+        .get(name)
+        .is_some_and(skein_api::fleet::Broker::is_controlled);
     if explanation.roles.is_empty() {
         sentences.push("No clients are declared at it, so nobody needs to stand in for it.".to_owned());
     } else if !controlled {
-        sentences.push("Skein does not control it: it is routed around, and its clients wait for it.".to_owned());
+        sentences
+            .push("Skein does not control it: it is routed around, and its clients wait for it.".to_owned());
     } else {
         match (explanation.candidates.first(), policy) {
             (_, Some(FailoverPolicy::Disabled)) => {
@@ -237,20 +249,31 @@ fn fate(fleet: &Fleet, name: &BrokerName, explanation: &BrokerExplanation) -> Ve
             (Some(best), policy) => {
                 let who = &best.broker;
                 let fit = match best.equivalence {
-                    Equivalence::Strong => "which publishes and subscribes the very same filters already".to_owned(),
+                    Equivalence::Strong => {
+                        "which publishes and subscribes the very same filters already".to_owned()
+                    }
                     Equivalence::Weak => "whose filters cover all of its own already".to_owned(),
                     Equivalence::Partial => {
-                        format!("which does not yet {}; that is added", super::listed(&best.missing))
+                        format!(
+                            "which does not yet {}; that is added",
+                            super::listed(&best.missing)
+                        )
                     }
                 };
-                let approved =
-                    if policy == Some(FailoverPolicy::Manual) { ", once a person approves" } else { "" };
+                let approved = if policy == Some(FailoverPolicy::Manual) {
+                    ", once a person approves"
+                } else {
+                    ""
+                };
                 sentences.push(format!("Its clients go to {who}{approved}, {fit}."));
             }
         }
     }
     if !explanation.transit.is_empty() {
-        sentences.push(format!("Topic {} no longer passes through it.", super::listed(&explanation.transit)));
+        sentences.push(format!(
+            "Topic {} no longer passes through it.",
+            super::listed(&explanation.transit)
+        ));
     }
     match explanation.gaps.len() {
         0 => sentences.push("Every declared flow goes on.".to_owned()),

@@ -54,7 +54,11 @@ pub struct RouteUse {
 pub fn route(fleet: &Fleet, view: &View, plan: &Plan, name: &RouteName) -> Option<RouteExplanation> {
     let declared = fleet.routes.get(name)?;
     let uses = uses(fleet, plan, name, declared);
-    let reasons = if uses.is_empty() { reasons(fleet, view, plan, name, declared) } else { Vec::new() };
+    let reasons = if uses.is_empty() {
+        reasons(fleet, view, plan, name, declared)
+    } else {
+        Vec::new()
+    };
     Some(RouteExplanation {
         route: name.clone(),
         a: declared.a.clone(),
@@ -74,9 +78,17 @@ fn uses(fleet: &Fleet, plan: &Plan, name: &RouteName, route: &Route) -> Vec<Rout
             continue;
         }
         for class in plan.classes.values() {
-            let crosses = |path: &&Path| path.brokers.windows(2).any(|hop| &hop[0] == to && &hop[1] == from);
-            let topics: BTreeSet<TopicName> =
-                class.paths.iter().filter(crosses).map(|path| path.topic.clone()).collect();
+            let crosses = |path: &&Path| {
+                path.brokers
+                    .windows(2)
+                    .any(|hop| &hop[0] == to && &hop[1] == from)
+            };
+            let topics: BTreeSet<TopicName> = class
+                .paths
+                .iter()
+                .filter(crosses)
+                .map(|path| path.topic.clone())
+                .collect();
             if topics.is_empty() {
                 continue;
             }
@@ -110,13 +122,24 @@ fn reasons(fleet: &Fleet, view: &View, plan: &Plan, name: &RouteName, route: &Ro
     let Route { a, b, .. } = route;
     let cost = u32::from(route.cost.get());
     if let Some((cheaper, other)) = parallel(fleet, name, route) {
-        let why = if other.cost < route.cost { "cheaper" } else { "of the same cost with the smaller name" };
-        reasons.push(format!("Route {cheaper} between the same brokers is {why} (cost {}).", other.cost.get()));
+        let why = if other.cost < route.cost {
+            "cheaper"
+        } else {
+            "of the same cost with the smaller name"
+        };
+        reasons.push(format!(
+            "Route {cheaper} between the same brokers is {why} (cost {}).",
+            other.cost.get()
+        ));
         return reasons;
     }
     let without = Ways::with(fleet, view, name, |route| route.paused = true);
     if let Some(detour) = without.shortest(a, b).filter(|way| way.cost <= cost) {
-        let than = if detour.cost < cost { "more than" } else { "as much as" };
+        let than = if detour.cost < cost {
+            "more than"
+        } else {
+            "as much as"
+        };
         reasons.push(format!(
             "It costs {cost}, {than} the detour {} at cost {}.",
             arrows(&detour.path),
@@ -138,14 +161,21 @@ fn reasons(fleet: &Fleet, view: &View, plan: &Plan, name: &RouteName, route: &Ro
 fn obstacles(fleet: &Fleet, view: &View, name: &RouteName, route: &Route) -> Vec<String> {
     let mut reasons = Vec::new();
     if route.paused {
-        reasons.push(format!("It is paused; remove spec.paused from route {name} to open it."));
+        reasons.push(format!(
+            "It is paused; remove spec.paused from route {name} to open it."
+        ));
     }
     for end in [&route.a, &route.b] {
         if view.down.contains(end) {
             reasons.push(format!("Broker {end} is down."));
         }
     }
-    let controlled = |end: &BrokerName| fleet.brokers.get(end).is_some_and(skein_api::fleet::Broker::is_controlled);
+    let controlled = |end: &BrokerName| {
+        fleet
+            .brokers
+            .get(end)
+            .is_some_and(skein_api::fleet::Broker::is_controlled)
+    };
     if !controlled(&route.a) && !controlled(&route.b) {
         reasons.push(format!(
             "Skein controls neither {} nor {}, so neither can be told to hold a bridge.",
@@ -156,7 +186,11 @@ fn obstacles(fleet: &Fleet, view: &View, name: &RouteName, route: &Route) -> Vec
 }
 
 /// Another route between the same brokers that is taken instead, in every direction that this one allows.
-fn parallel<'fleet>(fleet: &'fleet Fleet, name: &RouteName, route: &Route) -> Option<(&'fleet RouteName, &'fleet Route)> {
+fn parallel<'fleet>(
+    fleet: &'fleet Fleet,
+    name: &RouteName,
+    route: &Route,
+) -> Option<(&'fleet RouteName, &'fleet Route)> {
     let (forward, other) = carrier(fleet, &route.a, &route.b)?;
     let beaten = forward != name
         && (route.one_way || carrier(fleet, &route.b, &route.a).is_some_and(|(back, _)| back != name));
@@ -183,11 +217,20 @@ impl Wish {
     }
 
     fn sentence(&self, plan: &Plan, route: &Route) -> String {
-        let Self { topic, producer, consumer, over, .. } = self;
+        let Self {
+            topic,
+            producer,
+            consumer,
+            over,
+            ..
+        } = self;
         let flow = format!("topic {topic} from {producer} to {consumer}");
         let Some(today) = self.today else {
             return if self.against {
-                format!("It is one-way from {} to {}; {flow} would need it the other way.", route.a, route.b)
+                format!(
+                    "It is one-way from {} to {}; {flow} would need it the other way.",
+                    route.a, route.b
+                )
             } else {
                 format!("It could carry {flow}, which has no path now; see the findings.")
             };
@@ -199,19 +242,32 @@ impl Wish {
             );
         }
         if *over > today || self.against {
-            return format!("No flow is shorter over it: the nearest, {flow}, would cost {over} instead of {today}.");
+            return format!(
+                "No flow is shorter over it: the nearest, {flow}, would cost {over} instead of {today}."
+            );
         }
         if *over == today {
-            return format!("No flow is shorter over it: {flow} would cost {over} too, and ties go to the smaller name.");
+            return format!(
+                "No flow is shorter over it: {flow} would cost {over} too, and ties go to the smaller name."
+            );
         }
         let class = plan.classes.values().find(|class| class.topics.contains(topic));
         let (name, root) = class.map_or(("?", "?"), |class| {
-            (class.name.as_str(), class.root.as_ref().map_or("nowhere", BrokerName::as_str))
+            (
+                class.name.as_str(),
+                class.root.as_ref().map_or("nowhere", BrokerName::as_str),
+            )
         });
-        let others: Vec<&TopicName> =
-            class.iter().flat_map(|class: &&std::sync::Arc<Class>| &class.topics).filter(|other| *other != topic).collect();
-        let shared =
-            if others.is_empty() { String::new() } else { format!(", which it shares with topic {}", listed(others)) };
+        let others: Vec<&TopicName> = class
+            .iter()
+            .flat_map(|class: &&std::sync::Arc<Class>| &class.topics)
+            .filter(|other| *other != topic)
+            .collect();
+        let shared = if others.is_empty() {
+            String::new()
+        } else {
+            format!(", which it shares with topic {}", listed(others))
+        };
         format!(
             "On its own, {flow} would take it (cost {over} instead of {today}); but class {name} flows on one tree from \
              {root}{shared}."
@@ -223,13 +279,23 @@ fn best_wish(without: &Ways, plan: &Plan, route: &Route) -> Option<Wish> {
     let cost = u32::from(route.cost.get());
     let mut best: Option<Wish> = None;
     for (from, to) in [(&route.a, &route.b), (&route.b, &route.a)] {
-        let (Some(before), Some(after)) = (without.tree(from, Flow::ToRoot), without.tree(to, Flow::FromRoot)) else {
+        let (Some(before), Some(after)) =
+            (without.tree(from, Flow::ToRoot), without.tree(to, Flow::FromRoot))
+        else {
             continue;
         };
         let against = !allows(route, from, to);
         for path in plan.classes.values().flat_map(|class| &class.paths) {
-            let Some(wish) = wish(path, &before, &after, cost, against) else { continue };
-            let rank = |wish: &Wish| (wish.regret() > 0, wish.against && wish.regret() >= 0, wish.regret());
+            let Some(wish) = wish(path, &before, &after, cost, against) else {
+                continue;
+            };
+            let rank = |wish: &Wish| {
+                (
+                    wish.regret() > 0,
+                    wish.against && wish.regret() >= 0,
+                    wish.regret(),
+                )
+            };
             if best.as_ref().is_none_or(|best| rank(&wish) < rank(best)) {
                 best = Some(wish);
             }
@@ -240,7 +306,10 @@ fn best_wish(without: &Ways, plan: &Plan, route: &Route) -> Option<Wish> {
 }
 
 fn wish(path: &Path, before: &Reach<'_>, after: &Reach<'_>, cost: u32, against: bool) -> Option<Wish> {
-    let over = before.distance(&path.producer)?.checked_add(cost)?.checked_add(after.distance(&path.consumer)?)?;
+    let over = before
+        .distance(&path.producer)?
+        .checked_add(cost)?
+        .checked_add(after.distance(&path.consumer)?)?;
     Some(Wish {
         topic: path.topic.clone(),
         producer: path.producer.clone(),
@@ -250,4 +319,3 @@ fn wish(path: &Path, before: &Reach<'_>, after: &Reach<'_>, cost: u32, against: 
         against,
     })
 }
-

@@ -11,7 +11,9 @@ use crate::plan::{Equivalence, View};
 
 /// Figure 3 of the paper: i produces, a consumes.
 fn farm() -> FleetBuilder {
-    FleetBuilder::new().routes("a-b a-d a-e b-c e-f c-i f-g g-i").topic("soil", "farm/+/soil", "i", "a")
+    FleetBuilder::new()
+        .routes("a-b a-d a-e b-c e-f c-i f-g g-i")
+        .topic("soil", "farm/+/soil", "i", "a")
 }
 
 fn name(text: &str) -> BrokerName {
@@ -20,7 +22,15 @@ fn name(text: &str) -> BrokerName {
 
 fn explained_topic(fleet: &Fleet, view: &View, topic_name: &str) -> TopicExplanation {
     let plan = crate::plan(fleet, view);
-    topic(fleet, view, &plan, &TopicName::new(topic_name).unwrap(), None, None).unwrap()
+    topic(
+        fleet,
+        view,
+        &plan,
+        &TopicName::new(topic_name).unwrap(),
+        None,
+        None,
+    )
+    .unwrap()
 }
 
 fn explained_route(fleet: &Fleet, view: &View, route_name: &str) -> RouteExplanation {
@@ -35,7 +45,10 @@ fn why_unused(fleet: &Fleet, route_name: &str) -> String {
 }
 
 fn down(names: &[&str]) -> View {
-    View { down: names.iter().map(|text| name(text)).collect(), ..View::default() }
+    View {
+        down: names.iter().map(|text| name(text)).collect(),
+        ..View::default()
+    }
 }
 
 #[test]
@@ -44,7 +57,11 @@ fn a_path_is_told_hop_by_hop() {
 
     let path = &found.paths[0];
     assert_eq!(arrows(&path.path), "a ← b ← c ← i");
-    let routes: Vec<&str> = path.hops.iter().map(|hop| hop.route.as_ref().unwrap().as_str()).collect();
+    let routes: Vec<&str> = path
+        .hops
+        .iter()
+        .map(|hop| hop.route.as_ref().unwrap().as_str())
+        .collect();
     assert_eq!(routes, ["a-b", "b-c", "c-i"]);
     for hop in &path.hops {
         assert_eq!((hop.lines.len(), &hop.lines[0].held_by), (1, &hop.to));
@@ -66,17 +83,31 @@ fn the_routing_table_is_the_papers() {
 
 #[test]
 fn longer_names_are_set_apart_in_the_routing_table() {
-    let fleet = FleetBuilder::new().routes("hq-core core-edge").topic("t", "t", "edge", "hq").build();
+    let fleet = FleetBuilder::new()
+        .routes("hq-core core-edge")
+        .topic("t", "t", "edge", "hq")
+        .build();
     let found = explained_topic(&fleet, &View::default(), "t");
     assert_eq!(found.routing_table.last().unwrap().path_and_topic(), "core>hq/t");
 }
 
 #[test]
 fn only_the_paths_asked_for_are_told() {
-    let fleet = FleetBuilder::new().routes("a-b b-c").topic("t", "t", "a c", "b").build();
+    let fleet = FleetBuilder::new()
+        .routes("a-b b-c")
+        .topic("t", "t", "a c", "b")
+        .build();
     let plan = crate::plan(&fleet, &View::default());
     let topic_name = TopicName::new("t").unwrap();
-    let found = topic(&fleet, &View::default(), &plan, &topic_name, Some(&name("c")), None).unwrap();
+    let found = topic(
+        &fleet,
+        &View::default(),
+        &plan,
+        &topic_name,
+        Some(&name("c")),
+        None,
+    )
+    .unwrap();
     assert_eq!(found.paths.len(), 1);
     assert_eq!(found.paths[0].producer, name("c"));
 }
@@ -97,24 +128,39 @@ fn a_detour_names_the_topics_that_force_it() {
     let told = bent.reasons.join(" ");
     assert!(told.contains("The shortest way on its own is"), "{told}");
     assert!(told.contains("overlaps with topic one"), "{told}");
-    assert!(told.contains(&format!("grows from {}", found.root.unwrap())), "{told}");
+    assert!(
+        told.contains(&format!("grows from {}", found.root.unwrap())),
+        "{told}"
+    );
 }
 
 #[test]
 fn where_there_is_no_way_the_obstacle_is_named() {
     let paused = farm().paused("c-i").paused("g-i").build();
-    let told = explained_topic(&paused, &View::default(), "soil").paths[0].reasons.join(" ");
+    let told = explained_topic(&paused, &View::default(), "soil").paths[0]
+        .reasons
+        .join(" ");
     assert_eq!(
         told,
         "There is no open way from i to a: the shortest would be a ← b ← c ← i, but route c-i is paused."
     );
 
-    let against = FleetBuilder::new().routes("a>b").topic("t", "t", "b", "a").build();
-    let told = explained_topic(&against, &View::default(), "t").paths[0].reasons.join(" ");
+    let against = FleetBuilder::new()
+        .routes("a>b")
+        .topic("t", "t", "b", "a")
+        .build();
+    let told = explained_topic(&against, &View::default(), "t").paths[0]
+        .reasons
+        .join(" ");
     assert!(told.contains("route a-b is one-way the other way"), "{told}");
 
-    let apart = FleetBuilder::new().brokers("a b").topic("t", "t", "b", "a").build();
-    let told = explained_topic(&apart, &View::default(), "t").paths[0].reasons.join(" ");
+    let apart = FleetBuilder::new()
+        .brokers("a b")
+        .topic("t", "t", "b", "a")
+        .build();
+    let told = explained_topic(&apart, &View::default(), "t").paths[0]
+        .reasons
+        .join(" ");
     assert_eq!(told, "No route leads from b to a; declare the missing NodeRoute.");
 }
 
@@ -123,7 +169,10 @@ fn a_used_route_says_by_whom_and_which_way() {
     let found = explained_route(&farm().build(), &View::default(), "b-c");
     assert!(found.reasons.is_empty());
     let used = &found.uses[0];
-    assert_eq!((used.class.as_str(), &used.to, &used.from, used.links.len()), ("soil", &name("b"), &name("c"), 1));
+    assert_eq!(
+        (used.class.as_str(), &used.to, &used.from, used.links.len()),
+        ("soil", &name("b"), &name("c"), 1)
+    );
 }
 
 #[test]
@@ -132,7 +181,10 @@ fn an_unused_route_says_why() {
     assert!(why_unused(&fleet, "a-d").starts_with("It is paused; remove spec.paused from route a-d"));
 
     let fleet = farm().build();
-    assert_eq!(why_unused(&fleet, "a-d"), "No declared flow needs it: it leads from no producer to any consumer.");
+    assert_eq!(
+        why_unused(&fleet, "a-d"),
+        "No declared flow needs it: it leads from no producer to any consumer."
+    );
     assert_eq!(
         why_unused(&fleet, "e-f"),
         "No flow is shorter over it: the nearest, topic soil from i to a, would cost 4 instead of 3."
@@ -144,14 +196,23 @@ fn an_unused_route_says_why() {
 
 #[test]
 fn a_route_dearer_than_its_detour_says_so() {
-    let fleet = FleetBuilder::new().routes("a-b a-c:3 b-c").topic("t", "t", "c", "a").build();
+    let fleet = FleetBuilder::new()
+        .routes("a-b a-c:3 b-c")
+        .topic("t", "t", "c", "a")
+        .build();
     assert!(why_unused(&fleet, "a-c").starts_with("It costs 3, more than the detour c ← b ← a at cost 2."));
 }
 
 #[test]
 fn of_parallel_routes_the_cheaper_one_is_named() {
-    let mut fleet = FleetBuilder::new().routes("a-b:4 b-a:2").topic("t", "t", "b", "a").build();
-    assert_eq!(why_unused(&fleet, "a-b"), "Route b-a between the same brokers is cheaper (cost 2).");
+    let mut fleet = FleetBuilder::new()
+        .routes("a-b:4 b-a:2")
+        .topic("t", "t", "b", "a")
+        .build();
+    assert_eq!(
+        why_unused(&fleet, "a-b"),
+        "Route b-a between the same brokers is cheaper (cost 2)."
+    );
 
     let cost = fleet.routes["b-a"].cost;
     fleet.routes.get_mut("a-b").unwrap().cost = cost;
@@ -160,7 +221,10 @@ fn of_parallel_routes_the_cheaper_one_is_named() {
 
 #[test]
 fn a_one_way_route_against_the_flow_says_so() {
-    let fleet = FleetBuilder::new().routes("a>c a-b b-c").topic("t", "t", "c", "a").build();
+    let fleet = FleetBuilder::new()
+        .routes("a>c a-b b-c")
+        .topic("t", "t", "c", "a")
+        .build();
     assert_eq!(
         why_unused(&fleet, "a-c"),
         "It is one-way from a to c; topic t from c to a would take it the other way (cost 1 instead of 2)."
@@ -169,7 +233,10 @@ fn a_one_way_route_against_the_flow_says_so() {
 
 #[test]
 fn a_route_that_another_tree_leaves_out_says_so() {
-    let fleet = FleetBuilder::new().routes("a-b b-c a-c").topic("all", "t", "a b c", "a b c").build();
+    let fleet = FleetBuilder::new()
+        .routes("a-b b-c a-c")
+        .topic("all", "t", "a b c", "a b c")
+        .build();
     let plan = crate::plan(&fleet, &View::default());
     let unused: Vec<String> = fleet
         .routes
@@ -184,20 +251,33 @@ fn a_route_that_another_tree_leaves_out_says_so() {
 
 #[test]
 fn two_brokers_that_nobody_controls_cannot_be_bridged() {
-    let fleet = FleetBuilder::new().external("x").external("y").routes("x-y").topic("t", "t", "x", "y").build();
+    let fleet = FleetBuilder::new()
+        .external("x")
+        .external("y")
+        .routes("x-y")
+        .topic("t", "t", "x", "y")
+        .build();
     assert!(why_unused(&fleet, "x-y").contains("Skein controls neither x nor y"));
 }
 
 #[test]
 fn a_twin_takes_the_clients_and_the_paths_move_with_them() {
-    let fleet = farm().routes("j-g").topic("soil", "farm/+/soil", "i j", "a").build();
+    let fleet = farm()
+        .routes("j-g")
+        .topic("soil", "farm/+/soil", "i j", "a")
+        .build();
     let plan = crate::plan(&fleet, &View::default());
 
     let found = broker(&fleet, &View::default(), &plan, &name("i")).unwrap();
 
     let best = &found.candidates[0];
-    assert_eq!((&best.broker, best.equivalence), (&name("j"), Equivalence::Strong));
-    assert!(found.if_it_dies[0].starts_with("Its clients go to j, which publishes and subscribes the very same"));
+    assert_eq!(
+        (&best.broker, best.equivalence),
+        (&name("j"), Equivalence::Strong)
+    );
+    assert!(
+        found.if_it_dies[0].starts_with("Its clients go to j, which publishes and subscribes the very same")
+    );
     assert_eq!(found.roles.len(), 1);
     assert!(found.roles[0].publish && !found.roles[0].subscribe && found.roles[0].normal);
 }
@@ -216,7 +296,11 @@ fn a_transit_broker_is_routed_around() {
             "Every declared flow goes on.",
         ]
     );
-    let hops: BTreeSet<String> = found.grafts.iter().map(|graft| format!("{}{}", graft.to, graft.from)).collect();
+    let hops: BTreeSet<String> = found
+        .grafts
+        .iter()
+        .map(|graft| format!("{}{}", graft.to, graft.from))
+        .collect();
     assert_eq!(hops, ["ae", "ef", "fg", "gi"].map(str::to_owned).into());
 }
 
@@ -225,7 +309,10 @@ fn lists_stay_short() {
     assert_eq!(listed(["a"]), "a");
     assert_eq!(listed(["a", "b", "c"]), "a, b and c");
     assert_eq!(listed(["a", "b", "c", "d", "e", "f"]), "a, b, c, d, e and f");
-    assert_eq!(listed(["a", "b", "c", "d", "e", "f", "g"]), "a, b, c, d, e and 2 more");
+    assert_eq!(
+        listed(["a", "b", "c", "d", "e", "f", "g"]),
+        "a, b, c, d, e and 2 more"
+    );
     assert_eq!(listed(Vec::<String>::new()), "none");
 }
 

@@ -132,7 +132,11 @@ pub fn topic(
             && from.is_none_or(|from| path.producer == *from)
             && to.is_none_or(|to| path.consumer == *to)
     };
-    let chosen: Vec<&Path> = class.iter().flat_map(|class| &class.paths).filter(asked).collect();
+    let chosen: Vec<&Path> = class
+        .iter()
+        .flat_map(|class| &class.paths)
+        .filter(asked)
+        .collect();
     Some(TopicExplanation {
         topic: name.clone(),
         filter: declared.filter.to_string(),
@@ -146,7 +150,10 @@ pub fn topic(
             .filter(|other| *other != name)
             .cloned()
             .collect(),
-        paths: chosen.iter().map(|path| one_path(fleet, view, plan, &ways, class, path, &declared.filter)).collect(),
+        paths: chosen
+            .iter()
+            .map(|path| one_path(fleet, view, plan, &ways, class, path, &declared.filter))
+            .collect(),
         routing_table: routing_table(&chosen),
     })
 }
@@ -162,7 +169,11 @@ fn one_path(
 ) -> PathExplanation {
     let served = |name: &BrokerName| view.served_by.get(name).unwrap_or(name).clone();
     let shortest = ways.shortest(&served(&path.producer), &served(&path.consumer));
-    let hops = path.brokers.windows(2).map(|hop| one_hop(fleet, plan, &hop[0], &hop[1], filter)).collect();
+    let hops = path
+        .brokers
+        .windows(2)
+        .map(|hop| one_hop(fleet, plan, &hop[0], &hop[1], filter))
+        .collect();
     PathExplanation {
         producer: path.producer.clone(),
         consumer: path.consumer.clone(),
@@ -213,7 +224,13 @@ fn carrying(link: &Link, to: &BrokerName, from: &BrokerName, filter: &TopicFilte
         .collect()
 }
 
-fn reasons(fleet: &Fleet, view: &View, class: Option<&Class>, path: &Path, shortest: Option<&Way>) -> Vec<String> {
+fn reasons(
+    fleet: &Fleet,
+    view: &View,
+    class: Option<&Class>,
+    path: &Path,
+    shortest: Option<&Way>,
+) -> Vec<String> {
     let mut reasons = Vec::new();
     for (end, role) in [(&path.producer, "producer"), (&path.consumer, "consumer")] {
         if let Some(substitute) = view.served_by.get(end) {
@@ -223,8 +240,11 @@ fn reasons(fleet: &Fleet, view: &View, class: Option<&Class>, path: &Path, short
         }
     }
     let root = class.and_then(|class| class.root.as_ref());
-    let others: Vec<&TopicName> =
-        class.iter().flat_map(|class| &class.topics).filter(|other| **other != path.topic).collect();
+    let others: Vec<&TopicName> = class
+        .iter()
+        .flat_map(|class| &class.topics)
+        .filter(|other| **other != path.topic)
+        .collect();
     match shortest {
         _ if !path.brokers.is_empty() && path.cost <= path.shortest => {
             if path.brokers.len() == 1 {
@@ -282,11 +302,22 @@ fn no_way(fleet: &Fleet, view: &View, path: &Path) -> String {
             (route.a == hop[0] && route.b == hop[1]) || (route.a == hop[1] && route.b == hop[0])
         };
         for (name, route) in fleet.routes.iter().filter(|(_, route)| between(route)) {
-            blocked.push(format!("route {name} is {}", if route.paused { "paused" } else { "one-way the other way" }));
+            blocked.push(format!(
+                "route {name} is {}",
+                if route.paused {
+                    "paused"
+                } else {
+                    "one-way the other way"
+                }
+            ));
         }
     }
     blocked.extend(
-        ideal.path.iter().filter(|name| view.down.contains(*name)).map(|name| format!("broker {name} is down")),
+        ideal
+            .path
+            .iter()
+            .filter(|name| view.down.contains(*name))
+            .map(|name| format!("broker {name} is down")),
     );
     format!(
         "There is no open way from {producer} to {consumer}: the shortest would be {}, but {}.",

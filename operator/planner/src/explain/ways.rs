@@ -32,7 +32,12 @@ impl Ways {
     }
 
     /// The ways with one route declared otherwise.
-    pub(super) fn with(fleet: &Fleet, view: &View, route: &RouteName, change: impl FnOnce(&mut Route)) -> Self {
+    pub(super) fn with(
+        fleet: &Fleet,
+        view: &View,
+        route: &RouteName,
+        change: impl FnOnce(&mut Route),
+    ) -> Self {
         let mut fleet = fleet.clone();
         if let Some(route) = fleet.routes.get_mut(route) {
             change(route);

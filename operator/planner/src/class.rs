@@ -1,0 +1,158 @@
+//! Plans one class, from its root to its paths and parts, where every route costs the same both ways.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skein_api::name::ClassName;
+
+use crate::branches::between;
+use crate::choice::Choice;
+use crate::declared::{Declared, NodeSet, Situation};
+use crate::findings;
+use crate::grow::{self, Grown};
+use crate::plan::Path;
+use crate::search::{NOWHERE, Tree};
+use crate::topology::{Node, Topology, UNREACHABLE};
+use crate::trees::Trees;
+
+/// What planning one class needs where every route costs the same both ways.
+pub(crate) struct Context<'a> {
+    pub(crate) topology: &'a Topology,
+    pub(crate) situation: &'a Situation,
+    pub(crate) trees: &'a mut Trees,
+}
+
+impl Context<'_> {
+    /// Finds the ways of flows that have none yet.
+    pub(crate) fn route(&mut self, choice: &Choice, mut flows: Vec<grow::Flow>) -> Vec<grow::Flow> {
+        if let Some(root) = choice.root().and_then(|root| self.situation.player(root)) {
+            let tree = self.trees.avoiding(self.topology, root, &self.situation.closed);
+            grow::route(&mut flows, &tree);
+        }
+        self.route_stranded(&mut flows);
+        flows
+    }
+
+    /// Plans the class.
+    pub(crate) fn grow(
+        mut self,
+        name: &ClassName,
+        topics: &[&Declared],
+        choice: &Choice,
+        flows: Vec<grow::Flow>,
+    ) -> Grown {
+        let root = choice.root();
+        let player = root.and_then(|root| self.situation.player(root));
+        let flows = self.route(choice, flows);
+        let paths = self.paths(topics, &flows, player);
+        let (parts, widened) = grow::parts(self.topology, name, topics, &flows);
+        let uses = self.uses(topics, root);
+        let root = player.map(|player| self.topology.name(player).clone());
+        let class = grow::class(name, topics, root, paths);
+        let mut findings = findings::of_class(
+            self.topology,
+            self.situation,
+            &class,
+            topics,
+            &parts,
+            &BTreeSet::new(),
+        );
+        findings.extend(findings::widened(&class, &widened));
+        Grown {
+            class,
+            parts,
+            widened,
+            uses,
+            findings,
+        }
+    }
+
+    /// Where the fleet has come apart, each part that holds both ends of some pair gets a tree of its own.
+    fn route_stranded(&mut self, flows: &mut [grow::Flow]) {
+        let closed = &self.situation.closed;
+        let mut tried: BTreeSet<Node> = BTreeSet::new();
+        loop {
+            let stranded: Vec<(Node, Node)> = flows
+                .iter()
+                .filter(|flow| flow.way.is_empty())
+                .filter_map(|flow| flow.players)
+                .collect();
+            // A broker that was reached from another root lies in a part that has been dealt with.
+            let Some(&(start, _)) = stranded.iter().find(|(producer, _)| !tried.contains(producer)) else {
+                return;
+            };
+            let part = self.trees.avoiding(self.topology, start, closed);
+            let inside = |node: Node| part.distance[node as usize] != UNREACHABLE;
+            let pairs: Vec<(Node, Node)> = stranded
+                .into_iter()
+                .filter(|&(producer, consumer)| inside(producer) && inside(consumer))
+                .collect();
+            tried.extend(
+                flows
+                    .iter()
+                    .filter_map(|flow| flow.players)
+                    .map(|(producer, _)| producer)
+                    .filter(|&node| inside(node)),
+            );
+            tried.insert(start);
+            let roots: BTreeSet<Node> = pairs
+                .iter()
+                .flat_map(|&(producer, consumer)| [producer, consumer])
+                .collect();
+            let best = roots.into_iter().min_by_key(|&root| {
+                let tree = self.trees.avoiding(self.topology, root, closed);
+                let total: u64 = pairs.iter().map(|&(a, b)| between(&tree, a, b)).sum();
+                (total, root)
+            });
+            if let Some(best) = best {
+                let tree = self.trees.avoiding(self.topology, best, closed);
+                grow::route(flows, &tree);
+            }
+        }
+    }
+
+    fn paths(&mut self, topics: &[&Declared], flows: &[grow::Flow], root: Option<Node>) -> Vec<Path> {
+        // The shortest way of a pair is on the tree of its producer.
+        let mut distances: BTreeMap<Node, Arc<Tree>> = BTreeMap::new();
+        for (producer, consumer) in flows.iter().filter_map(|flow| flow.players) {
+            if Some(producer) != root && Some(consumer) != root && producer != consumer {
+                distances.entry(producer).or_insert_with(|| {
+                    self.trees
+                        .avoiding(self.topology, producer, &self.situation.closed)
+                });
+            }
+        }
+        grow::paths(self.topology, topics, flows, |flow, cost| {
+            flow.players
+                .filter(|&(producer, consumer)| Some(producer) != root && Some(consumer) != root)
+                .and_then(|(producer, consumer)| Some(distances.get(&producer)?.distance[consumer as usize]))
+                .unwrap_or(cost)
+        })
+    }
+
+    /// Every node that matters to the class while all brokers are healthy.
+    fn uses(&mut self, topics: &[&Declared], root: Option<Node>) -> NodeSet {
+        let mut uses = NodeSet::new(self.topology);
+        let Some(root) = root else { return uses };
+        let tree = self.trees.declared(self.topology, root);
+        uses.insert(root);
+        for (producer, consumer) in topics.iter().flat_map(|topic| topic.pairs()) {
+            for mut node in [producer, consumer] {
+                while uses.insert(node) && tree.parent[node as usize] != NOWHERE {
+                    node = tree.parent[node as usize];
+                }
+            }
+        }
+        for (producer, consumer) in topics.iter().flat_map(|topic| topic.pairs()) {
+            if producer != root && consumer != root {
+                let shortest = self.trees.declared(self.topology, producer);
+                let mut node = consumer;
+                while node != producer && shortest.parent[node as usize] != NOWHERE {
+                    uses.insert(node);
+                    node = shortest.parent[node as usize];
+                }
+            }
+        }
+        uses
+    }
+}

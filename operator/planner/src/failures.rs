@@ -1,0 +1,255 @@
+//! What the failure of each broker would change: hops that its classes would need and do not have, pairs that nothing
+//! would connect any more (the N−1 plan).
+
+use std::sync::Arc;
+
+use skein_api::name::ClassName;
+
+use crate::choice::Choice;
+use crate::class::Context;
+use crate::declared::{Declared, NodeSet, Situation};
+use crate::directed;
+use crate::grow::{self, Flow};
+use crate::plan::Graft;
+use crate::repair::Repair;
+use crate::search::{NOWHERE, Tree};
+use crate::topology::{Node, Topology};
+use crate::trees::Trees;
+
+/// What one failure changes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    pub(crate) grafts: Vec<Graft>,
+    pub(crate) gaps: Vec<(
+        skein_api::name::TopicName,
+        skein_api::name::BrokerName,
+        skein_api::name::BrokerName,
+    )>,
+}
+
+/// One class as it is planned now.
+pub(crate) struct Planned<'a> {
+    pub(crate) name: &'a ClassName,
+    pub(crate) topics: Vec<&'a Declared>,
+    pub(crate) choice: &'a Choice,
+}
+
+/// All classes, in a situation.
+pub(crate) struct Failures<'a> {
+    pub(crate) situation: &'a Situation,
+    pub(crate) classes: Vec<Planned<'a>>,
+}
+
+impl Failures<'_> {
+    /// For every node, what its failure changes if `substitute` says who plays its roles then.
+    pub(crate) fn all(
+        &mut self,
+        topology: &Topology,
+        trees: &mut Trees,
+        substitute: impl Fn(Node) -> Option<Node>,
+    ) -> Vec<Change> {
+        let mut changes = vec![Change::default(); topology.len()];
+        let mut repair = Repair::default();
+        let mut hops = Hops::default();
+        for planned in &self.classes {
+            let flows = self.flows(planned, topology, trees, self.situation);
+            hops.read(topology, planned, &flows);
+            let root = planned.choice.root().and_then(|root| self.situation.player(root));
+            let mut tree = root.map(|root| trees.avoiding(topology, root, &self.situation.closed));
+            let mut concerned = NodeSet::new(topology);
+            for node in flows.iter().flat_map(|flow| &flow.way) {
+                concerned.insert(*node);
+            }
+            let quick = topology.is_symmetric() && flows.iter().all(|flow| !flow.way.is_empty());
+            for node in concerned.iter() {
+                let substitute = substitute(node);
+                let change = &mut changes[node as usize];
+                let done = quick
+                    && root != Some(node)
+                    && tree.as_mut().is_some_and(|tree| {
+                        let tree = Arc::make_mut(tree);
+                        repair.branch(topology, tree, node, node);
+                        let failure = Failure {
+                            topology,
+                            planned,
+                            node,
+                            substitute,
+                        };
+                        let done = failure.quick(&flows, tree, &repair, &hops, change);
+                        repair.undo(tree);
+                        done
+                    });
+                if !done {
+                    let situation = self.situation.without(node, substitute);
+                    let after = self.flows(planned, topology, trees, &situation);
+                    let failure = Failure {
+                        topology,
+                        planned,
+                        node,
+                        substitute,
+                    };
+                    failure.slow(&flows, &after, &hops, change);
+                }
+            }
+        }
+        for change in &mut changes {
+            change.grafts.sort_unstable();
+            change.grafts.dedup();
+            change.gaps.sort_unstable();
+        }
+        changes
+    }
+
+    fn flows(
+        &self,
+        planned: &Planned,
+        topology: &Topology,
+        trees: &mut Trees,
+        situation: &Situation,
+    ) -> Vec<Flow> {
+        let flows = grow::flows(&planned.topics, situation);
+        if topology.is_symmetric() {
+            let mut context = Context {
+                topology,
+                situation,
+                trees,
+            };
+            context.route(planned.choice, flows)
+        } else {
+            directed::route(topology, situation, &planned.topics, planned.choice, flows)
+        }
+    }
+}
+
+/// Which hops a class has, for quick asking.
+#[derive(Default)]
+struct Hops {
+    /// Sorted (from, to).
+    all: Vec<(Node, Node)>,
+    /// By node: the only neighbour that data goes to over this class, if it is one; spares most searches.
+    only: Vec<Node>,
+}
+
+impl Hops {
+    fn read(&mut self, topology: &Topology, planned: &Planned, flows: &[Flow]) {
+        self.all.clear();
+        for flow in flows {
+            let commands = !planned.topics[flow.topic].commands.is_empty();
+            for hop in flow.way.windows(2) {
+                self.all.push((hop[1], hop[0]));
+                if commands {
+                    self.all.push((hop[0], hop[1]));
+                }
+            }
+        }
+        self.all.sort_unstable();
+        self.all.dedup();
+        self.only.clear();
+        self.only.resize(topology.len(), NOWHERE);
+        for &(from, to) in &self.all {
+            self.only[from as usize] = to;
+        }
+    }
+
+    fn has(&self, from: Node, to: Node) -> bool {
+        let only = self.only[from as usize];
+        only == to || (only != NOWHERE && self.all.binary_search(&(from, to)).is_ok())
+    }
+}
+
+/// One class, and one node that fails.
+struct Failure<'a> {
+    topology: &'a Topology,
+    planned: &'a Planned<'a>,
+    node: Node,
+    substitute: Option<Node>,
+}
+
+impl Failure<'_> {
+    /// Looks only at what hangs on the failed node. Returns false, having changed nothing, if the class comes apart,
+    /// which takes more than one tree.
+    fn quick(&self, flows: &[Flow], tree: &Tree, repair: &Repair, hops: &Hops, change: &mut Change) -> bool {
+        let start = (change.grafts.len(), change.gaps.len());
+        for flow in flows {
+            let Some((producer, consumer)) = flow.players else {
+                continue;
+            };
+            if !repair.is_moved(producer) && !repair.is_moved(consumer) {
+                continue;
+            }
+            let player = |node| {
+                if node == self.node {
+                    self.substitute
+                } else {
+                    Some(node)
+                }
+            };
+            let (Some(producer), Some(consumer)) = (player(producer), player(consumer)) else {
+                self.gap(flow, change);
+                continue;
+            };
+            let lost = crate::topology::UNREACHABLE;
+            if producer != consumer
+                && (tree.distance[producer as usize] == lost || tree.distance[consumer as usize] == lost)
+            {
+                change.grafts.truncate(start.0);
+                change.gaps.truncate(start.1);
+                return false;
+            }
+            let commands = !self.planned.topics[flow.topic].commands.is_empty();
+            let (mut from, mut to) = (producer, consumer);
+            while from != to {
+                // Whichever end is farther from the root takes the next step up.
+                let (source, sink) = if tree.distance[from as usize] >= tree.distance[to as usize] {
+                    let next = tree.parent[from as usize];
+                    let hop = (from, next);
+                    from = next;
+                    hop
+                } else {
+                    let next = tree.parent[to as usize];
+                    let hop = (next, to);
+                    to = next;
+                    hop
+                };
+                self.graft(source, sink, hops, change);
+                if commands {
+                    self.graft(sink, source, hops, change);
+                }
+            }
+        }
+        true
+    }
+
+    fn slow(&self, before: &[Flow], after: &[Flow], hops: &Hops, change: &mut Change) {
+        for (before, flow) in before.iter().zip(after) {
+            if flow.way.is_empty() && !before.way.is_empty() {
+                self.gap(flow, change);
+            }
+            let commands = !self.planned.topics[flow.topic].commands.is_empty();
+            for hop in flow.way.windows(2) {
+                self.graft(hop[1], hop[0], hops, change);
+                if commands {
+                    self.graft(hop[0], hop[1], hops, change);
+                }
+            }
+        }
+    }
+
+    fn graft(&self, from: Node, to: Node, hops: &Hops, change: &mut Change) {
+        if !hops.has(from, to) {
+            change.grafts.push(Graft {
+                downstream: self.topology.name(to).clone(),
+                upstream: self.topology.name(from).clone(),
+                class: self.planned.name.clone(),
+            });
+        }
+    }
+
+    fn gap(&self, flow: &Flow, change: &mut Change) {
+        let name = |node: Node| self.topology.name(node).clone();
+        let topic = self.planned.topics[flow.topic].name.clone();
+        change
+            .gaps
+            .push((topic, name(flow.producer), name(flow.consumer)));
+    }
+}

@@ -1,0 +1,222 @@
+//! What the user should know about a plan, in sentences that name the object and what to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skein_api::fleet::Fleet;
+use skein_api::name::{BrokerName, TopicName};
+use skein_filters::TopicFilter;
+use skein_mosquitto::link::{Direction, Mode};
+
+use crate::classes;
+use crate::declared::{Declared, Situation};
+use crate::grow::Part;
+use crate::plan::{Class, Finding, Severity, Substitution};
+use crate::topology::{Node, Topology};
+
+fn topic(name: &TopicName) -> String {
+    format!("topic/{name}")
+}
+
+/// Flows without a way, and links that need both directions. `explained` are places of paths whose lack of a way is said
+/// elsewhere.
+pub(crate) fn of_class(
+    topology: &Topology,
+    situation: &Situation,
+    class: &Class,
+    topics: &[&Declared],
+    parts: &[Part],
+    explained: &BTreeSet<usize>,
+) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = class
+        .paths
+        .iter()
+        .enumerate()
+        .filter(|(place, path)| path.brokers.is_empty() && !explained.contains(place))
+        .map(|(_, path)| {
+            let missing = [&path.producer, &path.consumer]
+                .into_iter()
+                .find(|name| topology.node(name).is_none_or(|node| situation.player(node).is_none()));
+            let (producer, consumer) = (&path.producer, &path.consumer);
+            let message = match missing {
+                Some(name) => format!(
+                    "nothing flows from {producer} to {consumer}: {name} is down and no other broker serves its clients"
+                ),
+                None => format!(
+                    "nothing flows from {producer} to {consumer}: no open route connects them; add a NodeRoute or \
+                     resume a paused one"
+                ),
+            };
+            Finding { severity: Severity::Error, object: topic(&path.topic), message }
+        })
+        .collect();
+    let crossing: BTreeSet<(&BrokerName, &BrokerName)> = parts
+        .iter()
+        .filter(|part| part.mode == Mode::Duplex && topology.is_controlled(part.other))
+        .map(|part| (topology.name(part.holder), topology.name(part.other)))
+        .collect();
+    if let (false, Some(first)) = (crossing.is_empty(), topics.first()) {
+        let edges: Vec<String> = crossing.iter().map(|(a, b)| format!("{a}–{b}")).collect();
+        findings.push(Finding {
+            severity: Severity::Warning,
+            object: topic(&first.name),
+            message: format!(
+                "class {} flows both ways with overlapping filters over {}, which needs duplex links; messages sent \
+                 from the smaller name to the larger queue in the sending broker, which the loss contract does not \
+                 cover. Filters that tell the two directions apart avoid this",
+                class.name,
+                listed(&edges),
+            ),
+        });
+    }
+    let pushed: BTreeSet<(&BrokerName, &BrokerName)> = parts
+        .iter()
+        .filter(|part| {
+            !topology.is_controlled(part.other)
+                && part.lines.iter().any(|line| line.direction != Direction::In)
+        })
+        .map(|part| (topology.name(part.holder), topology.name(part.other)))
+        .collect();
+    for (holder, other) in pushed {
+        findings.push(Finding {
+            severity: Severity::Warning,
+            object: format!("broker/{other}"),
+            message: format!(
+                "{other} is not controlled by Skein, so {holder} pushes class {} to it; what is not delivered yet queues \
+                 in {holder}, which the loss contract does not cover",
+                class.name
+            ),
+        });
+    }
+    findings.sort_unstable();
+    findings
+}
+
+/// Lines that had to be made more general than what was declared.
+pub(crate) fn widened(class: &Class, widened: &[(TopicName, TopicFilter)]) -> Vec<Finding> {
+    let filters: BTreeMap<&TopicFilter, &TopicName> =
+        widened.iter().map(|(name, filter)| (filter, name)).collect();
+    filters
+        .into_iter()
+        .map(|(filter, name)| Finding {
+            severity: Severity::Warning,
+            object: topic(name),
+            message: format!(
+                "filters of class {} cross on a link whose sender does not remove duplicates, so the link carries {filter} \
+                 instead, which may match more than was declared",
+                class.name
+            ),
+        })
+        .collect()
+}
+
+/// A flow that would have to pass a one-way route against its direction.
+pub(crate) fn against_one_way(
+    topology: &Topology,
+    fleet: &Fleet,
+    declared: &Declared,
+    (producer, consumer): (Node, Node),
+    from: Node,
+    to: Node,
+) -> Finding {
+    let (from, to) = (topology.name(from), topology.name(to));
+    let route = fleet
+        .routes
+        .iter()
+        .find(|(_, route)| route.one_way && !route.paused && &route.a == to && &route.b == from)
+        .map_or_else(|| format!("{from}–{to}"), |(name, _)| format!("route/{name}"));
+    let commands = if declared.commands.is_empty() {
+        ""
+    } else {
+        " with its commands"
+    };
+    Finding {
+        severity: Severity::Error,
+        object: topic(&declared.name),
+        message: format!(
+            "no tree was found on which {}{commands} can flow between {} and {}: {route} is one-way and would be crossed \
+             from {from} to {to}; declare it with `between`, or add a route that leads that way",
+            declared.filter,
+            topology.name(producer),
+            topology.name(consumer),
+        ),
+    }
+}
+
+/// Topics that keep a class together which would fall apart without them, if that costs something.
+pub(crate) fn merging(fleet: &Fleet, class: &Class) -> Vec<Finding> {
+    let excess: u64 = class
+        .paths
+        .iter()
+        .map(|path| u64::from(path.cost - path.shortest))
+        .sum();
+    if excess == 0 || class.topics.len() < 2 {
+        return Vec::new();
+    }
+    let topics: Vec<_> = class
+        .topics
+        .iter()
+        .filter_map(|name| Some((name, fleet.topics.get(name)?)))
+        .collect();
+    let wild = |filter: &TopicFilter| filter.as_str().contains(['+', '#']);
+    topics
+        .iter()
+        .filter(|(_, declared)| classes::filters(declared).any(wild))
+        .filter_map(|&(name, declared)| {
+            let others = topics.iter().filter(|&&(other, _)| other != name).copied();
+            let parts = classes::partition(others, &BTreeMap::new()).len();
+            (parts > 1).then(|| Finding {
+                severity: Severity::Info,
+                object: topic(name),
+                message: format!(
+                    "its filter {} joins {parts} groups of topics into class {}, which all flow on one tree; their paths \
+                     cost {excess} more in all than the shortest ways would. A narrower filter frees them",
+                    declared.filter, class.name
+                ),
+            })
+        })
+        .collect()
+}
+
+/// Brokers whose failure would stop something.
+pub(crate) fn substitution(
+    fleet: &Fleet,
+    substitutes: &BTreeMap<BrokerName, std::sync::Arc<Substitution>>,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, substitution) in substitutes {
+        if fleet
+            .brokers
+            .get(name)
+            .is_none_or(|broker| !broker.is_controlled())
+        {
+            continue;
+        }
+        let gaps: Vec<String> = substitution
+            .gaps
+            .iter()
+            .map(|(topic, producer, consumer)| format!("{topic} from {producer} to {consumer}"))
+            .collect();
+        if !gaps.is_empty() {
+            findings.push(Finding {
+                severity: Severity::Warning,
+                object: format!("broker/{name}"),
+                message: format!(
+                    "if {name} dies, nothing can carry {}; a further route around it, or a further broker that may \
+                     substitute it, closes the gap",
+                    listed(&gaps)
+                ),
+            });
+        }
+    }
+    findings
+}
+
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        format!("{shown} and {} more", names.len() - SHOWN)
+    } else {
+        shown
+    }
+}

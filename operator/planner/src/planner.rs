@@ -1,0 +1,327 @@
+//! The planner: keeps what planning computed, so that a change costs what it touches.
+//!
+//! Two ways lead to a plan, and they must agree to the byte: everything from scratch, and the classes that a change
+//! touches. Which classes those are is decided here; how a class is planned is `choice`, `grow` and `directed`.
+
+mod change;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skein_api::fleet::Fleet;
+use skein_api::name::{BrokerName, ClassName, RouteName, TopicName};
+use skein_filters::{FilterTrie, TopicFilter};
+
+use crate::branches::Meetings;
+use crate::choice::Choice;
+use crate::class::Context;
+use crate::classes;
+use crate::declared::{self, Declared, NodeSet, Situation};
+use crate::directed;
+use crate::failures::{Failures, Planned};
+use crate::findings;
+use crate::grow::{self, Part};
+use crate::links::Links;
+use crate::plan::{Finding, Plan, Substitution, View};
+use crate::substitutes;
+use crate::topology::{Node, Topology};
+use crate::trees::Trees;
+
+/// Plans a fleet, and plans it again after a change for little.
+#[derive(Debug, Default)]
+pub struct Planner {
+    fleet: Arc<Fleet>,
+    situation: Situation,
+    topology: Topology,
+    routes_between: BTreeMap<(Node, Node), BTreeSet<RouteName>>,
+    trees: Trees,
+    topics: BTreeMap<TopicName, Declared>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    slot_of: BTreeMap<TopicName, usize>,
+    /// By node: the slots whose choice of a root depends on the tree of that node.
+    watching: Vec<BTreeSet<usize>>,
+    /// Topics by filter, made when a filter first changes.
+    overlaps: Option<FilterTrie<TopicName>>,
+    /// Class names of the plan before, by topic.
+    names: BTreeMap<TopicName, ClassName>,
+    widened: BTreeMap<TopicName, Vec<TopicFilter>>,
+    links: Links,
+    plan: Arc<Plan>,
+    planned: bool,
+}
+
+/// One class.
+#[derive(Clone, Debug)]
+struct Slot {
+    name: ClassName,
+    topics: Vec<TopicName>,
+    choice: Choice,
+    /// The root its trees were grown from.
+    root: Option<Node>,
+    parts: Vec<Arc<Part>>,
+    class: Arc<crate::plan::Class>,
+    findings: Vec<Finding>,
+    uses: NodeSet,
+    /// Somebody it would use is closed, so any change may matter to it.
+    detoured: bool,
+}
+
+impl Slot {
+    /// Some pair has no way, so a new way anywhere may help it.
+    fn incomplete(&self) -> bool {
+        self.class.paths.iter().any(|path| path.brokers.is_empty())
+    }
+}
+
+impl Planner {
+    /// A planner that names classes as they were called before.
+    #[must_use]
+    pub fn new(previous_classes: BTreeMap<TopicName, ClassName>) -> Self {
+        Self {
+            names: previous_classes,
+            ..Self::default()
+        }
+    }
+
+    /// The plan of a fleet in a view, without substitutes. The view's `previous_classes` are not looked at: the planner
+    /// remembers its own.
+    pub fn replan(&mut self, fleet: &Arc<Fleet>, view: &View) -> Arc<Plan> {
+        if !self.change(fleet, view) {
+            self.rebuild(fleet, view);
+        }
+        self.plan.clone()
+    }
+
+    /// Plans everything from scratch.
+    fn rebuild(&mut self, fleet: &Arc<Fleet>, view: &View) {
+        self.fleet = fleet.clone();
+        self.topology = Topology::new(fleet);
+        self.situation = Situation::new(&self.topology, view);
+        self.routes_between = self.index_routes();
+        self.topics = declared::topics(&self.topology, fleet);
+        self.overlaps = None;
+        self.widened.clear();
+        self.trees.reset(&self.topology);
+        // What had to be widened may overlap more, so classes are found anew until nothing is added.
+        loop {
+            self.classify();
+            self.choose();
+            self.links = Links::default();
+            let mut widened = self.widened.clone();
+            for place in 0..self.slots.len() {
+                for (topic, filters) in grow::collect_widened(self.grow(place).iter()) {
+                    let known = widened.entry(topic).or_default();
+                    known.extend(filters);
+                    known.sort_unstable();
+                    known.dedup();
+                }
+            }
+            let settled = widened == self.widened;
+            self.widened = widened;
+            if settled {
+                break;
+            }
+        }
+        self.remember();
+        self.assemble();
+        self.planned = true;
+    }
+
+    fn index_routes(&self) -> BTreeMap<(Node, Node), BTreeSet<RouteName>> {
+        let mut index: BTreeMap<_, BTreeSet<RouteName>> = BTreeMap::new();
+        for (name, route) in &self.fleet.routes {
+            if let Some((a, b)) = self.topology.ends(route) {
+                index
+                    .entry((a.min(b), a.max(b)))
+                    .or_default()
+                    .insert(name.clone());
+            }
+        }
+        index
+    }
+
+    /// Sorts all topics into classes.
+    fn classify(&mut self) {
+        self.slots.clear();
+        self.free.clear();
+        self.slot_of.clear();
+        self.watching = vec![BTreeSet::new(); self.topology.len()];
+        let groups = classes::partition(&self.fleet.topics, &self.widened);
+        let names = classes::name(&groups, &self.names, &BTreeSet::new());
+        for (group, name) in groups.into_iter().zip(names) {
+            self.add_slot(name, group);
+        }
+    }
+
+    fn add_slot(&mut self, name: ClassName, topics: Vec<TopicName>) -> usize {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        let choice = Choice::new(topics.iter().filter_map(|topic| self.topics.get(topic)));
+        for topic in &topics {
+            self.slot_of.insert(topic.clone(), place);
+        }
+        for root in choice.roots() {
+            self.watching[root as usize].insert(place);
+        }
+        let slot = Slot {
+            class: grow::class(&name, &[], None, Vec::new()),
+            name,
+            topics,
+            choice,
+            root: None,
+            parts: Vec::new(),
+            findings: Vec::new(),
+            uses: NodeSet::default(),
+            detoured: false,
+        };
+        self.slots[place] = Some(slot);
+        place
+    }
+
+    /// Finds every class's totals. Root by root, for the tree and its table serve all classes that consider it.
+    fn choose(&mut self) {
+        if !self.topology.is_symmetric() {
+            return; // `directed` weighs whole trees instead
+        }
+        let mut meetings = Meetings::default();
+        for slot in self.slots.iter_mut().flatten() {
+            slot.choice.totals = vec![0; slot.choice.candidates.len()];
+        }
+        for (root, watching) in (0..).zip(&self.watching) {
+            let mut read = None;
+            for &place in watching {
+                let Some(slot) = self.slots.get_mut(place).and_then(Option::as_mut) else {
+                    continue;
+                };
+                let Ok(candidate) = slot.choice.candidates.binary_search(&root) else {
+                    continue;
+                };
+                let tree = read.get_or_insert_with(|| {
+                    let tree = self.trees.declared(&self.topology, root);
+                    meetings.read(&tree);
+                    tree
+                });
+                slot.choice.totals[candidate] = slot.choice.total(tree, &meetings);
+            }
+        }
+    }
+
+    /// Plans one class from its choice on, and puts it on the links. Returns the lines that had to be widened.
+    fn grow(&mut self, place: usize) -> Vec<(TopicName, TopicFilter)> {
+        let Some(mut slot) = self.slots.get_mut(place).and_then(Option::take) else {
+            return Vec::new();
+        };
+        let topics: Vec<&Declared> = slot
+            .topics
+            .iter()
+            .filter_map(|topic| self.topics.get(topic))
+            .collect();
+        let flows = grow::flows(&topics, &self.situation);
+        let grown = if self.topology.is_symmetric() {
+            let context = Context {
+                topology: &self.topology,
+                situation: &self.situation,
+                trees: &mut self.trees,
+            };
+            context.grow(&slot.name, &topics, &slot.choice, flows)
+        } else {
+            directed::grow(
+                &self.topology,
+                &self.situation,
+                &self.fleet,
+                &slot.name,
+                &topics,
+                &slot.choice,
+                flows,
+            )
+        };
+        let parts: Vec<Arc<Part>> = grown.parts.into_iter().map(Arc::new).collect();
+        self.links.replace(&slot.name, &slot.parts, &parts);
+        slot.parts = parts;
+        slot.class = grown.class;
+        slot.root = slot.choice.root();
+        slot.findings = grown.findings;
+        slot.detoured = self
+            .situation
+            .closed
+            .iter()
+            .any(|&node| grown.uses.contains(node));
+        slot.uses = grown.uses;
+        self.slots[place] = Some(slot);
+        grown.widened
+    }
+
+    fn remember(&mut self) {
+        self.names = self
+            .slots
+            .iter()
+            .flatten()
+            .flat_map(|slot| slot.topics.iter().map(|topic| (topic.clone(), slot.name.clone())))
+            .collect();
+    }
+
+    fn assemble(&mut self) {
+        let classes = self
+            .slots
+            .iter()
+            .flatten()
+            .map(|slot| (slot.name.clone(), slot.class.clone()))
+            .collect();
+        let mut findings: Vec<Finding> = self
+            .slots
+            .iter()
+            .flatten()
+            .flat_map(|slot| &slot.findings)
+            .cloned()
+            .collect();
+        findings.sort_unstable();
+        let links = self.links.list(&self.topology);
+        self.plan = Arc::new(Plan {
+            classes,
+            links,
+            substitutes: BTreeMap::new(),
+            findings,
+        });
+    }
+
+    /// The plan last made, with what is not needed to run it: substitutes, and what merged classes cost.
+    #[must_use]
+    pub fn report(&mut self) -> Plan {
+        let mut plan = Plan::clone(&self.plan);
+        plan.substitutes = self.substitutes();
+        plan.findings.extend(
+            plan.classes
+                .values()
+                .flat_map(|class| findings::merging(&self.fleet, class)),
+        );
+        plan.findings
+            .extend(findings::substitution(&self.fleet, &plan.substitutes));
+        plan.findings.sort_unstable();
+        plan
+    }
+
+    /// For each broker, who would replace it and what that takes, in the fleet and view last planned.
+    #[must_use]
+    pub fn substitutes(&mut self) -> BTreeMap<BrokerName, Arc<Substitution>> {
+        let topics = &self.topics;
+        let classes = self.slots.iter().flatten().map(|slot| Planned {
+            name: &slot.name,
+            topics: slot.topics.iter().filter_map(|topic| topics.get(topic)).collect(),
+            choice: &slot.choice,
+        });
+        let failures = Failures {
+            situation: &self.situation,
+            classes: classes.collect(),
+        };
+        substitutes::all(
+            &self.fleet,
+            &self.topology,
+            &self.situation.closed,
+            &mut self.trees,
+            failures,
+        )
+    }
+}

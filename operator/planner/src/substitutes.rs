@@ -1,0 +1,282 @@
+//! Behaviour equivalence: who can stand in for whom (paper 002, section 3.3).
+//!
+//! A broker's behaviour is its set of roles: filters that its clients publish, filters that they subscribe. What a failure
+//! would change on the trees is `failures`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skein_api::fleet::Fleet;
+use skein_api::name::BrokerName;
+use skein_filters::{FilterTrie, TopicFilter};
+
+use crate::failures;
+use crate::plan::{Action, Candidate, Equivalence, Role, Substitution};
+use crate::topology::{Node, Topology, UNREACHABLE};
+use crate::trees::Trees;
+
+/// The roles of every broker, sorted, by node.
+pub(crate) fn roles(fleet: &Fleet, topology: &Topology) -> Vec<Vec<Role>> {
+    let mut roles: Vec<Vec<Role>> = vec![Vec::new(); topology.len()];
+    for (name, topic) in &fleet.topics {
+        let mut add = |brokers: &BTreeSet<BrokerName>, action, filter: &TopicFilter| {
+            for node in brokers.iter().filter_map(|broker| topology.node(broker)) {
+                roles[node as usize].push(Role {
+                    action,
+                    topic: name.clone(),
+                    filter: filter.clone(),
+                });
+            }
+        };
+        add(&topic.producers, Action::Publish, &topic.filter);
+        add(&topic.consumers, Action::Subscribe, &topic.filter);
+        for command in &topic.commands {
+            add(&topic.consumers, Action::Publish, command);
+            add(&topic.producers, Action::Subscribe, command);
+        }
+    }
+    for roles in &mut roles {
+        roles.sort_unstable();
+    }
+    roles
+}
+
+/// Which brokers play a role that covers a given one.
+struct Coverage {
+    /// By action and filter: nodes, sorted.
+    covering: BTreeMap<(Action, TopicFilter), Vec<Node>>,
+}
+
+impl Coverage {
+    fn new(roles: &[Vec<Role>]) -> Self {
+        let mut players: BTreeMap<(Action, &TopicFilter), Vec<Node>> = BTreeMap::new();
+        for (node, roles) in (0..).zip(roles) {
+            for role in roles {
+                let nodes = players.entry((role.action, &role.filter)).or_default();
+                if nodes.last() != Some(&node) {
+                    nodes.push(node);
+                }
+            }
+        }
+        let mut tries: BTreeMap<Action, FilterTrie<&[Node]>> = BTreeMap::new();
+        for (&(action, filter), nodes) in &players {
+            tries.entry(action).or_default().insert(filter, nodes);
+        }
+        let covering = players
+            .keys()
+            .map(|&(action, filter)| {
+                let mut nodes: Vec<Node> = Vec::new();
+                if let Some(trie) = tries.get(&action) {
+                    trie.covering(filter, |found| nodes.extend_from_slice(found));
+                }
+                nodes.sort_unstable();
+                nodes.dedup();
+                ((action, filter.clone()), nodes)
+            })
+            .collect();
+        Self { covering }
+    }
+
+    fn of(&self, role: &Role) -> &[Node] {
+        self.covering
+            .get(&(role.action, role.filter.clone()))
+            .map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Ranks the substitutes of every broker, and tells what its failure would change.
+pub(crate) fn all(
+    fleet: &Fleet,
+    topology: &Topology,
+    closed: &[Node],
+    trees: &mut Trees,
+    mut failures: failures::Failures,
+) -> BTreeMap<BrokerName, Arc<Substitution>> {
+    let roles = roles(fleet, topology);
+    let coverage = Coverage::new(&roles);
+    let mut covered = vec![0u32; topology.len()];
+    let mut ranked: Vec<Ranked> = Vec::with_capacity(topology.len());
+    for node in 0..Node::try_from(topology.len()).unwrap_or(0) {
+        let ranking = Ranking {
+            fleet,
+            topology,
+            closed,
+            roles: &roles,
+            coverage: &coverage,
+            node,
+        };
+        ranked.push(ranking.rank(&mut covered, trees));
+    }
+    let best = |node: Node| {
+        ranked[node as usize]
+            .candidates
+            .first()
+            .and_then(|candidate| topology.node(&candidate.broker))
+    };
+    let changes = failures.all(topology, trees, best);
+    ranked
+        .into_iter()
+        .zip(changes)
+        .zip(topology.names())
+        .map(|((ranked, change), name)| {
+            let Ranked { candidates, cover } = ranked;
+            let substitution = Substitution {
+                candidates,
+                cover,
+                grafts: change.grafts,
+                gaps: change.gaps,
+            };
+            (name.clone(), Arc::new(substitution))
+        })
+        .collect()
+}
+
+struct Ranked {
+    candidates: Vec<Candidate>,
+    cover: Vec<BrokerName>,
+}
+
+/// The ranking of one broker's substitutes.
+struct Ranking<'a> {
+    fleet: &'a Fleet,
+    topology: &'a Topology,
+    closed: &'a [Node],
+    roles: &'a [Vec<Role>],
+    coverage: &'a Coverage,
+    node: Node,
+}
+
+/// What candidates are ordered by, first things first.
+type Rank = (Equivalence, usize, u32, bool, usize, Node);
+
+impl Ranking<'_> {
+    fn rank(&self, covered: &mut [u32], trees: &mut Trees) -> Ranked {
+        let own = &self.roles[self.node as usize];
+        if !self.topology.is_controlled(self.node) {
+            // Nobody can move the address of a broker that is not ours.
+            return Ranked {
+                candidates: Vec::new(),
+                cover: Vec::new(),
+            };
+        }
+        let lists: Vec<&[Node]> = own.iter().map(|role| self.coverage.of(role)).collect();
+        for &node in lists.iter().copied().flatten() {
+            covered[node as usize] += 1;
+        }
+        let tree = trees.declared(self.topology, self.node);
+        let zone = self.zone(self.node);
+        let mut ranks: Vec<Rank> = (0..)
+            .zip(covered.iter())
+            .filter(|&(node, _)| self.is_eligible(node))
+            .map(|(node, &covered)| {
+                let missing = own.len() - covered as usize;
+                let equivalence = if missing > 0 {
+                    Equivalence::Partial
+                } else if self.behaves_like(node) {
+                    Equivalence::Strong
+                } else {
+                    Equivalence::Weak
+                };
+                let other_zone = zone.is_none() || self.zone(node) != zone;
+                let load = self.roles[node as usize].len();
+                (
+                    equivalence,
+                    missing,
+                    tree.distance[node as usize],
+                    other_zone,
+                    load,
+                    node,
+                )
+            })
+            .collect();
+        for &node in lists.iter().copied().flatten() {
+            covered[node as usize] = 0;
+        }
+        if ranks.len() > Substitution::CANDIDATES {
+            ranks.select_nth_unstable(Substitution::CANDIDATES);
+            ranks.truncate(Substitution::CANDIDATES);
+        }
+        ranks.sort_unstable();
+        let partly = ranks.first().is_none_or(|rank| rank.0 == Equivalence::Partial);
+        let cover = if partly { self.cover(&lists) } else { Vec::new() };
+        Ranked {
+            candidates: ranks
+                .into_iter()
+                .map(|rank| self.candidate(rank, own, &lists))
+                .collect(),
+            cover,
+        }
+    }
+
+    fn candidate(&self, rank: Rank, own: &[Role], lists: &[&[Node]]) -> Candidate {
+        let (equivalence, _, distance, other_zone, load, node) = rank;
+        let missing = own
+            .iter()
+            .zip(lists)
+            .filter(|(_, nodes)| nodes.binary_search(&node).is_err())
+            .map(|(role, _)| role.clone())
+            .collect();
+        Candidate {
+            broker: self.topology.name(node).clone(),
+            equivalence,
+            missing,
+            distance: (distance != UNREACHABLE).then_some(distance),
+            same_zone: !other_zone,
+            load: u32::try_from(load).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn is_eligible(&self, node: Node) -> bool {
+        let allowed = self
+            .fleet
+            .brokers
+            .get(self.topology.name(self.node))
+            .is_some_and(|broker| {
+                let allowed = broker.failover.substitutes.as_ref();
+                allowed.is_none_or(|names| names.contains(self.topology.name(node)))
+            });
+        node != self.node
+            && allowed
+            && self.topology.is_controlled(node)
+            && self.closed.binary_search(&node).is_err()
+    }
+
+    fn zone(&self, node: Node) -> Option<&str> {
+        self.fleet.brokers.get(self.topology.name(node))?.zone.as_deref()
+    }
+
+    /// Strong equivalence: the very same filters, published and subscribed.
+    fn behaves_like(&self, node: Node) -> bool {
+        let behaviour = |node: Node| -> BTreeSet<_> {
+            self.roles[node as usize]
+                .iter()
+                .map(|role| (role.action, &role.filter))
+                .collect()
+        };
+        behaviour(self.node) == behaviour(node)
+    }
+
+    /// Brokers that together cover as many roles as can be, greedily: always the one that covers most of what is left,
+    /// the smaller name among equals.
+    fn cover(&self, lists: &[&[Node]]) -> Vec<BrokerName> {
+        let mut left: Vec<&[Node]> = lists.to_vec();
+        let mut cover = Vec::new();
+        loop {
+            let mut counts: BTreeMap<Node, usize> = BTreeMap::new();
+            for &node in left
+                .iter()
+                .copied()
+                .flatten()
+                .filter(|&&node| self.is_eligible(node))
+            {
+                *counts.entry(node).or_default() += 1;
+            }
+            let best = counts
+                .into_iter()
+                .max_by_key(|&(node, count)| (count, std::cmp::Reverse(node)));
+            let Some((node, _)) = best else { return cover };
+            cover.push(self.topology.name(node).clone());
+            left.retain(|nodes| nodes.binary_search(&node).is_err());
+        }
+    }
+}
