@@ -1,7 +1,7 @@
 //! A whole fleet: manifests in a folder of their own, run by the built `skein`, with nothing left behind.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -21,24 +21,30 @@ const STOPPING: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Fleet {
     folder: TempDir,
+    manifests: PathBuf,
     skein: PathBuf,
     mosquitto: PathBuf,
+    left: bool,
 }
 
 impl Fleet {
     /// An empty fleet that will run on a Mosquitto series.
     pub fn new(series: Series) -> Result<Self> {
-        Self::with_programs(skein(), find_mosquitto(series)?)
+        let mut fleet = Self::of(PathBuf::new(), skein(), find_mosquitto(series)?)?;
+        fleet.manifests = fleet.folder.path().join("manifests");
+        fs::create_dir(&fleet.manifests)?;
+        Ok(fleet)
     }
 
-    /// The same with programs of the caller's choice.
-    pub fn with_programs(skein: PathBuf, mosquitto: PathBuf) -> Result<Self> {
+    /// A fleet of manifests that are elsewhere, run by programs of the caller's choice.
+    pub fn of(manifests: PathBuf, skein: PathBuf, mosquitto: PathBuf) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("skein-fleet-").tempdir()?;
-        fs::create_dir(folder.path().join("manifests"))?;
         Ok(Self {
             folder,
+            manifests,
             skein,
             mosquitto,
+            left: false,
         })
     }
 
@@ -83,8 +89,8 @@ impl Fleet {
 
     /// The folder with the manifests.
     #[must_use]
-    pub fn manifests(&self) -> PathBuf {
-        self.folder.path().join("manifests")
+    pub fn manifests(&self) -> &Path {
+        &self.manifests
     }
 
     /// The state directory.
@@ -101,11 +107,21 @@ impl Fleet {
 
     /// Starts `skein up` on this fleet. It may already be running or have been killed: that is for the test to say.
     pub fn up(&self) -> Result<Up<'_>> {
+        self.start(&mut Command::new(&self.skein))
+    }
+
+    /// The same in a process group of its own: a Ctrl-C in the terminal does not reach it, so it outlives the caller
+    /// unless it is dropped.
+    pub fn up_apart(&self) -> Result<Up<'_>> {
+        self.start(Command::new(&self.skein).process_group(0))
+    }
+
+    fn start(&self, command: &mut Command) -> Result<Up<'_>> {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.folder.path().join("up.log"))?;
-        let child = Command::new(&self.skein)
+        let child = command
             .arg("up")
             .arg("-f")
             .arg(self.manifests())
@@ -118,7 +134,11 @@ impl Fleet {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", self.skein.display()))?;
-        Ok(Up { fleet: self, child })
+        Ok(Up {
+            fleet: self,
+            child,
+            left: false,
+        })
     }
 
     /// Runs `skein ARGUMENTS --state STATE` and gives what it printed, whatever its exit code.
@@ -156,9 +176,11 @@ impl Fleet {
         timeout: Duration,
         condition: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
+        let file = self.state().join("status.json");
         let mut last = None;
         let found = wait_for(description, timeout, async || {
-            let status = self.status().await.ok()?;
+            // The file that `skein status` prints, because starting a process for each look would disturb the timing.
+            let status: Value = serde_json::from_str(&fs::read_to_string(&file).ok()?).ok()?;
             last = Some(status.clone());
             condition(&status).then_some(status)
         });
@@ -222,6 +244,15 @@ impl Fleet {
             .with_context(|| format!("the status gives {broker} no client address: {found}"))
     }
 
+    /// Leaves the state and the processes as they are; gives the state directory.
+    #[must_use]
+    pub fn leave(mut self) -> PathBuf {
+        let state = self.state();
+        self.folder.disable_cleanup(true);
+        self.left = true;
+        state
+    }
+
     /// Processes whose command line names this fleet's folder: what `skein` started for it, and nothing else.
     #[must_use]
     pub fn processes(&self) -> Vec<i32> {
@@ -240,6 +271,9 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         // A supervisor restarts its broker, so go round until nothing is left.
         for _ in 0..20 {
             let left = self.processes();
@@ -261,6 +295,7 @@ impl Drop for Fleet {
 pub struct Up<'fleet> {
     fleet: &'fleet Fleet,
     child: Child,
+    left: bool,
 }
 
 impl std::ops::Deref for Up<'_> {
@@ -294,10 +329,21 @@ impl Up<'_> {
         Ok(ended.context("skein up goes on")??)
     }
 
+    /// Waits for however long until it ends by itself.
+    pub async fn wait_end(&mut self) -> Result<std::process::ExitStatus> {
+        Ok(self.child.wait().await?)
+    }
+
     /// Its process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Leaves it running; gives its process id.
+    pub fn leave(mut self) -> Result<u32> {
+        self.left = true;
+        self.child.id().context("skein up has ended")
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -312,7 +358,7 @@ impl Up<'_> {
 
 impl Drop for Up<'_> {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(None)) || self.signal(Signal::INT).is_err() {
+        if self.left || !matches!(self.child.try_wait(), Ok(None)) || self.signal(Signal::INT).is_err() {
             return;
         }
         let deadline = std::time::Instant::now() + STOPPING;

@@ -26,16 +26,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("crds/ is up to date");
     }
     for (path, text) in drifted {
-        match text {
-            Some(text) => {
-                fs::create_dir_all(path.parent().context("a file without a folder")?)?;
-                fs::write(&path, text)?;
-                println!("wrote {}", shown(&path));
-            }
-            None => {
-                fs::remove_file(&path)?;
-                println!("removed {}", shown(&path));
-            }
+        if let Some(text) = text {
+            fs::create_dir_all(path.parent().context("a file without a folder")?)?;
+            fs::write(&path, text)?;
+            println!("wrote {}", shown(&path));
+        } else {
+            fs::remove_file(&path)?;
+            println!("removed {}", shown(&path));
         }
     }
     Ok(())
