@@ -170,6 +170,17 @@ fn declared(input: &Compile<'_>, problems: &mut Problems<'_>) -> Managed {
                     "set it to true, and keep the broker on a network you trust",
                 );
             }
+            if let Some(asked) = managed
+                .version
+                .as_deref()
+                .filter(|asked| !input.version.is_of(asked))
+            {
+                problems.add(
+                    "spec.managed.version",
+                    format!("{asked} is asked for, and Mosquitto {} is there", input.version),
+                    "install the one that is asked for, or remove the field",
+                );
+            }
             managed.clone()
         }
         Hosting::External(external) => {

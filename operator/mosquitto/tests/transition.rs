@@ -1,0 +1,137 @@
+//! What a running broker needs to get from one configuration to the next.
+
+mod common;
+
+use common::{MIDDLE, NEWEST, OLDEST, config, link};
+use skein_mosquitto::config::{Config, Listener, Persistence};
+use skein_mosquitto::transition::Action::{self, None, Reload, Restart};
+use skein_mosquitto::transition::transition;
+use skein_mosquitto::version::Version;
+
+fn pull(lines: &[&str]) -> skein_mosquitto::link::Link {
+    link("a", "b", "soil", lines)
+}
+
+fn duplex() -> skein_mosquitto::link::Link {
+    link("a", "c", "chat", &["chat/# both 1"])
+}
+
+/// A configuration that both series can run.
+fn classic(links: &[skein_mosquitto::link::Link]) -> Config {
+    config(links, OLDEST)
+}
+
+fn actions(old: &Config, new: &Config) -> [Action; 3] {
+    [OLDEST, MIDDLE, NEWEST].map(|version| transition(old, new, version).action)
+}
+
+fn reasons(old: &Config, new: &Config, version: Version) -> String {
+    transition(old, new, version).reasons.join("; ")
+}
+
+#[test]
+fn another_epoch_alone_needs_nothing() {
+    let old = classic(&[pull(&["t in 1"]), duplex()]);
+    let new = Config {
+        epoch: 8,
+        ..old.clone()
+    };
+    assert_eq!(actions(&old, &new), [None, None, None]);
+    assert_eq!(reasons(&old, &new, NEWEST), "");
+}
+
+#[test]
+fn pull_links_come_go_and_change_by_reload_from_2_1_on() {
+    let none = classic(&[]);
+    let one = classic(&[pull(&["t in 1"])]);
+    let changed = classic(&[pull(&["t in 1", "u in 1"])]);
+    for (old, new) in [(&none, &one), (&one, &none), (&one, &changed)] {
+        assert_eq!(actions(old, new), [Restart, Restart, Reload]);
+    }
+    let why = reasons(&none, &one, OLDEST);
+    assert!(
+        why.starts_with("connection b-pull-")
+            && why.ends_with("is added, and Mosquitto 2.0.11 does not reload connections"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_reload_is_refused_while_an_outgoing_queue_would_be_destroyed() {
+    let old = classic(&[duplex()]);
+    let new = classic(&[duplex(), pull(&["t in 1"])]);
+    assert_eq!(actions(&old, &new), [Restart, Restart, Restart]);
+    let why = reasons(&old, &new, NEWEST);
+    assert!(
+        why.starts_with("a reload would destroy what waits for connection c-duplex-"),
+        "{why}"
+    );
+    let gone = classic(&[]);
+    assert_eq!(actions(&old, &gone), [Restart, Restart, Restart]);
+}
+
+#[test]
+fn a_first_outgoing_queue_is_empty_so_a_reload_may_add_it() {
+    assert_eq!(
+        actions(&classic(&[]), &classic(&[duplex()])),
+        [Restart, Restart, Reload]
+    );
+}
+
+#[test]
+fn a_forgotten_filter_is_no_outgoing_queue() {
+    let mut old = classic(&[pull(&["t in 1"])]);
+    old.forget(&classic(&[pull(&["t in 1", "u in 1"])]));
+    assert_eq!(old.connections[0].forgotten.len(), 1);
+    assert_eq!(transition(&old, &classic(&[]), NEWEST).action, Reload);
+}
+
+#[test]
+fn a_connection_that_changes_under_its_name_takes_a_restart() {
+    let old = classic(&[pull(&["t in 1"])]);
+    let mut new = old.clone();
+    new.connections[0].port += 1;
+    assert_eq!(actions(&old, &new), [Restart, Restart, Restart]);
+    assert!(reasons(&old, &new, NEWEST).contains("keeps its name"));
+}
+
+#[test]
+fn the_rest_of_the_file_reloads_where_mosquitto_can() {
+    let old = classic(&[pull(&["t in 1"])]);
+    let change = |change: &dyn Fn(&mut Config)| {
+        let mut new = old.clone();
+        change(&mut new);
+        actions(&old, &new)
+    };
+    let listener = Listener {
+        address: "127.0.0.1".to_owned(),
+        port: 1,
+    };
+    assert_eq!(change(&|new| new.listeners.push(listener.clone())), [Restart; 3]);
+    assert_eq!(change(&|new| new.persistence = Persistence::None), [Restart; 3]);
+    assert_eq!(
+        change(&|new| new.user = Some("mosquitto".to_owned())),
+        [Restart; 3]
+    );
+    assert_eq!(change(&|new| new.limits.max_queued_bytes = 1), [Reload; 3]);
+    assert_eq!(change(&|new| new.allow_anonymous = false), [Reload; 3]);
+    let set = |key: &str| change(&|new| drop(new.settings.insert(key.to_owned(), "true".to_owned())));
+    assert_eq!(set("connection_messages"), [Reload; 3]);
+    assert_eq!(set("check_retain_source"), [Restart; 3]);
+}
+
+#[test]
+fn an_option_that_is_removed_takes_a_restart() {
+    let new = classic(&[]);
+    let mut old = new.clone();
+    old.settings.insert("sys_interval".to_owned(), "1".to_owned());
+    assert_eq!(actions(&old, &new), [Restart; 3]);
+}
+
+#[test]
+fn the_order_of_connections_means_nothing() {
+    let old = classic(&[pull(&["t in 1"]), link("a", "c", "soil", &["u in 1"])]);
+    let mut new = old.clone();
+    new.connections.reverse();
+    assert_eq!(actions(&old, &new), [None; 3]);
+}
