@@ -126,7 +126,7 @@ fn fresh_name(topic: &TopicName, used: &BTreeSet<ClassName>) -> ClassName {
         return plain;
     }
     // A label has at most 63 characters; the topic's end gives way to the number.
-    (2u32..)
+    (2..u32::MAX)
         .filter_map(|number| {
             let suffix = format!("-{number}");
             let stem = &topic.as_str()[..topic.as_str().len().min(63 - suffix.len())];

@@ -24,10 +24,10 @@ pub(crate) fn grow(
     name: &ClassName,
     topics: &[&Declared],
     choice: &Choice,
-    flows: Vec<Flow>,
+    flows: &[Flow],
 ) -> Grown {
     let mut search = Search::default();
-    let planted = plant(topology, situation, &mut search, topics, choice, &flows);
+    let planted = plant(topology, situation, &mut search, topics, choice, flows);
     let flows = planted.flows;
     let mut shortest: BTreeMap<(Node, bool), Tree> = BTreeMap::new();
     for flow in &flows {
@@ -91,7 +91,7 @@ pub(crate) fn route(
     situation: &Situation,
     topics: &[&Declared],
     choice: &Choice,
-    flows: Vec<Flow>,
+    flows: &[Flow],
 ) -> Vec<Flow> {
     plant(
         topology,
@@ -160,21 +160,11 @@ fn plant(
             }
         }
     }
-    match best {
-        Some(best) => Planted {
-            root: Some(best.root),
-            flows: best.flows,
-            blocked: best.blocked,
-        },
-        None => {
-            let blocked = (0..flows.len()).map(|flow| (flow, None)).collect();
-            Planted {
-                root: None,
-                flows: flows.to_vec(),
-                blocked,
-            }
-        }
-    }
+    let Some(best) = best else {
+        let blocked = (0..flows.len()).map(|flow| (flow, None)).collect();
+        return Planted { root: None, flows: flows.to_vec(), blocked };
+    };
+    Planted { root: Some(best.root), flows: best.flows, blocked: best.blocked }
 }
 
 struct Attempt {

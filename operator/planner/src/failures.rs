@@ -52,7 +52,7 @@ impl Failures<'_> {
         let mut repair = Repair::default();
         let mut hops = Hops::default();
         for planned in &self.classes {
-            let flows = self.flows(planned, topology, trees, self.situation);
+            let flows = routed(planned, topology, trees, self.situation);
             hops.read(topology, planned, &flows);
             let root = planned.choice.root().and_then(|root| self.situation.player(root));
             let mut tree = root.map(|root| trees.avoiding(topology, root, &self.situation.closed));
@@ -81,7 +81,7 @@ impl Failures<'_> {
                     });
                 if !done {
                     let situation = self.situation.without(node, substitute);
-                    let after = self.flows(planned, topology, trees, &situation);
+                    let after = routed(planned, topology, trees, &situation);
                     let failure = Failure {
                         topology,
                         planned,
@@ -99,25 +99,15 @@ impl Failures<'_> {
         }
         changes
     }
+}
 
-    fn flows(
-        &self,
-        planned: &Planned,
-        topology: &Topology,
-        trees: &mut Trees,
-        situation: &Situation,
-    ) -> Vec<Flow> {
-        let flows = grow::flows(&planned.topics, situation);
-        if topology.is_symmetric() {
-            let mut context = Context {
-                topology,
-                situation,
-                trees,
-            };
-            context.route(planned.choice, flows)
-        } else {
-            directed::route(topology, situation, &planned.topics, planned.choice, flows)
-        }
+/// The flows of a class, routed.
+fn routed(planned: &Planned, topology: &Topology, trees: &mut Trees, situation: &Situation) -> Vec<Flow> {
+    let flows = grow::flows(&planned.topics, situation);
+    if topology.is_symmetric() {
+        Context { topology, situation, trees }.route(planned.choice, flows)
+    } else {
+        directed::route(topology, situation, &planned.topics, planned.choice, &flows)
     }
 }
 

@@ -235,7 +235,7 @@ impl Planner {
                 &slot.name,
                 &topics,
                 &slot.choice,
-                flows,
+                &flows,
             )
         };
         let parts: Vec<Arc<Part>> = grown.parts.into_iter().map(Arc::new).collect();

@@ -1,5 +1,7 @@
 //! What planning promises, told on small fleets.
 
+#![allow(clippy::unwrap_used)]
+
 use skein_api::fleet::{Fleet, FleetBuilder};
 use skein_api::name::{BrokerName, TopicName};
 use skein_planner::plan;
