@@ -181,7 +181,10 @@ impl Failovers {
                 directives,
             );
         } else {
-            self.served_by.remove(broker);
+            if self.served_by.remove(broker).is_some() {
+                // Its substitute is out as well. Nobody serves its clients until it is back itself.
+                directives.push(Directive::PointAddress { broker: broker.clone(), to: broker.clone() });
+            }
             let phase = if has_roles(situation.fleet, broker) {
                 MigrationPhase::Failed
             } else {

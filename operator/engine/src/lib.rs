@@ -19,3 +19,6 @@ mod site;
 mod strand;
 mod tools;
 mod vantage;
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use crate::tools::{Hazard, Tools};
 /// The toy planner, the counting judge, and texts that are remembered rather than parsed.
 #[derive(Debug, Default)]
 pub(super) struct Toy {
-    texts: Mutex<BTreeMap<String, Vec<Link>>>,
+    pub(super) texts: Mutex<BTreeMap<String, Vec<Link>>>,
     /// The plan closes a ring on purpose as soon as a broker with this name is declared.
     pub(super) ring_with: Option<&'static str>,
 }
@@ -209,11 +209,11 @@ fn links(carried: &BTreeMap<(BrokerName, BrokerName), BTreeSet<(TopicFilter, Cla
 }
 
 fn substitution(fleet: &Fleet, broker: &BrokerName) -> Substitution {
-    let roles = |broker: &BrokerName| -> BTreeSet<(TopicName, bool)> {
-        let published = fleet.topics.iter().filter(|(_, topic)| topic.producers.contains(broker));
-        let subscribed = fleet.topics.iter().filter(|(_, topic)| topic.consumers.contains(broker));
-        let published = published.map(|(name, _)| (name.clone(), true));
-        published.chain(subscribed.map(|(name, _)| (name.clone(), false))).collect()
+    // Likeness enough for a toy: both publish, both subscribe, or both do neither.
+    let roles = |broker: &BrokerName| {
+        let publishes = fleet.topics.values().any(|topic| topic.producers.contains(broker));
+        let subscribes = fleet.topics.values().any(|topic| topic.consumers.contains(broker));
+        (publishes, subscribes)
     };
     let mine = roles(broker);
     let others = fleet.brokers.iter().filter(|(name, declared)| *name != broker && declared.is_controlled());

@@ -1,0 +1,359 @@
+//! A simulated fleet in virtual time: brokers that live, hang and die, supervisors that load what they are given after
+//! a while, and the adapter between them and the engine, which can die too.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_api::fleet::Fleet;
+use skein_api::name::{BrokerName, ClassName, TopicName};
+use skein_mosquitto::link::Link;
+
+use super::toy::Toy;
+use crate::directive::{BrokerPhase, Directive, Migration, Status};
+use crate::event::{Epoch, Event, Placement, Process, Report, Restored};
+use crate::tools::Tools;
+use crate::{Engine, Settings};
+
+/// One step of virtual time.
+pub(super) const STEP: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Running,
+    /// The supervisor is starting it again.
+    Restarting,
+    Held,
+    Hung,
+}
+
+type Configuration = (Epoch, Vec<Link>);
+
+/// One broker with its supervisor.
+#[derive(Clone, Debug)]
+pub(super) struct Broker {
+    pub(super) life: Life,
+    pub(super) supervised: bool,
+    /// Loads by itself after this long; `None` waits until told.
+    pub(super) load_after: Option<Duration>,
+    pub(super) loaded: Option<Configuration>,
+    /// The network between it and the controller is cut.
+    pub(super) cut_off: bool,
+    /// Refuses every configuration that is given.
+    pub(super) refuses: bool,
+    pub(super) version: Option<String>,
+    rejected: Option<(Epoch, String)>,
+    inbox: VecDeque<(Duration, Configuration)>,
+    reported: Option<Report>,
+    outbox: VecDeque<Report>,
+}
+
+impl Broker {
+    fn new() -> Self {
+        Self {
+            life: Life::Running,
+            supervised: true,
+            load_after: Some(Duration::from_millis(300)),
+            loaded: None,
+            cut_off: false,
+            refuses: false,
+            version: Some("2.1.2".to_owned()),
+            rejected: None,
+            inbox: VecDeque::new(),
+            reported: None,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// Loads the newest configuration that arrived.
+    pub(super) fn load(&mut self) {
+        if self.life == Life::Hung || !self.supervised {
+            return;
+        }
+        if let Some((_, newest)) = self.inbox.drain(..).next_back() {
+            if self.refuses {
+                self.rejected = Some((newest.0, "line 3: no".to_owned()));
+            } else if self.loaded.as_ref().is_none_or(|(epoch, _)| *epoch < newest.0) {
+                self.loaded = Some(newest);
+                self.rejected = None;
+            }
+        }
+    }
+
+    /// Loads the oldest one that waits, as a slow supervisor would.
+    pub(super) fn load_one(&mut self) {
+        if let Some(oldest) = self.inbox.pop_front() {
+            let rest = std::mem::replace(&mut self.inbox, VecDeque::from([oldest]));
+            if self.life == Life::Hung || !self.supervised {
+                self.inbox.extend(rest);
+                return;
+            }
+            self.load();
+            self.inbox = rest;
+        }
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            loaded: self.loaded.as_ref().map(|(epoch, _)| *epoch),
+            rejected: self.rejected.clone(),
+            version: self.version.clone(),
+            process: match self.life {
+                Life::Running => Process::Running { pid: 7 },
+                Life::Restarting => Process::Restarting,
+                Life::Held => Process::Held,
+                Life::Hung => Process::Hung { pid: 7 },
+            },
+        }
+    }
+
+    /// Writes a report if there is news.
+    pub(super) fn write_report(&mut self) {
+        let report = self.report();
+        if self.supervised && self.reported.as_ref() != Some(&report) {
+            self.reported = Some(report.clone());
+            self.outbox.push_back(report);
+        }
+    }
+
+    /// The reports under way are lost; the newest state will be told again.
+    pub(super) fn lose_reports(&mut self) {
+        self.outbox.clear();
+        self.reported = None;
+    }
+}
+
+/// The fleet, the adapter's memory and the engine.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) engine: Engine,
+    pub(super) now: Duration,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) brokers: BTreeMap<BrokerName, Broker>,
+    /// Where client addresses lead.
+    pub(super) addresses: BTreeMap<BrokerName, BrokerName>,
+    /// Everything ever asked for.
+    pub(super) done: Vec<Directive>,
+    /// Reports arrive by themselves.
+    pub(super) reports_arrive: bool,
+    configs: BTreeMap<BrokerName, Vec<(Epoch, Vec<Link>, String)>>,
+    migrations: BTreeMap<String, Migration>,
+}
+
+pub(super) fn name(text: &str) -> BrokerName {
+    BrokerName::new(text).unwrap()
+}
+
+impl World {
+    pub(super) fn new(fleet: Fleet) -> Self {
+        Self::with_tools(fleet, Box::new(Toy::default()))
+    }
+
+    pub(super) fn with_tools(fleet: Fleet, tools: Box<dyn Tools>) -> Self {
+        let mut world = Self {
+            engine: Engine::with_tools(Settings::default(), tools),
+            now: Duration::ZERO,
+            fleet: Arc::default(),
+            brokers: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            done: Vec::new(),
+            reports_arrive: true,
+            configs: BTreeMap::new(),
+            migrations: BTreeMap::new(),
+        };
+        world.declare(fleet);
+        world
+    }
+
+    /// The declarations are now these.
+    pub(super) fn declare(&mut self, fleet: Fleet) {
+        self.fleet = Arc::new(fleet);
+        for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {
+            self.brokers.entry(broker.clone()).or_insert_with(Broker::new);
+            self.tell(Event::Placed { placement: placement(&broker), broker });
+        }
+        self.tell(Event::FleetChanged(Arc::clone(&self.fleet)));
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        for directive in self.engine.observe(event, self.now) {
+            self.execute(directive);
+        }
+    }
+
+    fn execute(&mut self, directive: Directive) {
+        match directive.clone() {
+            Directive::GiveConfig { broker, epoch, config, links } => {
+                let links: Vec<Link> = links.iter().map(|link| Link::clone(link)).collect();
+                let kept = self.configs.entry(broker.clone()).or_default();
+                if kept.last().is_none_or(|(last, ..)| *last < epoch) {
+                    kept.push((epoch, links.clone(), config));
+                }
+                let broker = self.brokers.get_mut(&broker).expect("a broker that exists");
+                broker.inbox.push_back((self.now, (epoch, links)));
+            }
+            Directive::PointAddress { broker, to } => {
+                self.addresses.insert(broker, to);
+            }
+            Directive::RecordMigration(migration) => {
+                self.migrations.insert(migration.name.clone(), migration);
+            }
+            Directive::Retire { broker } => {
+                self.brokers.remove(&broker);
+                self.configs.remove(&broker);
+                self.done.push(directive);
+                self.tell(Event::SupervisorLost { broker });
+                return;
+            }
+        }
+        self.done.push(directive);
+    }
+
+    pub(super) fn broker(&mut self, broker: &str) -> &mut Broker {
+        self.brokers.get_mut(broker).expect("a broker that exists")
+    }
+
+    pub(super) fn deliver_report(&mut self, broker: &BrokerName) {
+        if let Some(report) = self.brokers.get_mut(broker).and_then(|it| it.outbox.pop_front()) {
+            self.tell(Event::Supervisor { broker: broker.clone(), report });
+        }
+    }
+
+    pub(super) fn set_life(&mut self, broker: &str, life: Life) {
+        self.broker(broker).life = life;
+        self.broker(broker).write_report();
+    }
+
+    pub(super) fn lose_supervisor(&mut self, broker: &str) {
+        self.broker(broker).supervised = false;
+        self.broker(broker).lose_reports();
+        self.tell(Event::SupervisorLost { broker: name(broker) });
+    }
+
+    pub(super) fn restart_supervisor(&mut self, broker: &str) {
+        self.broker(broker).supervised = true;
+        self.broker(broker).write_report();
+    }
+
+    /// Everything that happens within one step of time.
+    pub(super) fn step(&mut self) {
+        self.now += STEP;
+        if self.engine.next_wakeup().is_some_and(|at| at <= self.now) {
+            self.tell(Event::Tick);
+        }
+        for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {
+            let now = self.now;
+            let it = self.brokers.get_mut(&broker).expect("a broker that exists");
+            let due = |given: Duration, after: Option<Duration>| after.is_some_and(|after| given + after <= now);
+            if it.inbox.front().is_some_and(|(given, _)| due(*given, it.load_after)) {
+                it.load();
+            }
+            it.write_report();
+            if self.reports_arrive {
+                while self.brokers[&broker].outbox.front().is_some() {
+                    self.deliver_report(&broker);
+                }
+            }
+            let interval = self.fleet.brokers[&broker].heartbeat.interval;
+            if self.now.as_millis() % interval.as_millis() == 0 {
+                self.beat(&broker);
+            }
+        }
+    }
+
+    fn beat(&mut self, broker: &BrokerName) {
+        let it = &self.brokers[broker];
+        let broker = broker.clone();
+        let event = match it.life {
+            _ if it.cut_off => Event::HeartbeatMissed { broker, refused: false },
+            Life::Running => Event::HeartbeatAnswered { broker, round_trip: Duration::from_micros(300) },
+            Life::Hung => Event::HeartbeatMissed { broker, refused: false },
+            Life::Restarting | Life::Held => Event::HeartbeatMissed { broker, refused: true },
+        };
+        self.tell(event);
+    }
+
+    /// Lets time pass.
+    pub(super) fn run(&mut self, seconds: f64) -> &mut Self {
+        let end = self.now + Duration::from_secs_f64(seconds);
+        while self.now < end {
+            self.step();
+        }
+        self
+    }
+
+    /// The controller dies and another takes over, with what an adapter keeps.
+    pub(super) fn restart_engine(&mut self, tools: Box<dyn Tools>) {
+        let mut classes: BTreeMap<TopicName, ClassName> = BTreeMap::new();
+        for class in self.engine.plan().classes.values() {
+            classes.extend(class.topics.iter().map(|topic| (topic.clone(), class.name.clone())));
+        }
+        let newest = |kept: &Vec<(Epoch, Vec<Link>, String)>| kept.last().map(|it| it.2.clone());
+        let restored = Restored {
+            classes,
+            configs: self
+                .configs
+                .iter()
+                .map(|(broker, kept)| {
+                    (broker.clone(), kept.iter().map(|(epoch, links, _)| (*epoch, links.clone())).collect())
+                })
+                .collect(),
+            texts: self.configs.iter().filter_map(|(broker, kept)| Some((broker.clone(), newest(kept)?))).collect(),
+            migrations: self.migrations.values().cloned().collect(),
+        };
+        self.engine = Engine::with_tools(Settings::default(), tools);
+        self.tell(Event::Restored(restored));
+        for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {
+            self.brokers.get_mut(&broker).expect("a broker that exists").lose_reports();
+            self.tell(Event::Placed { placement: placement(&broker), broker });
+        }
+        self.tell(Event::FleetChanged(Arc::clone(&self.fleet)));
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.engine.status()
+    }
+
+    pub(super) fn phase(&self, broker: &str) -> BrokerPhase {
+        let status = self.status();
+        status.brokers.iter().find(|it| it.name.as_str() == broker).expect("declared").phase
+    }
+
+    /// The path of a topic between two brokers, consumer first, as planned.
+    pub(super) fn path(&self, topic: &str) -> String {
+        let status = self.status();
+        let path = status.paths.iter().find(|it| it.topic.as_str() == topic).expect("declared");
+        path.path.iter().map(BrokerName::as_str).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The links in use everywhere, as `downstream<upstream`.
+    pub(super) fn loaded(&self) -> String {
+        let links = self.brokers.values().filter_map(|it| it.loaded.as_ref()).flat_map(|(_, links)| links);
+        let mut names: Vec<String> =
+            links.map(|link| format!("{}<{}", link.downstream, link.upstream)).collect();
+        names.sort();
+        names.join(" ")
+    }
+
+    pub(super) fn gives(&self, since: usize) -> Vec<String> {
+        self.done[since..]
+            .iter()
+            .filter_map(|directive| match directive {
+                Directive::GiveConfig { broker, .. } => Some(broker.to_string()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(super) fn has_problem(&self, part: &str) -> bool {
+        self.status().problems.iter().any(|problem| problem.contains(part))
+    }
+}
+
+fn placement(broker: &BrokerName) -> Placement {
+    Placement {
+        peer: (format!("{broker}.peer"), 1883),
+        client: (format!("{broker}.client"), 1883),
+        data_directory: format!("/var/lib/{broker}"),
+    }
+}
