@@ -40,8 +40,12 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::CouldNot(format!("{error:#}"))
+impl From<skein_local::client::ClientError> for Failure {
+    fn from(error: skein_local::client::ClientError) -> Self {
+        use skein_local::client::ClientError;
+        match error {
+            ClientError::NoBroker { .. } | ClientError::NoFleet { .. } => Self::BadInput(error.to_string()),
+            error => Self::CouldNot(error.to_string()),
+        }
     }
 }

@@ -3,15 +3,24 @@
 //! Wires the libraries together and knows how their results are shown; decides nothing itself.
 
 mod arguments;
+mod commands;
+mod configs;
 mod failure;
 mod help;
+mod manifests;
 mod object;
+mod output;
+mod paint;
+mod source;
+mod table;
+mod views;
 
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
 use clap::Parser as _;
 use failure::Failure;
+use skein_local::process::ProcessError;
 
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
@@ -35,6 +44,33 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             );
             Ok(ExitCode::SUCCESS)
         }
-        other => Err(Failure::could_not(format!("{other:?}: not there yet"))),
+        Command::Plan(arguments) => commands::plan::run(&arguments),
+        Command::Check(arguments) => commands::check::run(&arguments),
+        Command::Explain(arguments) => commands::explain::run(&arguments),
+        Command::Diff(arguments) => commands::diff::run(&arguments),
+        Command::Graph(arguments) => commands::graph::run(&arguments),
+        Command::Render(arguments) => commands::render::run(&arguments),
+        Command::Status(arguments) => commands::status::run(&arguments),
+        Command::Up(arguments) => commands::up::run(&arguments),
+        Command::Break(arguments) => commands::trouble::break_broker(&arguments),
+        Command::Mend(arguments) => commands::trouble::mend(&arguments),
+        Command::Supervise(process) => done(skein_local::process::supervise(&process.rest)),
+        Command::Forward(process) => done(skein_local::process::forward(&process.rest)),
     }
+}
+
+fn done(result: Result<(), ProcessError>) -> Result<ExitCode, Failure> {
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error @ ProcessError::Usage { .. }) => Err(Failure::bad_input(error.to_string())),
+        Err(error) => Err(Failure::could_not(error.to_string())),
+    }
+}
+
+/// What a command that waits for something runs on.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::could_not(format!("cannot start: {error}")))
 }

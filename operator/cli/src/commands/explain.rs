@@ -1,0 +1,312 @@
+//! `skein explain`
+
+use std::process::ExitCode;
+
+use skein_planner::explain::{
+    self, BrokerExplanation, PathExplanation, RouteExplanation, RoutingRow, TopicExplanation, arrows, listed,
+};
+
+use super::plan::{equivalence, roles};
+use crate::arguments;
+use crate::failure::Failure;
+use crate::object::Object;
+use crate::output;
+use crate::paint::{BAD, CAREFUL, FAINT, GOOD, TITLE, count, paint};
+use crate::source::Subject;
+use crate::table::{Cell, Table};
+use crate::views::RolesView;
+use skein_api::fleet::Fleet;
+
+pub(crate) fn run(arguments: &arguments::Explain) -> Result<ExitCode, Failure> {
+    if !matches!(arguments.object, Object::Topic(_)) && (arguments.from.is_some() || arguments.to.is_some()) {
+        return Err(Failure::bad_input(format!(
+            "--from and --to choose paths of a topic; {} has none: leave them out, or explain topic/NAME",
+            arguments.object
+        )));
+    }
+    let subject = Subject::read(&arguments.source)?;
+    let plan = subject.plan();
+    let (fleet, view, format) = (&subject.fleet, &subject.view, arguments.output.format);
+    match &arguments.object {
+        Object::Topic(name) => {
+            let (from, to) = (arguments.from.as_ref(), arguments.to.as_ref());
+            let found = explain::topic(fleet, view, &plan, name, from, to)
+                .ok_or_else(|| unknown(&arguments.object, fleet.topics.keys()))?;
+            if found.paths.is_empty() {
+                return Err(no_such_path(fleet, arguments));
+            }
+            output::print(format, &found, || topic(&found))?;
+        }
+        Object::Broker(name) => {
+            let found = explain::broker(fleet, view, &plan, name)
+                .ok_or_else(|| unknown(&arguments.object, fleet.brokers.keys()))?;
+            output::print(format, &found, || broker(&found))?;
+        }
+        Object::Route(name) => {
+            let found = explain::route(fleet, view, &plan, name)
+                .ok_or_else(|| unknown(&arguments.object, fleet.routes.keys()))?;
+            output::print(format, &found, || route(&found))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unknown<Name: ToString>(object: &Object, known: impl Iterator<Item = Name>) -> Failure {
+    let kind = match object {
+        Object::Topic(_) => "topics",
+        Object::Broker(_) => "brokers",
+        Object::Route(_) => "routes",
+    };
+    Failure::bad_input(format!(
+        "{object} is not declared; the {kind} are {}",
+        listed(known)
+    ))
+}
+
+fn no_such_path(fleet: &Fleet, arguments: &arguments::Explain) -> Failure {
+    let declared = match &arguments.object {
+        Object::Topic(name) => fleet.topics.get(name),
+        _ => None,
+    };
+    let (producers, consumers) = declared.map_or_else(Default::default, |topic| {
+        (listed(&topic.producers), listed(&topic.consumers))
+    });
+    Failure::bad_input(format!(
+        "{} has no such path; its producers are {producers}, its consumers {consumers}",
+        arguments.object
+    ))
+}
+
+/// A topic for people.
+pub(crate) fn topic(found: &TopicExplanation) -> String {
+    let mut text = format!(
+        "{} {} qos {}\n",
+        paint(TITLE, format!("topic/{}", found.topic)),
+        found.filter,
+        found.qos
+    );
+    if !found.commands.is_empty() {
+        text += &format!("commands back to the producers: {}\n", listed(&found.commands));
+    }
+    if let Some(class) = &found.class {
+        let root = found.root.as_ref().map_or(
+            "nowhere: nothing can be connected".to_owned(),
+            ToString::to_string,
+        );
+        text += &format!("class {class}, its tree grows from {root}");
+        text += &match found.shares_tree_with.as_slice() {
+            [] => "\n".to_owned(),
+            others => format!("; topic {} is on the same tree\n", listed(others)),
+        };
+    }
+    for path in &found.paths {
+        text.push('\n');
+        text += &one_path(path);
+    }
+    text += &format!(
+        "\n{}\n{}",
+        paint(TITLE, "Routing table"),
+        routing_table(&found.routing_table)
+    );
+    text
+}
+
+fn one_path(path: &PathExplanation) -> String {
+    let mut text = if path.path.is_empty() {
+        let ends = format!("{} to {}", path.producer, path.consumer);
+        format!("{} {}\n", paint(TITLE, ends), paint(BAD, "no way"))
+    } else {
+        let note = if path.stretch > 1.0 {
+            paint(CAREFUL, format!(", stretch {:.2}", path.stretch))
+        } else {
+            String::new()
+        };
+        format!("{} cost {}{note}\n", paint(TITLE, arrows(&path.path)), path.cost)
+    };
+    for reason in &path.reasons {
+        text += &format!("  {reason}\n");
+    }
+    let mut table = Table::new(&["HOP", "ROUTE", ">COST", "LINE", "HELD BY", "CONNECTION"]).indented();
+    for hop in &path.hops {
+        let ends = format!("{} ← {}", hop.to, hop.from);
+        let route = hop.route.as_ref().map_or("-".to_owned(), ToString::to_string);
+        if hop.lines.is_empty() {
+            table.row(vec![
+                ends.clone().into(),
+                route.clone().into(),
+                hop.cost.into(),
+                Cell::styled("none", BAD),
+            ]);
+        }
+        for (index, line) in hop.lines.iter().enumerate() {
+            let first = |cell: Cell| if index == 0 { cell } else { Cell::default() };
+            table.row(vec![
+                first(ends.clone().into()),
+                first(route.clone().into()),
+                first(hop.cost.into()),
+                format!("{} {} qos {}", line.filter, line.direction, line.qos).into(),
+                (&line.held_by).into(),
+                Cell::styled(&line.link, FAINT),
+            ]);
+        }
+    }
+    if !table.is_empty() {
+        text += &table.text();
+    }
+    text
+}
+
+fn routing_table(rows: &[RoutingRow]) -> String {
+    let mut table = Table::new(&["NODE", "PATH AND TOPIC", ">WEIGHT"]).indented();
+    for row in rows {
+        table.row(vec![
+            Cell::from(&row.node),
+            row.path_and_topic().into(),
+            row.weight.into(),
+        ]);
+    }
+    table.text()
+}
+
+/// A broker for people.
+pub(crate) fn broker(found: &BrokerExplanation) -> String {
+    let mut text = format!(
+        "{} {}",
+        paint(TITLE, format!("broker/{}", found.broker)),
+        found.hosting
+    );
+    if let Some(zone) = &found.zone {
+        text += &format!(", zone {zone}");
+    }
+    if found.down {
+        text += &paint(BAD, ", down");
+    }
+    if let Some(substitute) = &found.served_by {
+        text += &format!(", served by {substitute}");
+    }
+    text.push('\n');
+    if !found.roles.is_empty() {
+        let view = RolesView {
+            roles: found.roles.clone(),
+        };
+        text += &format!("\n{}\n{}", paint(TITLE, "Its clients"), roles(&view));
+    }
+    let mut links = Table::new(&[
+        "DOWNSTREAM",
+        "UPSTREAM",
+        "MODE",
+        "CLASSES",
+        ">LINES",
+        "CONNECTION",
+    ])
+    .indented();
+    for link in &found.links {
+        links.row(vec![
+            Cell::from(&link.downstream),
+            Cell::from(&link.upstream),
+            link.mode.into(),
+            listed(&link.classes).into(),
+            link.lines.into(),
+            Cell::styled(&link.name, FAINT),
+        ]);
+    }
+    if !links.is_empty() {
+        text += &format!("\n{}\n{}", paint(TITLE, "Links"), links.text());
+    }
+    if !found.transit.is_empty() {
+        text += &format!("\nTopic {} passes through it.\n", listed(&found.transit));
+    }
+    text + &death(found)
+}
+
+fn death(found: &BrokerExplanation) -> String {
+    let mut text = format!("\n{}\n", paint(TITLE, "If it dies"));
+    for sentence in &found.if_it_dies {
+        text += &format!("  {sentence}\n");
+    }
+    for graft in &found.grafts {
+        text += &format!(
+            "  {} new hop {} ← {} for class {}\n",
+            paint(GOOD, "+"),
+            graft.to,
+            graft.from,
+            graft.class
+        );
+    }
+    for gap in &found.gaps {
+        let flow = format!("topic {} from {} to {}", gap.topic, gap.producer, gap.consumer);
+        text += &format!("  {} {flow} is interrupted\n", paint(BAD, "-"));
+    }
+    if !found.cover.is_empty() {
+        text += &format!("  Together, {} would cover all of it.\n", listed(&found.cover));
+    }
+    let mut table = Table::new(&[
+        ">RANK",
+        "SUBSTITUTE",
+        "FIT",
+        ">DISTANCE",
+        "ZONE",
+        ">LOAD",
+        "MISSING",
+    ])
+    .indented();
+    for (rank, candidate) in found.candidates.iter().enumerate() {
+        let missing = if candidate.missing.is_empty() {
+            Cell::styled("nothing", FAINT)
+        } else {
+            listed(&candidate.missing).into()
+        };
+        table.row(vec![
+            (rank + 1).into(),
+            Cell::from(&candidate.broker),
+            equivalence(candidate.equivalence),
+            candidate.distance.map_or(Cell::styled("no way", BAD), Cell::from),
+            if candidate.same_zone {
+                "same".into()
+            } else {
+                "other".into()
+            },
+            candidate.load.into(),
+            missing,
+        ]);
+    }
+    if !table.is_empty() {
+        text += &format!("\n{}\n{}", paint(TITLE, "Substitutes"), table.text());
+    }
+    text
+}
+
+/// A route for people.
+pub(crate) fn route(found: &RouteExplanation) -> String {
+    let between = if found.one_way { "→" } else { "↔" };
+    let state = if found.paused {
+        paint(CAREFUL, ", paused")
+    } else {
+        String::new()
+    };
+    let mut text = format!(
+        "{} {} {between} {}, cost {}{state}\n",
+        paint(TITLE, format!("route/{}", found.route)),
+        found.a,
+        found.b,
+        found.cost
+    );
+    if found.uses.is_empty() {
+        text += "Nothing uses it.\n";
+        for reason in &found.reasons {
+            text += &format!("  {reason}\n");
+        }
+        return text;
+    }
+    text += &format!("Used by {}:\n", count(found.uses.len(), "class"));
+    let mut table = Table::new(&["CLASS", "HOP", "TOPICS", "CONNECTIONS"]).indented();
+    for used in &found.uses {
+        table.row(vec![
+            Cell::from(&used.class),
+            format!("{} ← {}", used.to, used.from).into(),
+            listed(&used.topics).into(),
+            Cell::styled(used.links.join(", "), FAINT),
+        ]);
+    }
+    text + &table.text()
+}

@@ -1,0 +1,207 @@
+//! `skein status`
+
+use std::process::ExitCode;
+
+use skein_engine::directive::{BrokerPhase, MigrationPhase};
+use skein_local::StateDirectory;
+use skein_local::client::{self, StatusWatch};
+use skein_planner::explain::arrows;
+
+use crate::arguments::{self, Format};
+use crate::failure::Failure;
+use crate::output;
+use crate::paint::{BAD, CAREFUL, FAINT, GOOD, PLAIN, TITLE, count, paint};
+use crate::table::{Cell, Table};
+use crate::views::StatusView;
+
+pub(crate) fn run(arguments: &arguments::Status) -> Result<ExitCode, Failure> {
+    let state = client::find(arguments.state.as_deref())?;
+    let format = arguments.output.format;
+    if arguments.watch {
+        return watch(&state, format);
+    }
+    let Some(status) = client::status(&state)? else {
+        return Err(Failure::could_not(format!(
+            "{} has no status: its fleet is starting, or was stopped; start it with `skein up -f DIR`",
+            state.path().display()
+        )));
+    };
+    let view = StatusView::new(&status, state.holder().is_some());
+    output::print(format, &view, || human(&view))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the status again whenever it changes; on a terminal in the place of the one before.
+fn watch(state: &StateDirectory, format: Format) -> Result<ExitCode, Failure> {
+    use std::io::IsTerminal as _;
+    let redraw = format == Format::Table && std::io::stdout().is_terminal();
+    crate::runtime()?.block_on(async {
+        let mut watch = StatusWatch::new(state);
+        loop {
+            let status = tokio::select! {
+                status = watch.next() => status?,
+                interrupt = tokio::signal::ctrl_c() => {
+                    interrupt.map_err(|error| Failure::could_not(format!("cannot wait for Ctrl-C: {error}")))?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+            };
+            let view = StatusView::new(&status, state.holder().is_some());
+            output::print(format, &view, || if redraw { redrawn(&human(&view)) } else { human(&view) + "\n" })?;
+        }
+    })
+}
+
+/// Text over what is on the screen: from the upper left corner, each line cleared to its end, then all below. That flickers
+/// less than clearing everything first.
+fn redrawn(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("{line}\u{1b}[K\n"));
+    format!("\u{1b}[H{}\u{1b}[J", lines.collect::<String>())
+}
+
+/// The status for people.
+pub(crate) fn human(status: &StatusView) -> String {
+    let sections = [
+        ("Brokers", brokers(status)),
+        ("Paths", paths(status)),
+        ("Migrations", migrations(status)),
+    ];
+    let mut text = String::new();
+    for (title, table) in sections.iter().filter(|(_, table)| !table.is_empty()) {
+        text += &format!("{}\n{}\n", paint(TITLE, title), table.text());
+    }
+    for problem in &status.problems {
+        text += &format!("{} {problem}\n", paint(BAD, "problem:"));
+    }
+    if !status.problems.is_empty() {
+        text.push('\n');
+    }
+    if !status.running {
+        text += &paint(
+            CAREFUL,
+            format!(
+                "skein up is not running; this is how it was at {}\n",
+                status.updated_at
+            ),
+        );
+    }
+    text + &summary(status) + "\n"
+}
+
+fn summary(status: &StatusView) -> String {
+    let ready = status
+        .brokers
+        .iter()
+        .filter(|broker| broker.phase == BrokerPhase::Ready)
+        .count();
+    let up = status.paths.iter().filter(|path| path.up).count();
+    let of = |well: usize, all: usize, one: &str, word: &str| {
+        paint(
+            if well == all { GOOD } else { BAD },
+            format!("{well} of {} {word}", count(all, one)),
+        )
+    };
+    format!(
+        "{}, {}",
+        of(ready, status.brokers.len(), "broker", "ready"),
+        of(up, status.paths.len(), "path", "up")
+    )
+}
+
+fn brokers(status: &StatusView) -> Table {
+    let mut table = Table::new(&[
+        "BROKER",
+        "PHASE",
+        "CLIENTS",
+        "SERVED BY",
+        "PEERS",
+        ">PID",
+        "VERSION",
+        ">HEARTBEAT",
+    ])
+    .indented();
+    for broker in &status.brokers {
+        let served = match &broker.served_by {
+            None => Cell::styled("nobody", BAD),
+            Some(name) if *name == broker.name => Cell::styled("itself", FAINT),
+            Some(name) => Cell::styled(name, CAREFUL),
+        };
+        table.row(vec![
+            Cell::from(&broker.name),
+            phase(broker.phase),
+            or_dash(broker.client_address.as_ref()),
+            served,
+            or_dash(broker.peer_address.as_ref()),
+            or_dash(broker.pid.as_ref()),
+            or_dash(broker.version.as_ref()),
+            milliseconds(broker.heartbeat_ms),
+        ]);
+    }
+    table
+}
+
+fn phase(phase: BrokerPhase) -> Cell {
+    let style = match phase {
+        BrokerPhase::Ready => GOOD,
+        BrokerPhase::Down => BAD,
+        BrokerPhase::Pending => PLAIN,
+        BrokerPhase::Suspect | BrokerPhase::Returning => CAREFUL,
+    };
+    Cell::styled(format!("{phase:?}"), style)
+}
+
+fn paths(status: &StatusView) -> Table {
+    let mut table = Table::new(&["TOPIC", "PRODUCER", "CONSUMER", "STATE", "PATH", ">PROBE"]).indented();
+    for path in &status.paths {
+        table.row(vec![
+            Cell::from(&path.topic),
+            Cell::from(&path.producer),
+            Cell::from(&path.consumer),
+            if path.up {
+                Cell::styled("up", GOOD)
+            } else {
+                Cell::styled("down", BAD)
+            },
+            if path.path.is_empty() {
+                Cell::styled("no way", BAD)
+            } else {
+                arrows(&path.path).into()
+            },
+            milliseconds(path.probe_ms),
+        ]);
+    }
+    table
+}
+
+fn migrations(status: &StatusView) -> Table {
+    let mut table = Table::new(&["MIGRATION", "BROKER", "TO", "PHASE", "WHY"]).indented();
+    for migration in &status.migrations {
+        table.row(vec![
+            Cell::from(&migration.name),
+            Cell::from(&migration.broker),
+            migration
+                .to
+                .as_ref()
+                .map_or(Cell::styled("nobody", FAINT), Cell::from),
+            migration_phase(migration.phase),
+            migration.evidence.join("; ").into(),
+        ]);
+    }
+    table
+}
+
+fn migration_phase(phase: MigrationPhase) -> Cell {
+    let style = match phase {
+        MigrationPhase::Completed | MigrationPhase::FailedBack => GOOD,
+        MigrationPhase::Failed => BAD,
+        _ => CAREFUL,
+    };
+    Cell::styled(format!("{phase:?}"), style)
+}
+
+fn or_dash<Value: ToString>(value: Option<&Value>) -> Cell {
+    value.map_or(Cell::styled("-", FAINT), |value| value.to_string().into())
+}
+
+fn milliseconds(time: Option<f64>) -> Cell {
+    time.map_or(Cell::styled("-", FAINT), |time| format!("{time:.1} ms").into())
+}

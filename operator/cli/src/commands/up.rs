@@ -1,0 +1,136 @@
+//! `skein up`
+
+use std::process::ExitCode;
+
+use skein_local::{Up, UpError, UpEvent};
+use skein_planner::explain::{arrows, listed};
+
+use crate::arguments;
+use crate::failure::Failure;
+use crate::manifests;
+use crate::paint::{BAD, CAREFUL, FAINT, GOOD, TITLE, count, paint};
+
+pub(crate) fn run(arguments: &arguments::Up) -> Result<ExitCode, Failure> {
+    let up = Up {
+        manifests: arguments.directory.clone(),
+        state: arguments.state.clone(),
+        mosquitto: arguments.mosquitto.clone(),
+        program: None,
+    };
+    let directory = &arguments.directory;
+    up.run(|event| {
+        let now = jiff::Zoned::now().strftime("%H:%M:%S%.3f").to_string();
+        for line in lines(&event) {
+            // A reader that went away must not end the fleet: the line is lost, and that is all.
+            let _ = write(&format!("{}  {line}\n", paint(FAINT, &now)));
+        }
+    })
+    .map(|()| ExitCode::SUCCESS)
+    .map_err(|error| match error {
+        UpError::Manifests(problems) => manifests::bad(directory, &problems),
+        UpError::Unreadable { .. } | UpError::NoManifests { .. } => Failure::bad_input(error.to_string()),
+        error => Failure::could_not(error.to_string()),
+    })
+}
+
+fn write(text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// What a person in front of it reads.
+fn lines(event: &UpEvent) -> Vec<String> {
+    match event {
+        UpEvent::Starting {
+            fleet,
+            state,
+            mosquitto: (program, version),
+        } => vec![
+            format!("{} {}", paint(TITLE, "fleet"), fleet.display()),
+            format!("state in {}", state.display()),
+            format!("mosquitto {version}, {}", program.display()),
+        ],
+        UpEvent::Started { broker, address } => {
+            vec![format!("broker {broker} started; clients connect to {address}")]
+        }
+        UpEvent::TookOver { broker, address } => {
+            vec![format!(
+                "broker {broker} was still running, taken over; clients connect to {address}"
+            )]
+        }
+        UpEvent::Watching { broker, address } => {
+            vec![format!(
+                "broker {broker} is run by someone else at {address}; watching it"
+            )]
+        }
+        UpEvent::Refused(problems) => {
+            let head = format!("the edit is not applied: {}", count(problems.len(), "problem"));
+            std::iter::once(paint(BAD, head))
+                .chain(
+                    problems
+                        .iter()
+                        .map(|problem| format!("  {}", manifests::shown(problem))),
+                )
+                .collect()
+        }
+        UpEvent::Applied { changes } if changes.is_empty() => {
+            vec!["the manifests were edited; nothing changes".to_owned()]
+        }
+        UpEvent::Applied { changes } => std::iter::once(paint(GOOD, "the edit is applied"))
+            .chain(changes.iter().map(|line| format!("  {line}")))
+            .collect(),
+        UpEvent::Trouble(what) => vec![paint(CAREFUL, what)],
+        UpEvent::BrokerDown { broker, evidence } => {
+            vec![format!(
+                "{} ({})",
+                paint(BAD, format!("broker {broker} is down")),
+                listed(evidence)
+            )]
+        }
+        UpEvent::Migrated { broker, to } => {
+            vec![paint(CAREFUL, format!("{to} serves the clients of {broker} now"))]
+        }
+        UpEvent::Returned { broker } => {
+            vec![paint(
+                GOOD,
+                format!("broker {broker} is back and serves its clients itself"),
+            )]
+        }
+        UpEvent::PathUp {
+            topic,
+            path,
+            milliseconds,
+        } => {
+            let took = milliseconds.map_or_else(String::new, |time| format!(" in {time:.1} ms"));
+            vec![format!(
+                "{} {topic}: {}{took}",
+                paint(GOOD, "path up"),
+                arrows(path)
+            )]
+        }
+        UpEvent::PathDown {
+            topic,
+            producer,
+            consumer,
+        } => {
+            vec![format!(
+                "{} {topic}: from {producer} to {consumer}",
+                paint(BAD, "path down")
+            )]
+        }
+        UpEvent::Ready(summary) => vec![paint(
+            GOOD.bold(),
+            format!(
+                "ready: {} and {} after {:.1} s",
+                count(summary.brokers, "broker"),
+                count(summary.paths, "path"),
+                std::time::Duration::from_millis(u64::try_from(summary.milliseconds).unwrap_or(u64::MAX))
+                    .as_secs_f64(),
+            ),
+        )],
+        UpEvent::Stopping => vec!["stopping".to_owned()],
+        UpEvent::Stopped { broker } => vec![format!("broker {broker} stopped")],
+    }
+}

@@ -1,0 +1,92 @@
+//! The configurations that a plan becomes, where no process says where it runs.
+//!
+//! Brokers stand for themselves: each is found under its own name at Mosquitto's usual port, as containers in one network
+//! find one another; external ones are where the manifest says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skein_api::fleet::{Broker, Fleet, Hosting};
+use skein_api::name::BrokerName;
+use skein_mosquitto::config::{Compile, Config, Placement, compile};
+use skein_mosquitto::link::Link;
+use skein_mosquitto::version::{Capabilities, Version};
+use skein_planner::plan::Plan;
+
+use crate::failure::Failure;
+
+const PORT: u16 = 1883;
+/// What is taken where a manifest asks for no version.
+const VERSION: Version = Version::new(2, 1, 2);
+/// Where Mosquitto's own image keeps them.
+const DATA: &str = "/mosquitto/data";
+const SQLITE_PLUGIN: &str = "/usr/lib/mosquitto_persist_sqlite.so";
+
+/// The configuration of every broker that Skein controls and the plan does not take to be down.
+pub(crate) fn all(fleet: &Fleet, plan: &Plan) -> Result<BTreeMap<BrokerName, Config>, Failure> {
+    let mut configs = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, declared) in fleet.brokers.iter().filter(|(_, broker)| broker.is_controlled()) {
+        let links: Vec<Arc<Link>> = plan
+            .links
+            .iter()
+            .filter(|link| &link.downstream == name)
+            .cloned()
+            .collect();
+        let version = version(declared);
+        let input = Compile {
+            broker: name,
+            declared,
+            links: &links,
+            placement: &placement(version),
+            addresses: &|broker| address(fleet, broker),
+            version,
+            epoch: 1,
+        };
+        match compile(&input) {
+            Ok(config) => {
+                configs.insert(name.clone(), config);
+            }
+            Err(error) => problems.extend(error.problems.iter().map(ToString::to_string)),
+        }
+    }
+    if problems.is_empty() {
+        Ok(configs)
+    } else {
+        Err(Failure::bad_input(problems.join("\n")))
+    }
+}
+
+fn version(declared: &Broker) -> Version {
+    let asked = match &declared.hosting {
+        Hosting::Managed(managed) => managed.version.as_deref(),
+        Hosting::External(_) => None,
+    };
+    match asked.map(str::parse::<Version>) {
+        // A series stands for its newest release that we know of.
+        Some(Ok(asked)) if !VERSION.is_of(&format!("{}.{}", asked.major, asked.minor)) => {
+            asked.max(Version::OLDEST)
+        }
+        _ => VERSION,
+    }
+}
+
+fn placement(version: Version) -> Placement {
+    Placement {
+        listen: "0.0.0.0".to_owned(),
+        peer_port: PORT,
+        client_ports: Vec::new(),
+        data_directory: DATA.to_owned(),
+        user: None,
+        sqlite_plugin: Capabilities::of(version)
+            .stores_in_sqlite
+            .then(|| SQLITE_PLUGIN.to_owned()),
+    }
+}
+
+fn address(fleet: &Fleet, broker: &BrokerName) -> Option<(String, u16)> {
+    match &fleet.brokers.get(broker)?.hosting {
+        Hosting::Managed(_) => Some((broker.to_string(), PORT)),
+        Hosting::External(external) => Some((external.host.clone(), external.port)),
+    }
+}

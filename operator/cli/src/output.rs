@@ -1,0 +1,40 @@
+//! Results on their way out: text for people, or a view as JSON or YAML.
+
+use serde::Serialize;
+
+use crate::arguments::Format;
+use crate::failure::Failure;
+
+/// Prints a view in a format; `human` makes the text for people.
+pub(crate) fn print<View: Serialize>(
+    format: Format,
+    view: &View,
+    human: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    let text = match format {
+        Format::Table => human(),
+        Format::Json => json(view)?,
+        Format::Yaml => serde_saphyr::to_string(view)
+            .map_err(|error| Failure::could_not(format!("cannot write YAML: {error}")))?,
+    };
+    write(&text)
+}
+
+/// A view as JSON, with a line break at the end.
+pub(crate) fn json<View: Serialize>(view: &View) -> Result<String, Failure> {
+    serde_json::to_string_pretty(view)
+        .map(|text| text + "\n")
+        .map_err(|error| Failure::could_not(format!("cannot write JSON: {error}")))
+}
+
+/// Prints text. A reader that went away (`| head`) is no failure.
+pub(crate) fn write(text: &str) -> Result<(), Failure> {
+    use std::io::{ErrorKind, Write as _};
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::could_not(format!(
+            "cannot write to standard output: {error}"
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,106 @@
+//! Where a fleet comes from: a directory of manifests, or the fleet that runs.
+
+use std::path::Path;
+
+use skein_api::fleet::Fleet;
+use skein_engine::directive::BrokerPhase;
+use skein_local::client;
+use skein_planner::plan::{Plan, View};
+
+use crate::arguments::Source;
+use crate::failure::Failure;
+use crate::manifests;
+
+/// What a command is about.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    /// What is declared.
+    pub(crate) fleet: Fleet,
+    /// What is the case.
+    pub(crate) view: View,
+}
+
+impl Subject {
+    /// Reads what the arguments say.
+    pub(crate) fn read(source: &Source) -> Result<Self, Failure> {
+        let mut subject = match &source.directory {
+            Some(directory) => Self {
+                fleet: manifests::read(directory)?,
+                view: View::default(),
+            },
+            None => Self::running(source.state.as_deref())?,
+        };
+        for name in &source.down {
+            if !subject.fleet.brokers.contains_key(name) {
+                return Err(Failure::bad_input(format!(
+                    "--down {name}: there is no such broker"
+                )));
+            }
+            subject.view.down.insert(name.clone());
+        }
+        Ok(subject)
+    }
+
+    /// The fleet that runs, as it is now: with what is down and who serves it.
+    fn running(state: Option<&Path>) -> Result<Self, Failure> {
+        let state = client::find(state).map_err(|error| {
+            let hint = "or read manifests with -f DIR";
+            match Failure::from(error) {
+                Failure::BadInput(message) => Failure::bad_input(format!("{message}; {hint}")),
+                Failure::CouldNot(message) => Failure::could_not(format!("{message}; {hint}")),
+            }
+        })?;
+        let files = client::manifests(&state)?;
+        let fleet = manifests::judge(state.path(), &files)?;
+        let mut view = View::default();
+        for broker in client::status(&state)?
+            .into_iter()
+            .flat_map(|status| status.brokers)
+        {
+            if broker.phase == BrokerPhase::Down {
+                view.down.insert(broker.name.clone());
+            }
+            if let Some(substitute) = broker.served_by.filter(|substitute| *substitute != broker.name) {
+                // Until it is taken back, a returning broker is served too and nothing may pass through it.
+                view.down.insert(broker.name.clone());
+                view.served_by.insert(broker.name, substitute);
+            }
+        }
+        Ok(Self { fleet, view })
+    }
+
+    /// Reads two directories; the problems of both are reported together. The newer plan keeps the older one's class names.
+    pub(crate) fn read_both(old: &Path, new: &Path) -> Result<(Self, Self), Failure> {
+        let subject = |directory| {
+            manifests::read(directory).map(|fleet| Self {
+                fleet,
+                view: View::default(),
+            })
+        };
+        match (subject(old), subject(new)) {
+            (Err(Failure::BadInput(one)), Err(Failure::BadInput(other))) => {
+                Err(Failure::bad_input(format!("{one}\n{other}")))
+            }
+            (old, new) => {
+                let (old, mut new) = (old?, new?);
+                new.view.previous_classes = old
+                    .plan()
+                    .classes
+                    .values()
+                    .flat_map(|class| {
+                        class
+                            .topics
+                            .iter()
+                            .map(|topic| (topic.clone(), class.name.clone()))
+                    })
+                    .collect();
+                Ok((old, new))
+            }
+        }
+    }
+
+    /// Its plan, substitutes included.
+    pub(crate) fn plan(&self) -> Plan {
+        skein_planner::plan(&self.fleet, &self.view)
+    }
+}

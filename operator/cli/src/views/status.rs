@@ -1,0 +1,138 @@
+//! `status -o json`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use skein_api::name::{BrokerName, TopicName};
+use skein_engine::directive::{BrokerPhase, BrokerStatus, MigrationPhase, PathStatus};
+use skein_local::{FleetStatus, MigrationRecord};
+
+use super::rounded;
+
+/// The fleet as it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StatusView {
+    /// When `skein up` wrote this: RFC 3339, UTC.
+    pub(crate) updated_at: String,
+    /// The manifests it runs.
+    pub(crate) fleet: String,
+    /// The process id of `skein up`.
+    pub(crate) pid: u32,
+    /// That process is alive; if not, this is how it left the fleet.
+    pub(crate) running: bool,
+    /// By name.
+    pub(crate) brokers: Vec<BrokerView>,
+    /// One per declared producer and consumer of a topic.
+    pub(crate) paths: Vec<PathView>,
+    /// Oldest first.
+    pub(crate) migrations: Vec<MigrationView>,
+    /// What does not work and why, in sentences.
+    pub(crate) problems: Vec<String>,
+}
+
+/// One broker.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BrokerView {
+    pub(crate) name: BrokerName,
+    /// `Pending`, `Ready`, `Suspect`, `Down` or `Returning`.
+    pub(crate) phase: BrokerPhase,
+    /// `host:port` for clients: stays, whoever serves them.
+    pub(crate) client_address: Option<String>,
+    /// `host:port` for bridges and probes: always this broker.
+    pub(crate) peer_address: Option<String>,
+    pub(crate) pid: Option<u32>,
+    /// Mosquitto's version.
+    pub(crate) version: Option<String>,
+    /// The last heartbeat's round trip.
+    pub(crate) heartbeat_ms: Option<f64>,
+    /// Who serves its clients; null while nobody does.
+    pub(crate) served_by: Option<BrokerName>,
+    /// The configuration last given.
+    pub(crate) epoch_given: Option<u64>,
+    /// The configuration in use.
+    pub(crate) epoch_loaded: Option<u64>,
+}
+
+/// One path.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PathView {
+    pub(crate) topic: TopicName,
+    pub(crate) producer: BrokerName,
+    pub(crate) consumer: BrokerName,
+    /// Consumer first; empty if there is no way.
+    pub(crate) path: Vec<BrokerName>,
+    /// The last probe arrived.
+    pub(crate) up: bool,
+    /// How long it took.
+    pub(crate) probe_ms: Option<f64>,
+}
+
+/// One migration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MigrationView {
+    pub(crate) name: String,
+    pub(crate) broker: BrokerName,
+    /// The substitute; null if there is none.
+    pub(crate) to: Option<BrokerName>,
+    pub(crate) phase: MigrationPhase,
+    pub(crate) evidence: Vec<String>,
+    /// When it reached each phase: RFC 3339, UTC.
+    pub(crate) times: BTreeMap<String, String>,
+}
+
+impl StatusView {
+    /// The view of what `skein up` wrote.
+    pub(crate) fn new(status: &FleetStatus, running: bool) -> Self {
+        Self {
+            updated_at: status.updated_at.clone(),
+            fleet: status.fleet.display().to_string(),
+            pid: status.pid,
+            running,
+            brokers: status.brokers.iter().map(broker).collect(),
+            paths: status.paths.iter().map(path).collect(),
+            migrations: status.migrations.iter().map(migration).collect(),
+            problems: status.problems.clone(),
+        }
+    }
+}
+
+fn broker(status: &BrokerStatus) -> BrokerView {
+    BrokerView {
+        name: status.name.clone(),
+        phase: status.phase,
+        client_address: status.client_address.clone(),
+        peer_address: status.peer_address.clone(),
+        pid: status.pid,
+        version: status.version.clone(),
+        heartbeat_ms: status.heartbeat_ms.map(rounded),
+        served_by: status.served_by.clone(),
+        epoch_given: status.epoch_given,
+        epoch_loaded: status.epoch_loaded,
+    }
+}
+
+fn path(status: &PathStatus) -> PathView {
+    PathView {
+        topic: status.topic.clone(),
+        producer: status.producer.clone(),
+        consumer: status.consumer.clone(),
+        path: status.path.clone(),
+        up: status.up,
+        probe_ms: status.probe_ms.map(rounded),
+    }
+}
+
+fn migration(record: &MigrationRecord) -> MigrationView {
+    MigrationView {
+        name: record.migration.name.clone(),
+        broker: record.migration.broker.clone(),
+        to: record.migration.to.clone(),
+        phase: record.migration.phase,
+        evidence: record.migration.evidence.clone(),
+        times: record.times.clone(),
+    }
+}
