@@ -156,16 +156,14 @@ impl Broker {
 
 /// The process that was started with this configuration file, if there is one.
 fn running_on(config: &Path) -> Option<Identity> {
-    let wanted = [b"-c".as_slice(), config.as_os_str().as_bytes(), b""].join(&0);
+    // Its last two arguments: before them there may be a loader as well as the program, and a program that only tests the
+    // file has a third.
+    let wanted = [b"".as_slice(), b"-c", config.as_os_str().as_bytes(), b""].join(&0);
     let processes = fs::read_dir("/proc").ok()?;
     processes.flatten().find_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
         let line = fs::read(entry.path().join("cmdline")).ok()?;
-        let program = line.iter().position(|byte| *byte == 0)?;
-        // Nothing but these two arguments: a program that only tests the file has more.
-        (line.get(program + 1..)? == wanted)
-            .then(|| Identity::of(pid))
-            .flatten()
+        line.ends_with(&wanted).then(|| Identity::of(pid)).flatten()
     })
 }
 

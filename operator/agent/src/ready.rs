@@ -20,6 +20,8 @@ use crate::process::Broker;
 
 /// How long a broker may take to load a large store before it is called started because it lives.
 const START: Duration = Duration::from_secs(10);
+/// How often to look at most, once the first moments are over.
+const POLL: Duration = Duration::from_millis(10);
 /// How long a busy broker may take to notice a signal.
 const NOTICE: Duration = Duration::from_secs(2);
 /// How long a broker must live after it read its configuration, where nothing else tells.
@@ -57,7 +59,7 @@ pub(crate) async fn started(broker: &Broker, ports: &BTreeSet<u16>) -> Outcome {
         let mut pause = Duration::from_millis(1);
         while !listens(broker.identity.pid, ports) && Instant::now() < deadline {
             sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(20));
+            pause = (pause * 2).min(POLL);
         }
     };
     tokio::select! {

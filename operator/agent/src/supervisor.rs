@@ -4,6 +4,7 @@
 //! between any two of them and the next one goes on. What would harm a running broker is tried before the broker is
 //! touched. It knows processes and files; what is in a configuration it leaves to `judge`.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ use crate::spawn;
 #[cfg(test)]
 mod tests;
 
-/// A process that lived shorter than this did not get to work.
+/// A process that lived shorter than this did not get to work, unless it listened and was killed from outside.
 const QUICK_DEATH: Duration = Duration::from_millis(250);
 /// The pause before the second start in a row of a process that does not get to work; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -122,6 +123,8 @@ struct Supervisor<S, R, A, K> {
     hold: Option<Hold>,
     /// The process was stopped in its tracks.
     frozen: bool,
+    /// The process was seen to listen.
+    listened: bool,
     /// Deaths in a row of processes that did not get to work.
     quick_deaths: u32,
     /// When to try again what failed.
@@ -177,6 +180,7 @@ where
             hold: None,
             // Unknown, and going on does no harm to a process that goes on.
             frozen: true,
+            listened: false,
             quick_deaths: 0,
             retry: None,
             stopped: false,
@@ -218,6 +222,11 @@ where
             }
             self.publish().await;
             let retry = self.retry;
+            let ports = self
+                .loaded
+                .as_ref()
+                .map(|loaded| ready::ports(&loaded.config))
+                .unwrap_or_default();
             tokio::select! {
                 biased;
                 () = exit_of(self.broker.as_ref()) => {
@@ -225,6 +234,7 @@ where
                     self.restarts += 1;
                 }
                 () = self.source.changed() => {}
+                Outcome::Loaded = started(self.broker.as_ref(), &ports), if !self.listened => self.listened = true,
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => self.retry = None,
                 _ = log_look.tick() => rotate(&self.directory.log()),
             }
@@ -379,6 +389,7 @@ where
         match ready::started(broker, &ready::ports(&new.config)).await {
             Outcome::Loaded => {
                 say!("process {} runs epoch {}", broker.identity.pid, new.epoch);
+                self.listened = true;
                 self.accept(new).await
             }
             Outcome::Died => {
@@ -447,12 +458,11 @@ where
         let (pid, lived) = (broker.identity.pid, broker.since.elapsed());
         let exit = broker.reap();
         say!("process {pid} {exit}");
+        let killed = exit.signal == Some(Signal::KILL.as_raw());
         self.last_exit = Some(exit);
-        self.quick_deaths = if lived < QUICK_DEATH {
-            self.quick_deaths + 1
-        } else {
-            0
-        };
+        let worked = lived >= QUICK_DEATH || (self.listened && killed);
+        self.quick_deaths = if worked { 0 } else { self.quick_deaths + 1 };
+        self.listened = false;
         self.retry = pause(self.quick_deaths).map(|pause| Instant::now() + pause);
     }
 
@@ -499,6 +509,14 @@ where
 async fn exit_of(broker: Option<&Broker>) {
     match broker {
         Some(broker) => broker.exited().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How a start goes; never ends, if there is no process.
+async fn started(broker: Option<&Broker>, ports: &BTreeSet<u16>) -> Outcome {
+    match broker {
+        Some(broker) => ready::started(broker, ports).await,
         None => std::future::pending().await,
     }
 }
