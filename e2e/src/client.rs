@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rumqttc::{Connect, Packet, PubRel, Publish, QoS};
+use rumqttc::{Connect, Packet, PubRel, Publish, QoS, Subscribe};
 use tokio::time::timeout;
 
 use crate::subscriber::{Receiving, Sink, start};
@@ -47,6 +47,25 @@ pub async fn publish_once(address: &str, topic: &str, payload: &str, qos: u8, re
     timeout(Duration::from_secs(5), exchange)
         .await
         .with_context(|| format!("{address} does not acknowledge a message on {topic}"))?
+}
+
+/// Connects, subscribes a topic of its own, publishes to it with QoS 1 and waits until the message is back.
+pub async fn echo(address: &str) -> Result<()> {
+    let exchange = async {
+        let (mut wire, _) = Wire::open(address, Connect::new("")).await?;
+        let mut subscribe = Subscribe::new("echo", QoS::AtLeastOnce);
+        subscribe.pkid = 1;
+        let mut publish = Publish::new("echo", QoS::AtLeastOnce, "echo");
+        publish.pkid = 2;
+        // A broker handles packets in order, so the subscription is there when the message is.
+        wire.send(&[Packet::Subscribe(subscribe), Packet::Publish(publish)])
+            .await?;
+        while !matches!(wire.receive().await?, Packet::Publish(_)) {}
+        wire.send(&[Packet::Disconnect]).await
+    };
+    timeout(Duration::from_secs(5), exchange)
+        .await
+        .context("no echo in 5 s")?
 }
 
 /// Collects every message that matches a filter, copies included, with a clean session.

@@ -35,7 +35,7 @@ mod wait;
 mod wire;
 
 pub use broker::PlainBroker;
-pub use client::{Listener, Message, publish_once};
+pub use client::{Listener, Message, echo, publish_once};
 pub use fleet::{Fleet, Up};
 pub use ledger::{Ledger, Summary};
 pub use mosquitto::{Series, find_mosquitto, mosquitto, version_of};
