@@ -54,7 +54,13 @@ impl Changes {
         };
         let watcher = notify::recommended_watcher(handler).ok();
         let pace = if watcher.is_some() { SURE } else { POLL };
-        Self { watcher, notices, directories: BTreeMap::new(), next_look: Instant::now() + pace, pace }
+        Self {
+            watcher,
+            notices,
+            directories: BTreeMap::new(),
+            next_look: Instant::now() + pace,
+            pace,
+        }
     }
 
     /// Watches the files of a directory that count. What is there now is not a change.
@@ -67,7 +73,8 @@ impl Changes {
             self.pace = POLL;
         }
         let seen = fingerprint(directory, counts);
-        self.directories.insert(directory.to_owned(), Directory { counts, seen });
+        self.directories
+            .insert(directory.to_owned(), Directory { counts, seen });
     }
 
     /// Watches a directory no longer.
@@ -116,7 +123,13 @@ fn fingerprint(directory: &Path, counts: Counts) -> Fingerprint {
         .filter_map(|entry| {
             // Through links: a changed target is a change.
             let data = fs::metadata(entry.path()).ok()?;
-            Some((entry.path(), data.ino(), data.mtime(), data.mtime_nsec(), data.len()))
+            Some((
+                entry.path(),
+                data.ino(),
+                data.mtime(),
+                data.mtime_nsec(),
+                data.len(),
+            ))
         })
         .collect();
     found.sort();
@@ -131,7 +144,9 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn yaml(name: &OsStr) -> bool {
-        name.to_str().is_some_and(|name| name.ends_with(".yaml"))
+        Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
     }
 
     #[tokio::test]

@@ -10,12 +10,20 @@ use crate::status::FleetStatus;
 /// Everything worth telling, brokers first.
 pub(crate) fn narrate(before: Option<&FleetStatus>, after: &FleetStatus) -> Vec<UpEvent> {
     let mut told = Vec::new();
-    let brokers: BTreeMap<_, _> = before.iter().flat_map(|status| &status.brokers).map(|one| (&one.name, one)).collect();
+    let brokers: BTreeMap<_, _> = before
+        .iter()
+        .flat_map(|status| &status.brokers)
+        .map(|one| (&one.name, one))
+        .collect();
     for broker in &after.brokers {
         tell_broker(brokers.get(&broker.name).copied(), broker, after, &mut told);
     }
     let key = |path: &PathStatus| (path.topic.clone(), path.producer.clone(), path.consumer.clone());
-    let paths: BTreeMap<_, _> = before.iter().flat_map(|status| &status.paths).map(|one| (key(one), one)).collect();
+    let paths: BTreeMap<_, _> = before
+        .iter()
+        .flat_map(|status| &status.paths)
+        .map(|one| (key(one), one))
+        .collect();
     for path in &after.paths {
         let known = paths.get(&key(path)).copied();
         let was_up = known.is_some_and(|known| known.up);
@@ -33,30 +41,54 @@ pub(crate) fn narrate(before: Option<&FleetStatus>, after: &FleetStatus) -> Vec<
             });
         }
     }
-    let new = after.problems.iter().filter(|problem| before.is_none_or(|before| !before.problems.contains(problem)));
+    let new = after
+        .problems
+        .iter()
+        .filter(|problem| before.is_none_or(|before| !before.problems.contains(problem)));
     told.extend(new.map(|problem| UpEvent::Trouble(problem.clone())));
     told
 }
 
-fn tell_broker(before: Option<&BrokerStatus>, after: &BrokerStatus, status: &FleetStatus, told: &mut Vec<UpEvent>) {
+fn tell_broker(
+    before: Option<&BrokerStatus>,
+    after: &BrokerStatus,
+    status: &FleetStatus,
+    told: &mut Vec<UpEvent>,
+) {
     let broker = &after.name;
-    let was_down = before.is_some_and(|before| matches!(before.phase, BrokerPhase::Down | BrokerPhase::Returning));
+    let was_down =
+        before.is_some_and(|before| matches!(before.phase, BrokerPhase::Down | BrokerPhase::Returning));
     let served_before = before.and_then(|before| before.served_by.as_ref());
     if after.phase == BrokerPhase::Down && !was_down {
-        let migration = status.migrations.iter().rev().map(|record| &record.migration).find(|one| one.broker == *broker);
-        let evidence = migration.map(|migration| migration.evidence.clone()).unwrap_or_default();
-        told.push(UpEvent::BrokerDown { broker: broker.clone(), evidence });
+        let migration = status
+            .migrations
+            .iter()
+            .rev()
+            .map(|record| &record.migration)
+            .find(|one| one.broker == *broker);
+        let evidence = migration
+            .map(|migration| migration.evidence.clone())
+            .unwrap_or_default();
+        told.push(UpEvent::BrokerDown {
+            broker: broker.clone(),
+            evidence,
+        });
     }
     if let Some(to) = &after.served_by
         && to != broker
         && served_before != Some(to)
     {
-        told.push(UpEvent::Migrated { broker: broker.clone(), to: to.clone() });
+        told.push(UpEvent::Migrated {
+            broker: broker.clone(),
+            to: to.clone(),
+        });
     }
     let serves = after.phase == BrokerPhase::Ready && after.served_by.as_ref() == Some(broker);
     let was_replaced = served_before.is_some_and(|to| to != broker);
     if serves && (was_down || was_replaced) {
-        told.push(UpEvent::Returned { broker: broker.clone() });
+        told.push(UpEvent::Returned {
+            broker: broker.clone(),
+        });
     }
 }
 
@@ -109,9 +141,14 @@ mod tests {
             UpEvent::Migrated { broker, to } => format!("{broker} -> {to}"),
             UpEvent::Returned { broker } => format!("{broker} returned"),
             UpEvent::PathUp { path, .. } => {
-                format!("up {}", path.iter().map(BrokerName::as_str).collect::<Vec<_>>().join(" "))
+                format!(
+                    "up {}",
+                    path.iter().map(BrokerName::as_str).collect::<Vec<_>>().join(" ")
+                )
             }
-            UpEvent::PathDown { producer, consumer, .. } => format!("{producer} to {consumer} down"),
+            UpEvent::PathDown {
+                producer, consumer, ..
+            } => format!("{producer} to {consumer} down"),
             UpEvent::Trouble(text) => text,
             other => panic!("{other:?}"),
         };

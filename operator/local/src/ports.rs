@@ -9,7 +9,7 @@ use std::fs;
 use std::hash::Hasher as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use skein_agent::files::{self, FileError};
@@ -153,11 +153,6 @@ fn range(kernel: Option<&str>) -> RangeInclusive<u16> {
         0..=15_000 => 10_000..=32_767,
         _ => 10_000..=first - 1,
     }
-}
-
-/// Whether a path's file system entry is there; for first use.
-pub(crate) fn is_new(path: &Path) -> bool {
-    !path.exists()
 }
 
 #[cfg(test)]

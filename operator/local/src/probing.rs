@@ -39,7 +39,10 @@ impl Probing {
     pub(crate) fn probes(&self) -> Vec<Probe> {
         let mut probes: BTreeMap<(&str, &str), Vec<ProbeEnd>> = BTreeMap::new();
         for (class, producer, consumer) in self.pairs.keys() {
-            let end = ProbeEnd { consumer: consumer.clone(), at: consumer.clone() };
+            let end = ProbeEnd {
+                consumer: consumer.clone(),
+                at: consumer.clone(),
+            };
             probes.entry((class, producer)).or_default().push(end);
         }
         probes
@@ -80,7 +83,10 @@ pub(crate) fn classes(plan: &Plan) -> BTreeMap<TopicName, ClassName> {
     let one = |(name, topics): (&ClassName, &Vec<TopicName>)| -> BTreeSet<(TopicName, ClassName)> {
         topics.iter().map(|topic| (topic.clone(), name.clone())).collect()
     };
-    plan.classes.iter().flat_map(|(name, class)| one((name, &class.topics))).collect()
+    plan.classes
+        .iter()
+        .flat_map(|(name, class)| one((name, &class.topics)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -108,17 +114,40 @@ mod tests {
         let class = ClassName::new("soil").unwrap();
         let topics = vec![TopicName::new("air").unwrap(), TopicName::new("soil").unwrap()];
         let mut plan = Plan::default();
-        plan.classes.insert(class.clone(), Class { name: class, topics, root: None, paths }.into());
+        plan.classes.insert(
+            class.clone(),
+            Class {
+                name: class,
+                topics,
+                root: None,
+                paths,
+            }
+            .into(),
+        );
         plan
     }
 
     #[test]
     fn topics_of_one_class_and_pair_share_a_probe() {
-        let plan = plan(vec![path("air", "i", "a", "a b i"), path("soil", "i", "a", "a b i"), path("soil", "i", "b", "b i")]);
+        let plan = plan(vec![
+            path("air", "i", "a", "a b i"),
+            path("soil", "i", "a", "a b i"),
+            path("soil", "i", "b", "b i"),
+        ]);
         let probing = Probing::of(&plan);
         let [probe] = probing.probes().try_into().unwrap();
-        assert_eq!((probe.class.as_str(), probe.producer.as_str(), probe.at.as_str()), ("soil", "i", "i"));
-        assert_eq!(probe.consumers.iter().map(|end| end.consumer.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(
+            (probe.class.as_str(), probe.producer.as_str(), probe.at.as_str()),
+            ("soil", "i", "i")
+        );
+        assert_eq!(
+            probe
+                .consumers
+                .iter()
+                .map(|end| end.consumer.as_str())
+                .collect::<Vec<_>>(),
+            ["a", "b"]
+        );
         let events = probing.events("soil", "i", "a", Some(Duration::from_millis(1)));
         let topics: Vec<String> = events
             .iter()
@@ -140,11 +169,18 @@ mod tests {
             matches!(&events[..], [Event::Probe { producer, took: None, .. }] if producer.as_str() == "i"),
             "{events:?}"
         );
-        assert!(probing.events("soil", "i", "a", None).is_empty(), "an outcome of the plan before");
+        assert!(
+            probing.events("soil", "i", "a", None).is_empty(),
+            "an outcome of the plan before"
+        );
     }
 
     #[test]
     fn a_path_that_does_not_exist_is_not_probed() {
-        assert!(Probing::of(&plan(vec![path("soil", "i", "a", "")])).probes().is_empty());
+        assert!(
+            Probing::of(&plan(vec![path("soil", "i", "a", "")]))
+                .probes()
+                .is_empty()
+        );
     }
 }

@@ -163,13 +163,13 @@ impl StateDirectory {
 
     /// Makes the directory, readable by its owner only.
     pub(crate) fn create(&self) -> Result<(), LockError> {
-        self.make(&self.path)
-            .and_then(|()| self.make(&self.path.join("brokers")))
+        Self::make(&self.path)
+            .and_then(|()| Self::make(&self.path.join("brokers")))
             .map_err(|source| self.system(source))
     }
 
     /// Makes a directory in it.
-    pub(crate) fn make(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn make(path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 

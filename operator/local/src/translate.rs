@@ -7,7 +7,10 @@ use skein_engine::event::{self, Process};
 pub(crate) fn report(report: &Report) -> event::Report {
     event::Report {
         loaded: report.loaded,
-        rejected: report.rejected.as_ref().map(|rejected| (rejected.epoch, rejected.reason.clone())),
+        rejected: report
+            .rejected
+            .as_ref()
+            .map(|rejected| (rejected.epoch, rejected.reason.clone())),
         version: report.version.clone(),
         process: match report.process {
             ProcessState::Running { pid } => Process::Running { pid },
@@ -30,7 +33,10 @@ mod tests {
             supervisor_pid: 1,
             process: ProcessState::Hung { pid: 7 },
             loaded: Some(3),
-            rejected: Some(Rejected { epoch: 4, reason: "unknown option".to_owned() }),
+            rejected: Some(Rejected {
+                epoch: 4,
+                reason: "unknown option".to_owned(),
+            }),
             version: Some("2.1.2".to_owned()),
             restarts: 2,
             last_exit: None,

@@ -1,14 +1,18 @@
-//! [`Up`]: the loop that joins engine and machine.
+//! [`Up`]: a fleet on this machine from start to stop, and what stands in its way.
+
+mod execute;
+mod runner;
+mod stop;
 
 use std::path::PathBuf;
 
-use skein_agent::FindError;
 use skein_agent::files::FileError;
+use skein_agent::{FindError, find_mosquitto};
 
 use crate::happening::UpEvent;
-use crate::manifests::Problem;
+use crate::manifests::{self, Declared, ManifestFile, Problem};
 use crate::ports::PortError;
-use crate::state::LockError;
+use crate::state::{LockError, StateDirectory};
 
 /// A fleet to run.
 #[derive(Clone, Debug)]
@@ -35,7 +39,7 @@ pub enum UpError {
         source: std::io::Error,
     },
     /// There are none.
-    #[error("{} has no manifests: put .yaml, .yml or .json files there, or name another directory with -f", path.display())]
+    #[error("{}: there is no manifest in it; put .yaml, .yml or .json files there", path.display())]
     NoManifests {
         /// Where they should be.
         path: PathBuf,
@@ -72,9 +76,64 @@ impl Up {
     /// Runs the fleet until Ctrl-C or SIGTERM, and stops it then. Blocks. `tell` hears what happens.
     ///
     /// # Errors
-    /// If it cannot be started; then nothing of it runs that did not run before.
-    pub fn run(self, tell: impl FnMut(UpEvent)) -> Result<(), UpError> {
-        let _ = tell;
-        Ok(())
+    /// If it cannot be started, or the state directory fails while it runs; what was started is stopped then.
+    pub fn run(self, mut tell: impl FnMut(UpEvent)) -> Result<(), UpError> {
+        let system = |action| move |source| UpError::System { action, source };
+        let (files, declared) = read(&self.manifests)?;
+        let found = find_mosquitto(self.mosquitto.as_deref())?;
+        let program = match self.program {
+            Some(program) => program,
+            None => std::env::current_exe().map_err(system("find this program"))?,
+        };
+        let unreadable = |source| UpError::Unreadable {
+            path: self.manifests.clone(),
+            source,
+        };
+        let manifests = self.manifests.canonicalize().map_err(unreadable)?;
+        let state = match self.state {
+            Some(path) => {
+                StateDirectory::new(std::path::absolute(path).map_err(system("find the state directory"))?)
+            }
+            None => StateDirectory::of_manifests(&StateDirectory::base().ok_or(UpError::NoHome)?, &manifests)
+                .map_err(unreadable)?,
+        };
+        let _lock = state.lock()?;
+        if !declared.warnings.is_empty() {
+            declared
+                .warnings
+                .iter()
+                .for_each(|warning| tell(UpEvent::Trouble(warning.to_string())));
+        }
+        tell(UpEvent::Starting {
+            fleet: manifests.clone(),
+            state: state.path().to_owned(),
+            mosquitto: (found.path.clone(), found.version.to_string()),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(system("start the event loop"))?;
+        let place = runner::Place {
+            manifests,
+            state,
+            program,
+            mosquitto: found.path,
+        };
+        runtime.block_on(runner::run(place, files, declared, tell))
     }
+}
+
+/// Reads and judges the manifests.
+fn read(path: &std::path::Path) -> Result<(Vec<ManifestFile>, Declared), UpError> {
+    let files = manifests::read(path).map_err(|source| UpError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    if files.is_empty() {
+        return Err(UpError::NoManifests {
+            path: path.to_owned(),
+        });
+    }
+    let declared = manifests::load(&files).map_err(UpError::Manifests)?;
+    Ok((files, declared))
 }

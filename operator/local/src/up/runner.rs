@@ -1,0 +1,525 @@
+//! The loop: what is seen goes to the engine, what the engine says is done.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_agent::BrokerDirectory;
+use skein_agent::files;
+use skein_api::fleet::{Fleet, Hosting};
+use skein_api::manifest::is_manifest;
+use skein_api::name::{BrokerName, ClassName, TopicName};
+use skein_engine::event::{Event, Placement};
+use skein_engine::{Engine, Settings};
+use skein_mqtt::{Address, Outcome, Watch, Watched};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::{UpError, read};
+use crate::changes::Changes;
+use crate::happening::{Summary, UpEvent};
+use crate::manifests::{Declared, ManifestFile, differences};
+use crate::migrations::Migrations;
+use crate::narrate::narrate;
+use crate::ports::{PortBook, Ports};
+use crate::probing::Probing;
+use crate::processes::{Gone, Processes, Role};
+use crate::state::StateDirectory;
+use crate::status::FleetStatus;
+use crate::translate;
+
+/// An edit is read this long after the last write: an editor writes more than once.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Changes of the status are gathered this long.
+const GATHER: Duration = Duration::from_millis(20);
+/// The status is written at least this often.
+const WRITE: Duration = Duration::from_secs(1);
+
+/// Where everything is.
+pub(super) struct Place {
+    pub(super) manifests: PathBuf,
+    pub(super) state: StateDirectory,
+    pub(super) program: PathBuf,
+    pub(super) mosquitto: PathBuf,
+}
+
+pub(super) struct Runner<F> {
+    pub(super) place: Place,
+    pub(super) tell: F,
+    pub(super) engine: Engine,
+    /// The engine's time counts from here.
+    pub(super) origin: Instant,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) ports: PortBook,
+    pub(super) placed: BTreeMap<BrokerName, Placement>,
+    pub(super) processes: Processes,
+    pub(super) watch: Watch,
+    pub(super) changes: Changes,
+    pub(super) probing: Probing,
+    pub(super) classes: BTreeMap<TopicName, ClassName>,
+    pub(super) migrations: Migrations,
+    /// What is wrong beside what the engine knows, by what it is about.
+    pub(super) troubles: BTreeMap<String, String>,
+    pub(super) status: Option<FleetStatus>,
+    pub(super) status_due: Option<Instant>,
+    pub(super) written: Instant,
+    pub(super) edited: Option<Instant>,
+    pub(super) was_ready: bool,
+}
+
+/// Runs the fleet until a signal ends it.
+pub(super) async fn run<F: FnMut(UpEvent)>(
+    place: Place,
+    sources: Vec<ManifestFile>,
+    declared: Declared,
+    tell: F,
+) -> Result<(), UpError> {
+    let system = |action| move |source| UpError::System { action, source };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen for Ctrl-C"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
+    allow_many_files();
+    let (outcomes_sender, mut outcomes) = mpsc::unbounded_channel();
+    let (processes, mut gone) = Processes::new(
+        place.program.clone(),
+        place.mosquitto.clone(),
+        place.state.clone(),
+    );
+    let watch = Watch::start(skein_mqtt::Settings::new(instance()), outcomes_sender);
+    let mut runner = Runner {
+        ports: PortBook::open(place.state.ports_file())?,
+        migrations: Migrations::new(
+            StateDirectory::read(&place.state.migrations_file())?.unwrap_or_default(),
+        ),
+        classes: StateDirectory::read(&place.state.classes_file())?.unwrap_or_default(),
+        place,
+        tell,
+        engine: Engine::new(Settings::default()),
+        origin: Instant::now(),
+        fleet: Arc::default(),
+        placed: BTreeMap::new(),
+        processes,
+        watch,
+        changes: Changes::new(),
+        probing: Probing::default(),
+        troubles: BTreeMap::new(),
+        status: None,
+        status_due: None,
+        written: Instant::now(),
+        edited: None,
+        was_ready: false,
+    };
+    let result = match runner.start(&sources, declared) {
+        Ok(()) => {
+            runner
+                .turn(&mut outcomes, &mut gone, &mut interrupt, &mut terminate)
+                .await
+        }
+        Err(error) => Err(error),
+    };
+    runner.stop(&mut interrupt, &mut terminate).await;
+    result
+}
+
+impl<F: FnMut(UpEvent)> Runner<F> {
+    fn start(&mut self, sources: &[ManifestFile], declared: Declared) -> Result<(), UpError> {
+        let restored = self.restored();
+        self.observe(Event::Restored(restored))?;
+        for broker in self.place.state.known_brokers() {
+            let managed = declared.fleet.brokers.get(&broker).is_some_and(is_managed);
+            if !managed {
+                self.processes.stop(&broker);
+            }
+        }
+        let directory = if self.place.manifests.is_dir() {
+            self.place.manifests.clone()
+        } else {
+            self.place.manifests.parent().unwrap_or(Path::new("/")).to_owned()
+        };
+        self.changes
+            .add(&directory, |name| name.to_str().is_some_and(is_manifest));
+        self.put_in_force(sources, declared.fleet)?;
+        self.point_as_served()?;
+        self.refresh_status()
+    }
+
+    /// Makes a fleet the one that runs.
+    fn put_in_force(&mut self, sources: &[ManifestFile], fleet: Arc<Fleet>) -> Result<(), UpError> {
+        files::write_json(&self.place.state.fleet_file(), &sources)?;
+        let mut begun = Vec::new();
+        for (name, broker) in &fleet.brokers {
+            let placement = self.placement(name, broker)?;
+            if self.placed.get(name) == Some(&placement) {
+                continue;
+            }
+            if !is_managed(broker) {
+                // It may have been one of ours.
+                self.processes.stop(name);
+                (self.tell)(UpEvent::Watching {
+                    broker: name.clone(),
+                    address: join(&placement.client),
+                });
+            }
+            self.placed.insert(name.clone(), placement.clone());
+            self.observe(Event::Placed {
+                broker: name.clone(),
+                placement,
+            })?;
+            if is_managed(broker) {
+                begun.push(name.clone());
+                self.changes.add(self.place.state.broker(name).path(), is_report);
+                // What a living supervisor said; what a dead one said is no longer so.
+                self.hear_supervisor(name)?;
+            }
+        }
+        self.fleet = fleet.clone();
+        self.observe(Event::FleetChanged(fleet))?;
+        for name in begun {
+            self.begin(&name);
+        }
+        self.watch_brokers();
+        Ok(())
+    }
+
+    /// Where a broker is; its directories are made and its ports chosen.
+    fn placement(
+        &mut self,
+        name: &BrokerName,
+        broker: &skein_api::fleet::Broker,
+    ) -> Result<Placement, UpError> {
+        if let Hosting::External(external) = &broker.hosting {
+            let address = (external.host.clone(), external.port);
+            return Ok(Placement {
+                peer: address.clone(),
+                client: address,
+                data_directory: String::new(),
+            });
+        }
+        let directory = self.place.state.broker(name);
+        let forwarder = self.place.state.forwarder(name);
+        if !self.placed.contains_key(name) {
+            self.check_ports(name, &directory)?;
+        }
+        directory.create()?;
+        StateDirectory::make(forwarder.path()).map_err(|source| UpError::System {
+            action: "make a forwarder's directory",
+            source,
+        })?;
+        let Ports { client, peer } = self.ports.assign(name)?;
+        let here = |port| ("127.0.0.1".to_owned(), port);
+        Ok(Placement {
+            peer: here(peer),
+            client: here(client),
+            data_directory: directory.data().display().to_string(),
+        })
+    }
+
+    /// Gives a broker other ports if its own were taken while it did not run: the peer port always, the client port only
+    /// if no client can know it yet.
+    fn check_ports(&mut self, name: &BrokerName, directory: &BrokerDirectory) -> Result<(), UpError> {
+        let Some(ports) = self.ports.get(name) else {
+            return Ok(());
+        };
+        let fresh = !self.place.state.forwarder(name).path().exists();
+        if fresh && !crate::ports::is_free(ports.client) {
+            self.ports.forget(name);
+        }
+        let runs = directory.broker()?.is_some();
+        if !runs && self.ports.get(name).is_some() && !crate::ports::is_free(ports.peer) {
+            self.ports.move_peer(name)?;
+        }
+        Ok(())
+    }
+
+    async fn turn(
+        &mut self,
+        outcomes: &mut mpsc::UnboundedReceiver<Outcome>,
+        gone: &mut mpsc::UnboundedReceiver<Gone>,
+        interrupt: &mut Signal,
+        terminate: &mut Signal,
+    ) -> Result<(), UpError> {
+        loop {
+            let wake = self.next_wakeup();
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                Some(gone) = gone.recv() => self.process_gone(&gone)?,
+                directory = self.changes.next() => self.changed(&directory)?,
+                Some(outcome) = outcomes.recv() => {
+                    self.outcome(outcome)?;
+                    while let Ok(outcome) = outcomes.try_recv() {
+                        self.outcome(outcome)?;
+                    }
+                }
+                () = sleep_until(wake) => {}
+            }
+            self.due_by_now()?;
+        }
+    }
+
+    fn next_wakeup(&self) -> Instant {
+        let engine = self.engine.next_wakeup().map(|moment| self.origin + moment);
+        let debounced = self.edited.map(|edited| edited + DEBOUNCE);
+        [engine, debounced, self.status_due, self.processes.next_due()]
+            .into_iter()
+            .flatten()
+            .fold(self.written + WRITE, Instant::min)
+    }
+
+    fn due_by_now(&mut self) -> Result<(), UpError> {
+        let now = Instant::now();
+        if self
+            .engine
+            .next_wakeup()
+            .is_some_and(|moment| self.origin + moment <= now)
+        {
+            self.observe(Event::Tick)?;
+        }
+        for (broker, role) in self.processes.due(now) {
+            self.begin_one(&broker, role);
+        }
+        if self.edited.is_some_and(|edited| edited + DEBOUNCE <= now) {
+            self.edited = None;
+            self.edit()?;
+        }
+        if self.status_due.is_some_and(|due| due <= now) || self.written + WRITE <= now {
+            self.refresh_status()?;
+        }
+        Ok(())
+    }
+
+    fn changed(&mut self, directory: &Path) -> Result<(), UpError> {
+        let broker = directory
+            .file_name()
+            .and_then(OsStr::to_str)
+            .and_then(|name| BrokerName::new(name).ok());
+        match broker {
+            Some(name) if self.place.state.broker(&name).path() == directory => self.hear_supervisor(&name),
+            _ => {
+                self.edited = Some(Instant::now());
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a supervisor's report in, if it is of the one that lives.
+    fn hear_supervisor(&mut self, broker: &BrokerName) -> Result<(), UpError> {
+        let directory = self.place.state.broker(broker);
+        let living = directory.supervisor().ok().flatten();
+        let trouble = format!("report/{broker}");
+        match directory.report() {
+            Ok(Some(report)) if living.is_some_and(|living| living.pid == report.supervisor_pid) => {
+                self.troubles.remove(&trouble);
+                let report = translate::report(&report);
+                self.observe(Event::Supervisor {
+                    broker: broker.clone(),
+                    report,
+                })
+            }
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.troubles.insert(trouble, format!("broker {broker}: {error}"));
+                Ok(())
+            }
+        }
+    }
+
+    fn process_gone(&mut self, gone: &Gone) -> Result<(), UpError> {
+        let Some(failures) = self.processes.ended(gone) else {
+            return Ok(());
+        };
+        if failures >= 3 {
+            let complaint = self.processes.complaint(&gone.broker, gone.role);
+            self.troubles
+                .insert(format!("{:?}/{}", gone.role, gone.broker), complaint);
+        }
+        if gone.role == Role::Supervisor {
+            self.observe(Event::SupervisorLost {
+                broker: gone.broker.clone(),
+            })?;
+        }
+        self.gather();
+        Ok(())
+    }
+
+    fn outcome(&mut self, outcome: Outcome) -> Result<(), UpError> {
+        match outcome {
+            Outcome::Answered { broker, round_trip } => {
+                if let Ok(broker) = BrokerName::new(&broker) {
+                    self.troubles.remove(&format!("heartbeat/{broker}"));
+                    self.observe(Event::HeartbeatAnswered { broker, round_trip })?;
+                }
+            }
+            Outcome::Missed { broker, refused, why } => {
+                if let Ok(broker) = BrokerName::new(&broker) {
+                    // Of a broker that we run, the engine knows more than this; of another, only this is known.
+                    let external = self
+                        .fleet
+                        .brokers
+                        .get(&broker)
+                        .is_some_and(|broker| !is_managed(broker));
+                    if external && let Some(placement) = self.placed.get(&broker) {
+                        let text = format!("broker {broker} ({}): {why}", join(&placement.peer));
+                        self.troubles.insert(format!("heartbeat/{broker}"), text);
+                    }
+                    self.observe(Event::HeartbeatMissed { broker, refused })?;
+                }
+            }
+            Outcome::Probed {
+                class,
+                producer,
+                consumer,
+                took,
+            } => {
+                for event in self.probing.events(&class, &producer, &consumer, took) {
+                    self.observe(event)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The manifests were edited.
+    fn edit(&mut self) -> Result<(), UpError> {
+        const TROUBLE: &str = "manifests";
+        match read(&self.place.manifests) {
+            Ok((sources, declared)) => {
+                self.troubles.remove(TROUBLE);
+                if declared.fleet == self.fleet {
+                    return Ok(());
+                }
+                let changes = differences(&self.fleet, &declared.fleet);
+                self.put_in_force(&sources, declared.fleet)?;
+                (self.tell)(UpEvent::Applied { changes });
+            }
+            Err(error) => {
+                let known = self.troubles.insert(
+                    TROUBLE.to_owned(),
+                    format!("the last edit of the manifests is not in force: {error}"),
+                );
+                // The same mistake saved again is not worth saying again.
+                if known.as_ref() != self.troubles.get(TROUBLE) {
+                    match error {
+                        UpError::Manifests(problems) => (self.tell)(UpEvent::Refused(problems)),
+                        other => (self.tell)(UpEvent::Trouble(format!("the edit is not in force: {other}"))),
+                    }
+                }
+            }
+        }
+        self.gather();
+        Ok(())
+    }
+
+    fn watch_brokers(&self) {
+        let watched = |(name, broker): (&BrokerName, &skein_api::fleet::Broker)| {
+            let (host, port) = self.placed.get(name)?.peer.clone();
+            let watched = Watched {
+                address: Address { host, port },
+                credentials: None,
+                interval: broker.heartbeat.interval,
+            };
+            Some((name.to_string(), watched))
+        };
+        self.watch
+            .set_brokers(self.fleet.brokers.iter().filter_map(watched).collect());
+    }
+
+    /// The status will be looked at soon.
+    pub(super) fn gather(&mut self) {
+        self.status_due.get_or_insert_with(|| Instant::now() + GATHER);
+    }
+
+    /// Writes the status if it changed or is old, and tells what changed.
+    fn refresh_status(&mut self) -> Result<(), UpError> {
+        self.status_due = None;
+        let seen = self.engine.status();
+        let mut problems = seen.problems;
+        problems.extend(self.troubles.values().cloned());
+        let status = FleetStatus {
+            updated_at: jiff::Timestamp::now().to_string(),
+            fleet: self.place.manifests.clone(),
+            pid: std::process::id(),
+            brokers: seen.brokers,
+            paths: seen.paths,
+            migrations: self.migrations.records().to_vec(),
+            problems,
+        };
+        let now = Instant::now();
+        let changed = self
+            .status
+            .as_ref()
+            .is_none_or(|before| !before.same_but_for_figures(&status));
+        if !changed && now < self.written + WRITE {
+            return Ok(());
+        }
+        files::write_json(&self.place.state.status_file(), &status)?;
+        self.written = now;
+        if changed {
+            // The same trouble was told when it was found.
+            let known = self.troubles.get("manifests");
+            for event in narrate(self.status.as_ref(), &status) {
+                if !matches!(&event, UpEvent::Trouble(text) if Some(text) == known) {
+                    (self.tell)(event);
+                }
+            }
+        }
+        self.tell_readiness(&status);
+        self.status = Some(status);
+        Ok(())
+    }
+
+    fn tell_readiness(&mut self, status: &FleetStatus) {
+        use skein_engine::directive::BrokerPhase;
+        let ready = status
+            .brokers
+            .iter()
+            .all(|broker| broker.phase == BrokerPhase::Ready)
+            && status.paths.iter().all(|path| path.up);
+        if ready && !self.was_ready {
+            self.was_ready = true;
+            (self.tell)(UpEvent::Ready(Summary {
+                brokers: status.brokers.len(),
+                paths: status.paths.len(),
+                milliseconds: self.origin.elapsed().as_millis(),
+            }));
+        }
+    }
+}
+
+pub(super) fn is_managed(broker: &skein_api::fleet::Broker) -> bool {
+    matches!(broker.hosting, Hosting::Managed(_))
+}
+
+fn is_report(name: &OsStr) -> bool {
+    name == BrokerDirectory::REPORT
+}
+
+pub(super) fn join((host, port): &(String, u16)) -> String {
+    format!("{host}:{port}")
+}
+
+/// Tells this process's heartbeats from those of any other that watches the same brokers.
+fn instance() -> String {
+    format!(
+        "{}-{:x}",
+        std::process::id(),
+        jiff::Timestamp::now().as_millisecond()
+    )
+}
+
+/// A connection, a process handle or two per broker: a thousand brokers are more than the usual limit of open files.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Not granted: then it is as it was.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+}
