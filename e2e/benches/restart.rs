@@ -16,8 +16,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::json;
 use skein_e2e::{Fleet, PlainBroker, Series, echo, find_mosquitto, free_ports, wait_for, wait_until};
 
-/// Longer than a process must live not to count as one that dies at once.
-const SETTLE: Duration = Duration::from_millis(1100);
+/// Longer than a process must live (250 ms) not to count as one that dies at once.
+const SETTLE: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::main(flavor = "current_thread")]

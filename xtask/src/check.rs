@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::command::{cargo, run as run_command, succeeds};
+use crate::command::{cargo, command, run as run_command, succeeds};
 use crate::generate;
 
 /// `cargo xtask check`
@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     step("format", &|| tool(&["fmt", "--all", "--check"]));
     step("crate graph", &|| of(crates::check()));
-    step("files", &|| of(files::check()));
+    step("files", &listed);
     step("licences and sources", &deny);
     if !arguments.quick {
         step("generated files", &|| of(generate::check()));
@@ -83,6 +83,15 @@ fn of(result: Result<()>) -> Outcome {
 
 fn tool(arguments: &[&str]) -> Outcome {
     of(run_command(&mut cargo(arguments)))
+}
+
+fn listed() -> Outcome {
+    if !succeeds(command("git").args(["rev-parse", "--is-inside-work-tree"])) {
+        return Outcome::Skipped(
+            "git is missing here, or this is no clone of it, so the tracked files are not known",
+        );
+    }
+    of(files::check())
 }
 
 fn deny() -> Outcome {
