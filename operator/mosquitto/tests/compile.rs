@@ -66,7 +66,7 @@ fn what_was_subscribed_before_is_unsubscribed_until_it_is_subscribed_again() {
     let forgotten: Vec<&str> = next.connections[0]
         .forgotten
         .iter()
-        .map(|filter| filter.as_str())
+        .map(TopicFilter::as_str)
         .collect();
     assert_eq!(forgotten, ["t/#", "t/+"]);
     // Another link to the same broker has a session of its own.

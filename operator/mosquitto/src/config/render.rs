@@ -18,9 +18,7 @@ pub(super) const FORGOTTEN: &str = "$skein/forgotten/";
 pub(super) const CLASSIC_FILE: &str = "mosquitto.db";
 
 /// Options that are the same in every configuration, before the user's. See [`super::Limits`] for those that vary.
-pub(super) const FIXED: [(&str, &str); 2] = [
-    // A payload limit drops an acknowledged message silently.
-    ("message_size_limit", "0"),
+pub(super) const FIXED: [(&str, &str); 1] = [
     // The supervisor reads the broker's output.
     ("log_dest", "stderr"),
 ];
