@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
+use skein_mosquitto::config::{parse, render};
 use skein_mosquitto::link::Link;
 use skein_planner::plan::{Plan, Substitution};
 
@@ -79,6 +80,7 @@ pub struct Engine {
     retired: BTreeSet<BrokerName>,
     stale_plan: bool,
     stale_rollout: bool,
+    stale_report: bool,
 }
 
 impl Engine {
@@ -109,6 +111,7 @@ impl Engine {
             retired: BTreeSet::new(),
             stale_plan: false,
             stale_rollout: false,
+            stale_report: false,
         }
     }
 
@@ -148,7 +151,11 @@ impl Engine {
                 self.stale_plan = true;
                 self.judge(&broker, now);
             }
-            Event::Tick => {}
+            Event::Tick => {
+                if std::mem::take(&mut self.stale_report) && !self.stale_plan {
+                    self.complete_plan();
+                }
+            }
         }
         self.judge_due(now);
         self.act(now, &mut directives);
@@ -158,6 +165,10 @@ impl Engine {
     /// When a [`Event::Tick`] is needed at the latest, if nothing else happens before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Moment> {
+        if self.stale_report {
+            // The plan is out; now is the time to complete it.
+            return Some(Duration::ZERO);
+        }
         let alarm = self.alarms.first().map(|(at, _)| *at);
         let pulse = self.vantage.next_pulse();
         let hold = self.holds.first().map(|(at, _)| *at);
@@ -210,11 +221,11 @@ impl Engine {
     fn restore(&mut self, restored: Restored) {
         let mut texts = restored.texts;
         for (broker, configs) in restored.configs {
-            let text = texts.remove(&broker);
+            let newest = texts.remove(&broker).and_then(|text| parse(&text).ok());
             let site = self.site(&broker);
             site.restored = true;
             site.health.ran_before();
-            site.ledger.restore(configs, text);
+            site.ledger.restore(configs, newest);
         }
         for migration in restored
             .migrations
@@ -281,7 +292,7 @@ impl Engine {
         site.health.on_process(now, report.process);
         let mut changed = site.ledger.report(report) || was_lost;
         if !declared && report.process == Process::Stopped {
-            site.ledger.forget();
+            site.ledger.clear();
             changed = true;
         }
         if report.version.is_some() && site.version != report.version {
@@ -292,7 +303,7 @@ impl Engine {
         if was_lost && !site.ledger.is_confirmed() {
             // What was given while it was away may never have reached it.
             let again = site.ledger.newest().and_then(|given| {
-                let config = given.text.clone()?;
+                let config = render(given.config.as_ref()?);
                 let (epoch, links) = (given.epoch, given.links.clone());
                 Some(Directive::GiveConfig {
                     broker: broker.clone(),
@@ -317,7 +328,7 @@ impl Engine {
         let before = site.health.phase();
         site.health.on_supervisor_lost();
         if !declared {
-            site.ledger.forget();
+            site.ledger.clear();
         }
         self.stale_rollout = true;
         self.after_health(broker, before);

@@ -2,8 +2,10 @@
 //!
 //! Knows epochs, reports and strands; knows no plan and no health.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use skein_mosquitto::config::{Config, Connection};
 use skein_mosquitto::link::Link;
 
 use crate::event::{Epoch, Report};
@@ -16,8 +18,8 @@ const HISTORY: usize = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct Given {
     pub(crate) epoch: Epoch,
-    /// Its text; unknown after a restart if the adapter has not kept it.
-    pub(crate) text: Option<String>,
+    /// All of it; unknown after a restart if the adapter has not kept it.
+    pub(crate) config: Option<Config>,
     pub(crate) links: Vec<Arc<Link>>,
     pub(crate) strands: Arc<Strands>,
 }
@@ -27,6 +29,8 @@ pub(crate) struct Given {
 pub(crate) struct Ledger {
     /// Oldest first; from `present` on, those it may be running.
     history: Vec<Given>,
+    /// The last connection of each session upstream, by client id: the session outlives its connection.
+    sessions: BTreeMap<String, Connection>,
     /// The highest number ever seen.
     highest: Epoch,
     loaded: Option<Epoch>,
@@ -38,21 +42,22 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// What an earlier life left, newest last.
-    pub(crate) fn restore(&mut self, configs: Vec<(Epoch, Vec<Link>)>, text: Option<String>) {
+    pub(crate) fn restore(&mut self, configs: Vec<(Epoch, Vec<Link>)>, newest: Option<Config>) {
         for (epoch, links) in configs {
             self.highest = self.highest.max(epoch);
             let strands = Arc::new(strands(&links));
             self.history.push(Given {
                 epoch,
-                text: None,
+                config: None,
                 links: links.into_iter().map(Arc::new).collect(),
                 strands,
             });
         }
         self.history.sort_by_key(|given| given.epoch);
-        if let Some(newest) = self.history.last_mut() {
-            newest.text = text;
+        if let Some(last) = self.history.last_mut() {
+            last.config = newest;
         }
+        self.remember_sessions();
     }
 
     /// Takes a report in. True if what the broker may be running changed, or what is known of it.
@@ -70,24 +75,32 @@ impl Ledger {
         before != (self.loaded, self.rejected.clone(), self.reported)
     }
 
-    /// A further configuration; its number is larger than any before.
-    pub(crate) fn give(&mut self, text: String, links: Vec<Arc<Link>>) -> Epoch {
-        self.highest += 1;
+    /// A further configuration; its number is the next one.
+    pub(crate) fn give(&mut self, config: Config, links: Vec<Arc<Link>>) -> Epoch {
+        let epoch = config.epoch;
+        self.highest = self.highest.max(epoch);
         let strands = Arc::new(strands(links.iter().map(Arc::as_ref)));
-        self.history.push(Given {
-            epoch: self.highest,
-            text: Some(text),
-            links,
-            strands,
-        });
-        let present = self
-            .history
-            .iter()
-            .position(|given| self.may_run(given))
-            .unwrap_or(0);
+        self.history.push(Given { epoch, config: Some(config), links, strands });
+        self.remember_sessions();
+        let present = self.history.iter().position(|given| self.may_run(given)).unwrap_or(0);
         let excess = self.history.len().saturating_sub(HISTORY);
         self.history.drain(..excess.min(present));
-        self.highest
+        epoch
+    }
+
+    fn remember_sessions(&mut self) {
+        let Some(config) = self.history.last().and_then(|given| given.config.as_ref()) else { return };
+        for connection in &config.connections {
+            self.sessions.insert(connection.remote_client_id.clone(), connection.clone());
+        }
+    }
+
+    /// Makes a configuration unsubscribe what any earlier one with the same session subscribed, even if there was one
+    /// without that link in between.
+    pub(crate) fn forget(&self, config: &mut Config) {
+        let mut previous = config.clone();
+        previous.connections = self.sessions.values().cloned().collect();
+        config.forget(&previous);
     }
 
     /// The number that the next one gets.
@@ -96,7 +109,7 @@ impl Ledger {
     }
 
     /// The broker is gone for good: nothing runs any more.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.history.clear();
         self.loaded = None;
         self.rejected = None;

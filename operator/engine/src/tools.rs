@@ -1,16 +1,17 @@
-//! What the engine uses of the crates below, behind one seam so that a test can put a faulty planner in.
+//! What the engine uses of planner and check, behind one seam so that a test can put a faulty planner in.
 //!
-//! Knows the signatures of planner, check and mosquitto; decides nothing.
+//! Knows their signatures; decides nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
-use skein_mosquitto::config::{Compile, compile, links_of, parse, render};
+use skein_check::{Kind, Problem};
 use skein_mosquitto::link::Link;
-use skein_planner::plan::{Plan, View};
+use skein_planner::Planner;
+use skein_planner::plan::{Path, Plan, Substitution, View};
 
 /// Why a set of links must not run together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,61 +31,82 @@ pub(crate) struct Hazard {
     pub(crate) broker: BrokerName,
 }
 
-/// The crates below.
+/// Planner and check.
 pub(crate) trait Tools: fmt::Debug + Send {
-    /// The plan of a fleet in a view.
-    fn plan(&mut self, fleet: &Fleet, view: &View) -> Arc<Plan>;
+    /// The plan of a fleet in a view; substitutes and what is only for people may be left out.
+    fn plan(&mut self, fleet: &Arc<Fleet>, view: &View) -> Arc<Plan>;
 
-    /// What would go wrong if these links ran together; the first finding is enough.
-    fn hazards(&self, fleet: &Fleet, links: &[Link]) -> Vec<Hazard>;
+    /// The plan last made, with everything.
+    fn report(&mut self) -> Arc<Plan>;
 
-    /// What is wrong with these links, read back from their configurations, as the whole of a plan: sentences.
+    /// Who could replace a broker in some other view than the one last planned.
+    fn substitution(&self, fleet: &Fleet, view: &View, broker: &BrokerName) -> Option<Arc<Substitution>>;
+
+    /// What would go wrong if these links ran together.
+    fn hazards(&self, deduplicating: &BTreeSet<BrokerName>, links: &[Link]) -> Vec<Hazard>;
+
+    /// What is wrong with these links as the whole of a plan: sentences.
     fn faults(&self, fleet: &Fleet, view: &View, plan: &Plan, links: &[Link]) -> Vec<String>;
-
-    /// The text of a configuration, or what stands against it in sentences.
-    fn text(&self, input: &Compile<'_>) -> Result<String, Vec<String>>;
-
-    /// The links that a broker holds in a text.
-    fn links(&self, holder: &BrokerName, text: &str) -> Result<Vec<Link>, String>;
-}
-
-/// The brokers whose sessions remove duplicates: those whose configuration Skein writes.
-pub(crate) fn deduplicating(fleet: &Fleet) -> BTreeSet<BrokerName> {
-    fleet
-        .brokers
-        .iter()
-        .filter(|(_, broker)| broker.is_controlled())
-        .map(|(name, _)| name.clone())
-        .collect()
 }
 
 /// The real ones.
 #[derive(Debug, Default)]
-pub(crate) struct Real;
+pub(crate) struct Real {
+    planner: Option<Planner>,
+}
 
 impl Tools for Real {
-    fn plan(&mut self, fleet: &Fleet, view: &View) -> Arc<Plan> {
-        Arc::new(skein_planner::plan(fleet, view))
+    fn plan(&mut self, fleet: &Arc<Fleet>, view: &View) -> Arc<Plan> {
+        let planner = self.planner.get_or_insert_with(|| Planner::new(view.previous_classes.clone()));
+        planner.replan(fleet, view)
     }
 
-    fn hazards(&self, fleet: &Fleet, links: &[Link]) -> Vec<Hazard> {
-        let _ = (deduplicating(fleet), links);
-        Vec::new()
+    fn report(&mut self) -> Arc<Plan> {
+        self.planner.as_mut().map(|planner| Arc::new(planner.report())).unwrap_or_default()
+    }
+
+    fn substitution(&self, fleet: &Fleet, view: &View, broker: &BrokerName) -> Option<Arc<Substitution>> {
+        skein_planner::plan(fleet, view).substitutes.remove(broker)
+    }
+
+    fn hazards(&self, deduplicating: &BTreeSet<BrokerName>, links: &[Link]) -> Vec<Hazard> {
+        let problems = skein_check::hazards(links, deduplicating, None);
+        problems.into_iter().filter_map(|problem| Some(Hazard { danger: danger(problem.kind)?, broker: problem.broker })).collect()
     }
 
     fn faults(&self, fleet: &Fleet, view: &View, plan: &Plan, links: &[Link]) -> Vec<String> {
-        let _ = (fleet, view, plan, links);
-        Vec::new()
+        let flows = skein_check::flows(fleet, &view.down, &view.served_by);
+        let report = skein_check::check(&flows, links, &skein_check::deduplicating(fleet));
+        let known = unconnected(plan, &view.served_by);
+        report.problems.into_iter().filter(|problem| is_fault(problem, &known)).map(|problem| problem.message).collect()
     }
+}
 
-    fn text(&self, input: &Compile<'_>) -> Result<String, Vec<String>> {
-        let config = compile(input)
-            .map_err(|error| error.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        Ok(render(&config))
+fn danger(kind: Kind) -> Option<Danger> {
+    match kind {
+        Kind::Loop => Some(Danger::Loop),
+        Kind::Duplicate => Some(Danger::Duplicate),
+        Kind::Loss | Kind::QosLowered | Kind::Needless => None,
     }
+}
 
-    fn links(&self, holder: &BrokerName, text: &str) -> Result<Vec<Link>, String> {
-        let config = parse(text).map_err(|error| error.to_string())?;
-        Ok(links_of(holder, &config))
+/// Pairs that the plan itself says it cannot connect, as they stand now.
+fn unconnected(plan: &Plan, served_by: &BTreeMap<BrokerName, BrokerName>) -> BTreeSet<(BrokerName, BrokerName)> {
+    let now = |broker: &BrokerName| served_by.get(broker).unwrap_or(broker).clone();
+    let pair = |path: &Path| (now(&path.producer), now(&path.consumer));
+    let paths = plan.classes.values().flat_map(|class| &class.paths);
+    paths.filter(|path| path.brokers.is_empty()).map(pair).collect()
+}
+
+/// A plan with this must not be given to anybody. A flow that cannot be connected at all is a finding, not a fault.
+fn is_fault(problem: &Problem, unconnected: &BTreeSet<(BrokerName, BrokerName)>) -> bool {
+    match problem.kind {
+        Kind::Loop | Kind::Duplicate => true,
+        Kind::Loss => {
+            let (from, to) = (problem.producer.clone(), problem.broker.clone());
+            // Commands go the other way.
+            !unconnected.contains(&(from.clone(), to.clone())) && !unconnected.contains(&(to, from))
+        }
+        Kind::QosLowered | Kind::Needless => false,
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use skein_api::fleet::{Fleet, Hosting};
 use skein_api::name::BrokerName;
-use skein_mosquitto::config::{Compile, Placement};
+use skein_mosquitto::config::{Compile, Config, Placement, compile, render};
 use skein_mosquitto::link::Link;
 
 use super::Engine;
 use crate::directive::{BrokerPhase, Directive};
 use crate::event::{Epoch, Moment, Process};
+use crate::ledger::Given;
 use crate::rollout::{Position, next_round};
 use crate::site::{Hold, Ingredients, Site};
 use crate::strand::{self, Strands};
@@ -96,9 +97,10 @@ impl Engine {
             .sites
             .values()
             .any(|site| site.ledger.runs_unknown().is_some());
+        let deduplicating = skein_check::deduplicating(&fleet);
         let round = next_round(&positions, frozen, &|strands| {
             let links = strand::links(strands.iter().copied());
-            let hazards = self.tools.hazards(&fleet, &links);
+            let hazards = self.tools.hazards(&deduplicating, &links);
             hazards
                 .iter()
                 .any(|hazard| hazard.danger == Danger::Loop || !down.contains(&hazard.broker))
@@ -124,37 +126,31 @@ impl Engine {
         }
         let ingredients = &key.0;
         let mut complaints = Vec::new();
-        let mut given = None;
-        match self.text(broker, ingredients, site.ledger.next_epoch()) {
+        let mut wanted = None;
+        match self.config(broker, ingredients, site.ledger.next_epoch()) {
             Err(problems) => complaints = problems,
-            Ok(text) => {
-                let same = |it: &crate::ledger::Given| match &it.text {
-                    Some(old) => self
-                        .text(broker, ingredients, it.epoch)
-                        .is_ok_and(|new| new == *old),
+            Ok(mut config) => {
+                site.ledger.forget(&mut config);
+                let same = |it: &Given| match &it.config {
+                    Some(old) => Config { epoch: old.epoch, ..config.clone() } == *old,
                     None => *it.strands == strand::strands(ingredients.links.iter().map(Arc::as_ref)),
                 };
                 let refused = site.ledger.refusal().is_some_and(|(it, _)| same(it));
                 if !refused && !newest.is_some_and(same) {
-                    given = Some(text);
+                    wanted = Some(config);
                 }
             }
         }
         let site = self.sites.get_mut(broker)?;
         site.complaints = complaints;
-        let Some(config) = given else {
+        let Some(config) = wanted else {
             site.made_from = Some(key);
             return None;
         };
-        let links = key.0.links.clone();
-        let epoch = site.ledger.give(config.clone(), links.clone());
+        let (text, links) = (render(&config), key.0.links.clone());
+        let epoch = site.ledger.give(config, links.clone());
         site.made_from = Some((key.0, Some(epoch), Some(epoch)));
-        Some(Directive::GiveConfig {
-            broker: broker.clone(),
-            epoch,
-            config,
-            links,
-        })
+        Some(Directive::GiveConfig { broker: broker.clone(), epoch, config: text, links })
     }
 
     /// All that goes into a broker's configuration, if it is declared, ours to write and placed.
@@ -182,12 +178,13 @@ impl Engine {
         })
     }
 
-    pub(super) fn text(
+    /// A configuration, or what stands against it.
+    pub(super) fn config(
         &self,
         broker: &BrokerName,
         ingredients: &Ingredients,
         epoch: Epoch,
-    ) -> Result<String, Vec<String>> {
+    ) -> Result<Config, Vec<String>> {
         let addresses = |name: &BrokerName| {
             ingredients
                 .addresses
@@ -196,7 +193,7 @@ impl Engine {
                 .and_then(|(_, at)| at.clone())
         };
         let (host, port) = &ingredients.placement.peer;
-        self.tools.text(&Compile {
+        let compiled = compile(&Compile {
             broker,
             declared: &ingredients.declared,
             links: &ingredients.links,
@@ -211,7 +208,8 @@ impl Engine {
             addresses: &addresses,
             version: ingredients.version,
             epoch,
-        })
+        });
+        compiled.map_err(|error| error.problems.iter().map(ToString::to_string).collect())
     }
 
     /// Where bridges reach a broker.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
+use skein_mosquitto::config::{links_of, parse, render};
 use skein_mosquitto::link::Link;
 use skein_planner::plan::{Plan, View};
 
@@ -82,16 +83,23 @@ impl Engine {
                     .map(|topic| (topic.clone(), class.name.clone()))
             })
             .collect();
-        self.substitutes
-            .retain(|broker, _| fleet.brokers.contains_key(broker));
-        for (broker, substitution) in &plan.substitutes {
+        self.plan = plan;
+        self.desired = desired;
+        self.stale_rollout = true;
+        self.stale_report = true;
+    }
+
+    /// Who would replace whom from here on: takes longer than the plan, and nobody waits for it.
+    pub(super) fn complete_plan(&mut self) {
+        let Some(fleet) = self.fleet.clone() else { return };
+        let out = self.out(&fleet);
+        self.plan = self.tools.report();
+        self.substitutes.retain(|broker, _| fleet.brokers.contains_key(broker));
+        for (broker, substitution) in &self.plan.substitutes {
             if !out.contains(broker) {
                 self.substitutes.insert(broker.clone(), Arc::clone(substitution));
             }
         }
-        self.plan = plan;
-        self.desired = desired;
-        self.stale_rollout = true;
     }
 
     /// Who could stand in for a broker that is out: decided while it was well; if there was no such time, as if it were.
@@ -111,8 +119,8 @@ impl Engine {
                 served_by,
                 previous_classes: self.classes.clone(),
             };
-            if let Some(found) = self.tools.plan(fleet, &view).substitutes.get(broker) {
-                self.substitutes.insert(broker.clone(), Arc::clone(found));
+            if let Some(found) = self.tools.substitution(fleet, &view, broker) {
+                self.substitutes.insert(broker.clone(), found);
             }
         }
         let substitution = self.substitutes.get(broker);
@@ -130,16 +138,14 @@ impl Engine {
     ) -> Vec<String> {
         let mut read_back = Vec::with_capacity(plan.links.len());
         for (broker, links) in desired {
-            let text = self
+            let config = self
                 .ingredients(fleet, broker, links.clone())
                 .filter(|ingredients| ingredients.addresses.iter().all(|(_, address)| address.is_some()))
-                .and_then(|ingredients| self.text(broker, &ingredients, 0).ok());
-            match text.map(|text| self.tools.links(broker, &text)) {
-                Some(Ok(links)) => read_back.extend(links),
+                .and_then(|ingredients| self.config(broker, &ingredients, 0).ok());
+            match config.map(|config| parse(&render(&config))) {
+                Some(Ok(config)) => read_back.extend(links_of(broker, &config)),
                 Some(Err(error)) => {
-                    return vec![format!(
-                        "Broker/{broker}: its configuration cannot be read back: {error}"
-                    )];
+                    return vec![format!("Broker/{broker}: its configuration cannot be read back: {error}")];
                 }
                 // Not placed yet, or refused: the giving reports that, and gives nothing.
                 None => read_back.extend(links.iter().map(|link| Link::clone(link))),

@@ -2,28 +2,33 @@
 //! overlap class. Its faults can be switched on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
 use skein_filters::{TopicFilter, overlap_classes};
-use skein_mosquitto::config::Compile;
 use skein_mosquitto::link::{Direction, Line, Link, Mode};
 use skein_planner::plan::{Candidate, Class, Equivalence, Path, Plan, Substitution, View};
 
 use super::judge;
 use crate::tools::{Hazard, Tools};
 
-/// The toy planner, the counting judge, and texts that are remembered rather than parsed.
+/// The toy planner and the counting judge.
 #[derive(Debug, Default)]
 pub(super) struct Toy {
-    pub(super) texts: Mutex<BTreeMap<String, Vec<Link>>>,
+    last: Arc<Plan>,
     /// The plan closes a ring on purpose as soon as a broker with this name is declared.
-    pub(super) ring_with: Option<&'static str>,
+    ring_with: Option<&'static str>,
+}
+
+impl Toy {
+    pub(super) fn with_ring(broker: &'static str) -> Self {
+        Self { ring_with: Some(broker), ..Self::default() }
+    }
 }
 
 impl Tools for Toy {
-    fn plan(&mut self, fleet: &Fleet, view: &View) -> Arc<Plan> {
+    fn plan(&mut self, fleet: &Arc<Fleet>, view: &View) -> Arc<Plan> {
         let mut plan = plan(fleet, view);
         if let Some(name) = self.ring_with
             && fleet.brokers.contains_key(name)
@@ -34,31 +39,24 @@ impl Tools for Toy {
             }
             plan.links.extend(turned.into_iter().map(Arc::new));
         }
-        Arc::new(plan)
+        self.last = Arc::new(plan);
+        Arc::clone(&self.last)
     }
 
-    fn hazards(&self, _: &Fleet, links: &[Link]) -> Vec<Hazard> {
+    fn report(&mut self) -> Arc<Plan> {
+        Arc::clone(&self.last)
+    }
+
+    fn substitution(&self, fleet: &Fleet, view: &View, broker: &BrokerName) -> Option<Arc<Substitution>> {
+        plan(fleet, view).substitutes.remove(broker)
+    }
+
+    fn hazards(&self, _: &BTreeSet<BrokerName>, links: &[Link]) -> Vec<Hazard> {
         judge::hazards(links)
     }
 
     fn faults(&self, _: &Fleet, _: &View, _: &Plan, links: &[Link]) -> Vec<String> {
         judge::hazards(links).iter().map(|hazard| format!("{hazard:?}")).collect()
-    }
-
-    fn text(&self, input: &Compile<'_>) -> Result<String, Vec<String>> {
-        let mut text = format!("# epoch {} for {}\n", input.epoch, input.version);
-        for link in input.links {
-            let (host, port) = (input.addresses)(&link.upstream).ok_or_else(|| vec!["no address".to_owned()])?;
-            text += &format!("connection {} {host}:{port}\n", link.name());
-        }
-        text += &format!("{:?}\n", input.declared.hosting);
-        let links = input.links.iter().map(|link| Link::clone(link)).collect();
-        self.texts.lock().unwrap().insert(text.clone(), links);
-        Ok(text)
-    }
-
-    fn links(&self, _: &BrokerName, text: &str) -> Result<Vec<Link>, String> {
-        self.texts.lock().unwrap().get(text).cloned().ok_or_else(|| "never written".to_owned())
     }
 }
 

@@ -151,7 +151,7 @@ impl World {
 
     pub(super) fn with_tools(fleet: Fleet, tools: Box<dyn Tools>) -> Self {
         let mut world = Self {
-            engine: Engine::with_tools(Settings::default(), tools),
+            engine: Engine::with_tools(settings(), tools),
             now: Duration::ZERO,
             fleet: Arc::default(),
             brokers: BTreeMap::new(),
@@ -301,7 +301,7 @@ impl World {
             texts: self.configs.iter().filter_map(|(broker, kept)| Some((broker.clone(), newest(kept)?))).collect(),
             migrations: self.migrations.values().cloned().collect(),
         };
-        self.engine = Engine::with_tools(Settings::default(), tools);
+        self.engine = Engine::with_tools(settings(), tools);
         self.tell(Event::Restored(restored));
         for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {
             self.brokers.get_mut(&broker).expect("a broker that exists").lose_reports();
@@ -348,6 +348,10 @@ impl World {
     pub(super) fn has_problem(&self, part: &str) -> bool {
         self.status().problems.iter().any(|problem| problem.contains(part))
     }
+}
+
+fn settings() -> Settings {
+    Settings { sqlite_plugin: Some("/usr/lib/mosquitto_persist_sqlite.so".to_owned()), ..Settings::default() }
 }
 
 fn placement(broker: &BrokerName) -> Placement {
