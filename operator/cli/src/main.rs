@@ -13,6 +13,8 @@ mod output;
 mod paint;
 mod source;
 mod table;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::process::ExitCode;

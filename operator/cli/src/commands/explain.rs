@@ -1,12 +1,13 @@
 //! `skein explain`
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use skein_planner::explain::{
     self, BrokerExplanation, PathExplanation, RouteExplanation, RoutingRow, TopicExplanation, arrows, listed,
 };
 
-use super::plan::{equivalence, roles};
+use super::plan::{brief, equivalence, neighbours, roles};
 use crate::arguments;
 use crate::failure::Failure;
 use crate::object::Object;
@@ -14,8 +15,8 @@ use crate::output;
 use crate::paint::{BAD, CAREFUL, FAINT, GOOD, TITLE, count, paint};
 use crate::source::Subject;
 use crate::table::{Cell, Table};
-use crate::views::RolesView;
 use skein_api::fleet::Fleet;
+use skein_api::name::ClassName;
 
 pub(crate) fn run(arguments: &arguments::Explain) -> Result<ExitCode, Failure> {
     if !matches!(arguments.object, Object::Topic(_)) && (arguments.from.is_some() || arguments.to.is_some()) {
@@ -130,24 +131,23 @@ fn one_path(path: &PathExplanation) -> String {
     for hop in &path.hops {
         let ends = format!("{} ← {}", hop.to, hop.from);
         let route = hop.route.as_ref().map_or("-".to_owned(), ToString::to_string);
+        let mut head = vec![Cell::from(ends), route.into(), hop.cost.into()];
         if hop.lines.is_empty() {
-            table.row(vec![
-                ends.clone().into(),
-                route.clone().into(),
-                hop.cost.into(),
-                Cell::styled("none", BAD),
-            ]);
+            table.row(
+                std::mem::take(&mut head)
+                    .into_iter()
+                    .chain([Cell::styled("none", BAD)])
+                    .collect(),
+            );
         }
-        for (index, line) in hop.lines.iter().enumerate() {
-            let first = |cell: Cell| if index == 0 { cell } else { Cell::default() };
-            table.row(vec![
-                first(ends.clone().into()),
-                first(route.clone().into()),
-                first(hop.cost.into()),
+        for line in hop.lines.iter().chain(&hop.commands) {
+            head.resize(3, Cell::default());
+            let cells = [
                 format!("{} {} qos {}", line.filter, line.direction, line.qos).into(),
                 (&line.held_by).into(),
                 Cell::styled(&line.link, FAINT),
-            ]);
+            ];
+            table.row(std::mem::take(&mut head).into_iter().chain(cells).collect());
         }
     }
     if !table.is_empty() {
@@ -186,10 +186,11 @@ pub(crate) fn broker(found: &BrokerExplanation) -> String {
     }
     text.push('\n');
     if !found.roles.is_empty() {
-        let view = RolesView {
-            roles: found.roles.clone(),
-        };
-        text += &format!("\n{}\n{}", paint(TITLE, "Its clients"), roles(&view));
+        text += &format!(
+            "\n{}\n{}",
+            paint(TITLE, "Its clients"),
+            roles(&found.roles).indented().text()
+        );
     }
     let mut links = Table::new(&[
         "DOWNSTREAM",
@@ -205,7 +206,7 @@ pub(crate) fn broker(found: &BrokerExplanation) -> String {
             Cell::from(&link.downstream),
             Cell::from(&link.upstream),
             link.mode.into(),
-            listed(&link.classes).into(),
+            brief(&link.classes).into(),
             link.lines.into(),
             Cell::styled(&link.name, FAINT),
         ]);
@@ -224,14 +225,11 @@ fn death(found: &BrokerExplanation) -> String {
     for sentence in &found.if_it_dies {
         text += &format!("  {sentence}\n");
     }
-    for graft in &found.grafts {
-        text += &format!(
-            "  {} new hop {} ← {} for class {}\n",
-            paint(GOOD, "+"),
-            graft.to,
-            graft.from,
-            graft.class
-        );
+    let classes: BTreeSet<&ClassName> = found.grafts.iter().map(|graft| &graft.class).collect();
+    for class in classes {
+        let grafts = found.grafts.iter().filter(|graft| &graft.class == class);
+        let hops = neighbours(grafts.map(|graft| (&graft.to, &graft.from))).join(", ");
+        text += &format!("  {} class {class} takes new hops: {hops}\n", paint(GOOD, "+"));
     }
     for gap in &found.gaps {
         let flow = format!("topic {} from {} to {}", gap.topic, gap.producer, gap.consumer);
@@ -254,7 +252,7 @@ fn death(found: &BrokerExplanation) -> String {
         let missing = if candidate.missing.is_empty() {
             Cell::styled("nothing", FAINT)
         } else {
-            listed(&candidate.missing).into()
+            brief(&candidate.missing).into()
         };
         table.row(vec![
             (rank + 1).into(),
@@ -270,7 +268,7 @@ fn death(found: &BrokerExplanation) -> String {
             missing,
         ]);
     }
-    if !table.is_empty() {
+    if !table.is_empty() && !found.roles.is_empty() {
         text += &format!("\n{}\n{}", paint(TITLE, "Substitutes"), table.text());
     }
     text
@@ -304,7 +302,7 @@ pub(crate) fn route(found: &RouteExplanation) -> String {
         table.row(vec![
             Cell::from(&used.class),
             format!("{} ← {}", used.to, used.from).into(),
-            listed(&used.topics).into(),
+            brief(&used.topics).into(),
             Cell::styled(used.links.join(", "), FAINT),
         ]);
     }

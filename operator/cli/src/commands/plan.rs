@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
 use skein_mosquitto::link::{Line, Link, Mode};
-use skein_planner::explain::{arrows, listed};
+use skein_planner::explain::arrows;
 use skein_planner::plan::{Equivalence, Graft, Path, Plan};
-use skein_planner::tables;
+use skein_planner::tables::{self, RoleRow};
 
 use super::{finding_count, finding_lines, verdict};
 use crate::arguments;
@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &arguments::Plan) -> Result<ExitCode, Failure> {
         let view = RolesView {
             roles: tables::equivalence(&subject.fleet, &subject.view),
         };
-        output::print(format, &view, || roles(&view))?;
+        output::print(format, &view, || roles(&view.roles).text())?;
         return Ok(ExitCode::SUCCESS);
     }
     let plan = subject.plan();
@@ -114,7 +114,7 @@ fn links(plan: &Plan) -> Table {
                 first((&link.downstream).into()),
                 first((&link.upstream).into()),
                 first(mode),
-                first(listed(&link.classes).into()),
+                first(brief(&link.classes).into()),
                 line,
             ]);
         }
@@ -182,28 +182,42 @@ fn deaths(fleet: &Fleet, plan: &Plan) -> Table {
     table
 }
 
-/// `a ← e, e ↔ f and 3 more`: each pair of neighbours once.
 fn hops(grafts: &[Graft]) -> Cell {
     const SHOWN: usize = 3;
-    let pairs: BTreeSet<(&BrokerName, &BrokerName)> = grafts
-        .iter()
-        .map(|graft| (&graft.downstream, &graft.upstream))
-        .collect();
-    let mut texts: Vec<String> = pairs
-        .iter()
-        .filter_map(|&(to, from)| match pairs.contains(&(from, to)) {
+    let mut pairs = neighbours(grafts.iter().map(|graft| (&graft.downstream, &graft.upstream)));
+    let more = pairs.len().saturating_sub(SHOWN);
+    pairs.truncate(SHOWN);
+    match (pairs.is_empty(), more) {
+        (true, _) => Cell::styled("none", FAINT),
+        (false, 0) => pairs.join(", ").into(),
+        (false, more) => format!("{} and {more} more", pairs.join(", ")).into(),
+    }
+}
+
+/// Hops as `a ← e`, or `e ↔ f` where both directions are there.
+pub(crate) fn neighbours<'plan>(
+    hops: impl Iterator<Item = (&'plan BrokerName, &'plan BrokerName)>,
+) -> Vec<String> {
+    let hops: BTreeSet<(&BrokerName, &BrokerName)> = hops.collect();
+    hops.iter()
+        .filter_map(|&(to, from)| match hops.contains(&(from, to)) {
             true if from < to => None,
             true => Some(format!("{to} ↔ {from}")),
             false => Some(format!("{to} ← {from}")),
         })
-        .collect();
-    let more = texts.len().saturating_sub(SHOWN);
-    texts.truncate(SHOWN);
-    match (texts.is_empty(), more) {
-        (true, _) => Cell::styled("none", FAINT),
-        (false, 0) => texts.join(", ").into(),
-        (false, more) => format!("{} and {more} more", texts.join(", ")).into(),
+        .collect()
+}
+
+/// Names in a cell: `a, b and 7 more`.
+pub(crate) fn brief<Name: ToString>(names: impl IntoIterator<Item = Name>) -> String {
+    const SHOWN: usize = 4;
+    let mut names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    if more < 2 {
+        return names.join(", ");
     }
+    names.truncate(SHOWN);
+    format!("{} and {more} more", names.join(", "))
 }
 
 /// A fit, coloured by how good it is.
@@ -217,9 +231,9 @@ pub(crate) fn equivalence(equivalence: Equivalence) -> Cell {
 }
 
 /// The paper's Table 11, for people.
-pub(crate) fn roles(view: &RolesView) -> String {
+pub(crate) fn roles(rows: &[RoleRow]) -> Table {
     let mut table = Table::new(&["BROKER", "TOPIC", "FILTER", ">PUBLISH", ">SUBSCRIBE", ">NORMAL"]);
-    for row in &view.roles {
+    for row in rows {
         let digit = |set: bool| {
             if set {
                 Cell::from(1)
@@ -240,5 +254,5 @@ pub(crate) fn roles(view: &RolesView) -> String {
             },
         ]);
     }
-    table.text()
+    table
 }

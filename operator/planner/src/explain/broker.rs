@@ -271,7 +271,7 @@ fn fate(fleet: &Fleet, name: &BrokerName, explanation: &BrokerExplanation) -> Ve
     }
     if !explanation.transit.is_empty() {
         sentences.push(format!(
-            "Topic {} no longer passes through it.",
+            "Topic {} goes round it, where there is a way.",
             super::listed(&explanation.transit)
         ));
     }

@@ -292,7 +292,7 @@ fn a_transit_broker_is_routed_around() {
         found.if_it_dies,
         [
             "No clients are declared at it, so nobody needs to stand in for it.",
-            "Topic soil no longer passes through it.",
+            "Topic soil goes round it, where there is a way.",
             "Every declared flow goes on.",
         ]
     );

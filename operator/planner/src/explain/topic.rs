@@ -1,7 +1,7 @@
 //! Why a topic flows as it does, hop by hop, and the paper's routing table of it.
 
 use serde::Serialize;
-use skein_api::fleet::Fleet;
+use skein_api::fleet::{Fleet, Topic};
 use skein_api::name::{BrokerName, ClassName, Qos, RouteName, TopicName};
 use skein_filters::TopicFilter;
 use skein_mosquitto::link::{Direction, Link, Mode};
@@ -70,6 +70,8 @@ pub struct Hop {
     pub cost: u32,
     /// The bridge lines that carry the topic over it.
     pub lines: Vec<HopLine>,
+    /// The bridge lines that carry its commands back over it.
+    pub commands: Vec<HopLine>,
 }
 
 /// A bridge line that carries a hop.
@@ -152,7 +154,7 @@ pub fn topic(
             .collect(),
         paths: chosen
             .iter()
-            .map(|path| one_path(fleet, view, plan, &ways, class, path, &declared.filter))
+            .map(|path| one_path(fleet, view, plan, &ways, class, path, declared))
             .collect(),
         routing_table: routing_table(&chosen),
     })
@@ -165,14 +167,14 @@ fn one_path(
     ways: &Ways,
     class: Option<&std::sync::Arc<Class>>,
     path: &Path,
-    filter: &TopicFilter,
+    declared: &Topic,
 ) -> PathExplanation {
     let served = |name: &BrokerName| view.served_by.get(name).unwrap_or(name).clone();
     let shortest = ways.shortest(&served(&path.producer), &served(&path.consumer));
     let hops = path
         .brokers
         .windows(2)
-        .map(|hop| one_hop(fleet, plan, &hop[0], &hop[1], filter))
+        .map(|hop| one_hop(fleet, plan, &hop[0], &hop[1], declared))
         .collect();
     PathExplanation {
         producer: path.producer.clone(),
@@ -186,23 +188,27 @@ fn one_path(
     }
 }
 
-fn one_hop(fleet: &Fleet, plan: &Plan, to: &BrokerName, from: &BrokerName, filter: &TopicFilter) -> Hop {
+fn one_hop(fleet: &Fleet, plan: &Plan, to: &BrokerName, from: &BrokerName, declared: &Topic) -> Hop {
     let route = carrier(fleet, from, to);
-    let mut lines = Vec::new();
-    for link in &plan.links {
-        lines.extend(carrying(link, to, from, filter));
-    }
+    let lines = |to, from, filters: &[TopicFilter]| -> Vec<HopLine> {
+        let mut lines = Vec::new();
+        for link in &plan.links {
+            lines.extend(carrying(link, to, from, filters));
+        }
+        lines
+    };
     Hop {
         to: to.clone(),
         from: from.clone(),
         route: route.map(|(name, _)| name.clone()),
         cost: route.map_or(0, |(_, route)| u32::from(route.cost.get())),
-        lines,
+        lines: lines(to, from, std::slice::from_ref(&declared.filter)),
+        commands: lines(from, to, &declared.commands),
     }
 }
 
-/// The lines of a link that carry a filter (or a part of it) from one broker to another.
-fn carrying(link: &Link, to: &BrokerName, from: &BrokerName, filter: &TopicFilter) -> Vec<HopLine> {
+/// The lines of a link that carry one of the filters (or a part of it) from one broker to another.
+fn carrying(link: &Link, to: &BrokerName, from: &BrokerName, filters: &[TopicFilter]) -> Vec<HopLine> {
     let against = if &link.downstream == to && &link.upstream == from {
         Direction::Out
     } else if &link.downstream == from && &link.upstream == to {
@@ -212,7 +218,7 @@ fn carrying(link: &Link, to: &BrokerName, from: &BrokerName, filter: &TopicFilte
     };
     link.lines
         .iter()
-        .filter(|line| line.direction != against && line.filter.overlaps(filter))
+        .filter(|line| line.direction != against && filters.iter().any(|filter| line.filter.overlaps(filter)))
         .map(|line| HopLine {
             link: link.name(),
             held_by: link.downstream.clone(),

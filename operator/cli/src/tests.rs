@@ -1,0 +1,333 @@
+//! What people and programs read, on a plan made by hand so that only showing is tested here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anstream::adapter::strip_str;
+use skein_api::fleet::{Fleet, FleetBuilder};
+use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
+use skein_check::{Kind, Problem, Report};
+use skein_engine::directive::{BrokerPhase, BrokerStatus, Migration, MigrationPhase, PathStatus};
+use skein_filters::TopicFilter;
+use skein_local::{FleetStatus, MigrationRecord};
+use skein_mosquitto::link::{Direction, Line, Link, Mode};
+use skein_planner::plan::{
+    Action, Candidate, Class, Equivalence, Finding, Graft, Path, Plan, Role, Severity, Substitution, View,
+};
+use skein_planner::{diff, explain, tables};
+
+use crate::commands;
+use crate::output::json;
+use crate::views::{CheckView, PlanView, RolesView, StatusView};
+
+fn broker(text: &str) -> BrokerName {
+    BrokerName::new(text).unwrap()
+}
+
+fn brokers(text: &str) -> Vec<BrokerName> {
+    text.split_whitespace().map(broker).collect()
+}
+
+fn topic(text: &str) -> TopicName {
+    TopicName::new(text).unwrap()
+}
+
+fn line(filter: &str, direction: Direction) -> Line {
+    Line {
+        filter: TopicFilter::parse(filter).unwrap(),
+        direction,
+        qos: Qos::AtLeastOnce,
+    }
+}
+
+fn link(ends: &str, mode: Mode, lines: Vec<Line>) -> Arc<Link> {
+    let ends = brokers(ends);
+    Arc::new(Link {
+        downstream: ends[0].clone(),
+        upstream: ends[1].clone(),
+        mode,
+        control: vec![line("$skein/probe/soil/#", lines[0].direction)],
+        lines,
+        classes: [ClassName::from(&topic("soil"))].into(),
+    })
+}
+
+/// Two sensors' brokers, a hub, a head office with a twin, and a route that nobody needs.
+fn fleet() -> Fleet {
+    FleetBuilder::new()
+        .routes("hq-hub:2 twin-hub hub-north hub-south:3 north-south:9")
+        .topic("soil", "farm/+/soil", "north south", "hq")
+        .commands("soil", "farm/+/valve")
+        .with("hq", |broker| broker.zone = Some("city".to_owned()))
+        .build()
+}
+
+fn path(brokers_passed: &str, producer: &str, cost: u32, shortest: u32) -> Path {
+    Path {
+        topic: topic("soil"),
+        producer: broker(producer),
+        consumer: broker("hq"),
+        brokers: brokers(brokers_passed),
+        cost,
+        shortest,
+    }
+}
+
+fn plan() -> Plan {
+    let class = ClassName::from(&topic("soil"));
+    let role = Role {
+        action: Action::Subscribe,
+        topic: topic("soil"),
+        filter: TopicFilter::parse("farm/+/soil").unwrap(),
+    };
+    let candidate = |name: &str, equivalence, missing: &[Role], same_zone| Candidate {
+        broker: broker(name),
+        equivalence,
+        missing: missing.to_vec(),
+        distance: Some(3),
+        same_zone,
+        load: 0,
+    };
+    let graft = |to: &str, from: &str| Graft {
+        downstream: broker(to),
+        upstream: broker(from),
+        class: class.clone(),
+    };
+    let finding = |severity, object: &str, message: &str| Finding {
+        severity,
+        object: object.to_owned(),
+        message: message.to_owned(),
+    };
+    Plan {
+        classes: [(
+            class.clone(),
+            Arc::new(Class {
+                name: class.clone(),
+                topics: vec![topic("soil")],
+                root: Some(broker("hq")),
+                paths: vec![
+                    path("hq hub north", "north", 3, 3),
+                    path("hq hub north south", "south", 12, 5),
+                ],
+            }),
+        )]
+        .into(),
+        links: vec![
+            link("hq hub", Mode::Pull, vec![line("farm/+/soil", Direction::In)]),
+            link(
+                "hub north",
+                Mode::Duplex,
+                vec![
+                    line("farm/+/soil", Direction::In),
+                    line("farm/+/valve", Direction::Out),
+                ],
+            ),
+            link(
+                "north south",
+                Mode::Pull,
+                (0..9)
+                    .map(|n| line(&format!("farm/{n}/soil"), Direction::In))
+                    .collect(),
+            ),
+        ],
+        substitutes: [
+            (
+                broker("hq"),
+                Substitution {
+                    candidates: vec![
+                        candidate("twin", Equivalence::Partial, std::slice::from_ref(&role), true),
+                        candidate("hub", Equivalence::Partial, &[role.clone(), role], false),
+                    ],
+                    cover: brokers("hub twin"),
+                    grafts: vec![graft("twin", "hub"), graft("hub", "twin"), graft("hub", "south")],
+                    gaps: Vec::new(),
+                },
+            ),
+            (
+                broker("hub"),
+                Substitution {
+                    candidates: Vec::new(),
+                    cover: Vec::new(),
+                    grafts: Vec::new(),
+                    gaps: vec![(topic("soil"), broker("north"), broker("hq"))],
+                },
+            ),
+            (
+                broker("north"),
+                Substitution {
+                    candidates: vec![candidate("south", Equivalence::Strong, &[], false)],
+                    cover: Vec::new(),
+                    grafts: Vec::new(),
+                    gaps: Vec::new(),
+                },
+            ),
+        ]
+        .map(|(name, found)| (name, Arc::new(found)))
+        .into(),
+        findings: vec![
+            finding(
+                Severity::Error,
+                "topic/soil",
+                "nothing reaches it; declare a route",
+            ),
+            finding(Severity::Warning, "broker/hub", "it is alone; give it a twin"),
+            finding(Severity::Info, "route/a-b", "unused"),
+        ],
+    }
+}
+
+fn plain(text: &str) -> String {
+    strip_str(text).to_string()
+}
+
+#[test]
+fn a_plan_for_people() {
+    insta::assert_snapshot!(plain(&commands::plan::human(&fleet(), &plan())));
+}
+
+#[test]
+fn a_plan_for_programs() {
+    insta::assert_snapshot!(json(&PlanView::from(&plan())).unwrap());
+}
+
+#[test]
+fn the_roles_of_a_fleet() {
+    let view = RolesView {
+        roles: tables::equivalence(&fleet(), &View::default()),
+    };
+    insta::assert_snapshot!(plain(&commands::plan::roles(&view.roles).text()));
+    insta::assert_snapshot!("the_roles_of_a_fleet_for_programs", json(&view).unwrap());
+}
+
+#[test]
+fn a_topic_for_people_and_programs() {
+    let found = explain::topic(&fleet(), &View::default(), &plan(), &topic("soil"), None, None).unwrap();
+    insta::assert_snapshot!(plain(&commands::explain::topic(&found)));
+    insta::assert_snapshot!("a_topic_for_programs", json(&found).unwrap());
+}
+
+#[test]
+fn a_broker_for_people_and_programs() {
+    let found = explain::broker(&fleet(), &View::default(), &plan(), &broker("hq")).unwrap();
+    insta::assert_snapshot!(plain(&commands::explain::broker(&found)));
+    insta::assert_snapshot!("a_broker_for_programs", json(&found).unwrap());
+}
+
+#[test]
+fn a_route_in_use_and_one_that_is_not() {
+    let route = |name: &str| {
+        let name = skein_api::name::RouteName::new(name).unwrap();
+        explain::route(&fleet(), &View::default(), &plan(), &name).unwrap()
+    };
+    let (used, unused) = (route("hub-north"), route("twin-hub"));
+    let text = commands::explain::route(&used) + "\n" + &commands::explain::route(&unused);
+    insta::assert_snapshot!(plain(&text));
+    insta::assert_snapshot!("a_route_for_programs", json(&used).unwrap());
+}
+
+#[test]
+fn a_difference_is_coloured_by_its_sign() {
+    let found = diff::diff(&Plan::default(), &plan());
+    let text = commands::diff::human(&found);
+    assert!(text.contains("\u{1b}[32m+ class soil\u{1b}[0m"), "{text:?}");
+    insta::assert_snapshot!(plain(&text));
+}
+
+#[test]
+fn a_proof_for_people_and_programs() {
+    let good = Report {
+        walked: 12,
+        problems: Vec::new(),
+    };
+    let bad = Report {
+        walked: 12,
+        problems: vec![Problem {
+            kind: Kind::Loss,
+            topic: "farm/1/soil".to_owned(),
+            producer: broker("north"),
+            broker: broker("hq"),
+            trail: brokers("north hub"),
+            message: "farm/1/soil from north does not reach hq; it ends at hub".to_owned(),
+        }],
+    };
+    let sound = Plan {
+        findings: Vec::new(),
+        ..plan()
+    };
+    let text = |plan: &Plan, report| plain(&commands::check::human(&fleet(), plan, report));
+    insta::assert_snapshot!(text(&sound, &good) + "\n" + &text(&plan(), &bad));
+    insta::assert_snapshot!(
+        "a_proof_for_programs",
+        json(&CheckView::new(&sound, &bad)).unwrap()
+    );
+
+    assert!(CheckView::new(&sound, &good).ok);
+    assert!(!CheckView::new(&sound, &bad).ok);
+    assert!(
+        !CheckView::new(&plan(), &good).ok,
+        "a finding of severity error fails the check too"
+    );
+}
+
+fn status() -> FleetStatus {
+    let one = |name: &str, phase, served_by: Option<&str>| BrokerStatus {
+        name: broker(name),
+        phase,
+        client_address: Some("127.0.0.1:1883".to_owned()),
+        peer_address: Some("127.0.0.1:20001".to_owned()),
+        pid: (phase == BrokerPhase::Ready).then_some(4711),
+        version: Some("2.1.2".to_owned()),
+        heartbeat_ms: (phase == BrokerPhase::Ready).then_some(0.234_567_8),
+        served_by: served_by.map(broker),
+        epoch_given: Some(3),
+        epoch_loaded: Some(2),
+    };
+    let path = |brokers_passed: &str, up| PathStatus {
+        topic: topic("soil"),
+        producer: broker("north"),
+        consumer: broker("hq"),
+        path: brokers(brokers_passed),
+        up,
+        probe_ms: up.then_some(1.25),
+    };
+    FleetStatus {
+        updated_at: "2026-01-02T03:04:05Z".to_owned(),
+        fleet: "/farm".into(),
+        pid: 99,
+        brokers: vec![
+            one("hq", BrokerPhase::Ready, Some("hq")),
+            one("hub", BrokerPhase::Suspect, None),
+            one("north", BrokerPhase::Down, Some("south")),
+        ],
+        paths: vec![path("hq hub south", true), path("", false)],
+        migrations: vec![MigrationRecord {
+            migration: Migration {
+                name: "north-1".to_owned(),
+                broker: broker("north"),
+                to: Some(broker("south")),
+                phase: MigrationPhase::Completed,
+                evidence: vec!["3 heartbeats missed".to_owned(), "connection refused".to_owned()],
+            },
+            times: BTreeMap::from([("Completed".to_owned(), "2026-01-02T03:04:04Z".to_owned())]),
+        }],
+        problems: vec!["broker hub has no configuration".to_owned()],
+    }
+}
+
+#[test]
+fn a_status_for_people_and_programs() {
+    insta::assert_snapshot!(plain(&commands::status::human(&StatusView::new(&status(), true))));
+    insta::assert_snapshot!(
+        "a_status_for_programs",
+        json(&StatusView::new(&status(), true)).unwrap()
+    );
+}
+
+#[test]
+fn a_status_that_nobody_updates_says_so() {
+    let text = plain(&commands::status::human(&StatusView::new(&status(), false)));
+    assert!(
+        text.contains("skein up is not running; this is how it was at 2026-01-02T03:04:05Z"),
+        "{text}"
+    );
+}

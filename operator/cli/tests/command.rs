@@ -1,0 +1,417 @@
+//! The `skein` binary over the samples: exit codes, JSON shapes, and what goes to which stream.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
+    }
+}
+
+/// Runs it in a home of its own, where no fleet runs.
+fn skein(arguments: &[&str]) -> Ran {
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_skein"))
+        .args(arguments)
+        .env("HOME", home.path())
+        .env_remove("XDG_STATE_HOME")
+        .env_remove("CLICOLOR_FORCE")
+        .output()
+        .unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn sample(name: &str) -> String {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "deploy", "samples", name]
+        .iter()
+        .collect();
+    path.display().to_string()
+}
+
+const SAMPLES: [&str; 5] = ["farm", "campus", "twins", "many-to-many", "cloud"];
+
+fn manifests(text: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("fleet.yaml"), text).unwrap();
+    directory
+}
+
+fn shown(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+const APART: &str = "\
+apiVersion: mqtt.skein.dev/v1alpha1
+kind: Broker
+metadata: {name: a}
+spec: {managed: {allowAnonymous: true}}
+---
+apiVersion: mqtt.skein.dev/v1alpha1
+kind: Broker
+metadata: {name: b}
+spec: {managed: {allowAnonymous: true}}
+---
+apiVersion: mqtt.skein.dev/v1alpha1
+kind: Topic
+metadata: {name: soil}
+spec: {filter: soil, producers: [{broker: a}], consumers: [{broker: b}]}
+";
+
+const BAD: &str = "\
+apiVersion: mqtt.skein.dev/v1alpha1
+kind: Broker
+metadata: {name: a}
+spec: {managed: {allowAnonymous: true, colour: red}}
+---
+apiVersion: mqtt.skein.dev/v1alpha1
+kind: NodeRoute
+metadata: {name: a-z}
+spec: {between: [a, z], cost: 0}
+";
+
+#[test]
+fn every_sample_plans_and_passes_the_check() {
+    for name in SAMPLES {
+        let plan = skein(&["plan", "-f", &sample(name), "-o", "json"]);
+        assert_eq!(plan.code, 0, "{name}: {}", plan.err);
+        let check = skein(&["check", "-f", &sample(name)]);
+        assert_eq!(check.code, 0, "{name}: {}{}", check.out, check.err);
+        assert!(
+            check.out.contains("walked, nothing lost, doubled or looping"),
+            "{name}: {}",
+            check.out
+        );
+        let walked = skein(&["check", "-f", &sample(name), "-o", "json"]).json();
+        assert_eq!(walked["ok"], true);
+        assert!(walked["walked"].as_u64().unwrap() > 0, "{name} walks nothing");
+    }
+}
+
+#[test]
+fn a_plan_holds_what_is_promised() {
+    for name in SAMPLES {
+        let plan = skein(&["plan", "-f", &sample(name), "-o", "json"]).json();
+        let has = |list: &str, fields: &[&str]| {
+            for entry in plan[list].as_array().unwrap() {
+                for field in fields {
+                    assert!(
+                        entry.get(field).is_some(),
+                        "{name}: {list} lacks {field}: {entry}"
+                    );
+                }
+            }
+        };
+        has(
+            "paths",
+            &["topic", "producer", "consumer", "path", "cost", "stretch"],
+        );
+        has(
+            "links",
+            &[
+                "name",
+                "clientId",
+                "downstream",
+                "upstream",
+                "mode",
+                "classes",
+                "filters",
+                "control",
+            ],
+        );
+        has("classes", &["name", "topics", "root"]);
+        has(
+            "substitutes",
+            &["broker", "candidates", "cover", "grafts", "gaps"],
+        );
+        has("findings", &["severity", "object", "message"]);
+        for link in plan["links"].as_array().unwrap() {
+            assert!(["pull", "duplex"].contains(&link["mode"].as_str().unwrap()));
+            for (list, reserved) in [("filters", false), ("control", true)] {
+                for line in link[list].as_array().unwrap() {
+                    assert_eq!(
+                        line["filter"].as_str().unwrap().starts_with("$skein/"),
+                        reserved,
+                        "{line}"
+                    );
+                    assert!(["in", "out", "both"].contains(&line["direction"].as_str().unwrap()));
+                    assert!(line["qos"].as_u64().unwrap() <= 2);
+                }
+            }
+        }
+        for found in plan["substitutes"].as_array().unwrap() {
+            for candidate in found["candidates"].as_array().unwrap() {
+                for field in ["broker", "equivalence", "missing", "distance", "sameZone", "load"] {
+                    assert!(candidate.get(field).is_some(), "{candidate}");
+                }
+            }
+        }
+    }
+}
+
+fn way(plan: &Value, producer: &str, consumer: &str) -> String {
+    let path = plan["paths"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|path| path["producer"] == producer && path["consumer"] == consumer)
+        .unwrap();
+    assert_eq!(path["stretch"], 1.0);
+    let names: Vec<&str> = path["path"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    names.join(" ")
+}
+
+#[test]
+fn the_papers_paths_are_found() {
+    let farm = skein(&["plan", "-f", &sample("farm"), "-o", "json"]).json();
+    assert_eq!(way(&farm, "i", "a"), "a b c i");
+    let without_c = skein(&["plan", "-f", &sample("farm"), "--down", "c", "-o", "json"]).json();
+    assert_eq!(way(&without_c, "i", "a"), "a e f g i");
+    let campus = skein(&["plan", "-f", &sample("campus"), "-o", "json"]).json();
+    assert_eq!(way(&campus, "r6", "r1"), "r1 r2 r4 r6");
+}
+
+#[test]
+fn json_and_yaml_say_the_same() {
+    let plan = |format| skein(&["plan", "-f", &sample("cloud"), "-o", format]);
+    let yaml = plan("yaml");
+    assert_eq!(yaml.code, 0);
+    let parsed: Value = serde_saphyr::from_str(&yaml.out).unwrap();
+    assert_eq!(parsed, plan("json").json());
+}
+
+#[test]
+fn bad_manifests_are_told_all_at_once_and_end_with_2() {
+    let directory = manifests(BAD);
+    for command in ["plan", "check", "graph"] {
+        let ran = skein(&[command, "-f", shown(directory.path())]);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{command}");
+        let lines: Vec<&str> = ran.err.lines().collect();
+        let (count, problems) = lines.split_last().unwrap();
+        assert!(problems.len() >= 2, "{}", ran.err);
+        assert!(
+            count.starts_with(&format!("{} problems in ", problems.len())),
+            "{count}"
+        );
+        let file = directory.path().join("fleet.yaml");
+        for problem in problems {
+            let rest = problem.strip_prefix(&format!("{}:", file.display())).unwrap();
+            let place: Vec<&str> = rest.splitn(3, ':').collect();
+            assert!(
+                place[0].parse::<u32>().is_ok() && place[1].parse::<u32>().is_ok(),
+                "{problem}"
+            );
+            assert!(problem.contains("; "), "it says what to do: {problem}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_ends_with_2() {
+    let empty = tempfile::tempdir().unwrap();
+    let farm = sample("farm");
+    for arguments in [
+        &["plan", "-f", "/nowhere/at/all"][..],
+        &["plan", "-f", shown(empty.path())],
+        &["plan", "-f", &farm, "--down", "nobody"],
+        &["explain", "topic/nothing", "-f", &farm],
+        &["explain", "broker/nobody", "-f", &farm],
+        &["explain", "route/nowhere", "-f", &farm],
+        &["explain", "topic/soil", "--from", "a", "-f", &farm],
+        &["explain", "broker/a", "--from", "a", "-f", &farm],
+        &["explain", "soil", "-f", &farm],
+        &["status", "--state", shown(empty.path())],
+        &["supervise"],
+        &["frobnicate"],
+    ] {
+        let ran = skein(arguments);
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (2, ""),
+            "{arguments:?}: {}",
+            ran.err
+        );
+        assert!(!ran.err.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_flow_without_a_way_ends_with_1_and_is_still_shown() {
+    let directory = manifests(APART);
+    for command in ["plan", "check"] {
+        let ran = skein(&[command, "-f", shown(directory.path())]);
+        assert_eq!(ran.code, 1, "{command}: {}{}", ran.out, ran.err);
+        assert!(ran.out.contains("error: topic/soil"), "{}", ran.out);
+    }
+    let explained = skein(&["explain", "topic/soil", "-f", shown(directory.path())]);
+    assert_eq!(explained.code, 0);
+    assert!(
+        explained.out.contains("No route leads from a to b"),
+        "{}",
+        explained.out
+    );
+}
+
+#[test]
+fn without_a_running_fleet_the_way_out_is_told() {
+    for arguments in [&["status"][..], &["plan"], &["break", "a"], &["mend", "a"]] {
+        let ran = skein(arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{arguments:?}");
+        assert!(ran.err.contains("skein up -f DIR"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn differences_decide_the_exit_code_only_if_asked() {
+    let (farm, campus) = (sample("farm"), sample("campus"));
+    assert_eq!(skein(&["diff", &farm, &farm, "--exit-code"]).code, 0);
+    assert_eq!(skein(&["diff", &farm, &farm]).out, "The plans are equal.\n");
+    assert_eq!(skein(&["diff", &farm, &campus]).code, 0);
+    let differing = skein(&["diff", &farm, &campus, "--exit-code", "-o", "json"]);
+    assert_eq!(differing.code, 1);
+    let found = differing.json();
+    for list in ["classes", "paths", "links"] {
+        assert!(!found[list].as_array().unwrap().is_empty(), "{list}");
+    }
+    let bad = manifests(BAD);
+    let both = skein(&["diff", shown(bad.path()), shown(bad.path())]);
+    assert_eq!(both.code, 2);
+    assert_eq!(
+        both.err
+            .lines()
+            .filter(|line| line.contains("problems in"))
+            .count(),
+        2,
+        "{}",
+        both.err
+    );
+}
+
+#[test]
+fn render_writes_a_configuration_for_each_broker_and_minds_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let render = |from: &str| skein(&["render", shown(&out), "-f", &sample(from)]);
+
+    let first = render("cloud");
+    assert_eq!(first.code, 0, "{}", first.err);
+    let text = fs::read_to_string(out.join("gateway/mosquitto.conf")).unwrap();
+    assert!(text.contains("topic plant/+/metrics out 1"), "{text}");
+    assert!(
+        !out.join("cloud").exists(),
+        "an external broker is not ours to configure"
+    );
+
+    assert_eq!(render("twins").code, 0);
+    assert!(out.join("b1/mosquitto.conf").exists());
+    assert!(
+        !out.join("gateway").exists(),
+        "what an earlier render left is removed"
+    );
+
+    let refused = skein(&["render", shown(folder.path()), "-f", &sample("twins")]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("--force"), "{}", refused.err);
+}
+
+#[test]
+fn a_graph_is_dot() {
+    let ran = skein(&["graph", "-f", &sample("many-to-many")]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.out.starts_with("digraph skein {\n") && ran.out.ends_with("}\n"));
+    assert!(ran.out.contains("dir=both"), "{}", ran.out);
+    assert_eq!(ran.out, skein(&["graph", "-f", &sample("many-to-many")]).out);
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    for arguments in [
+        &["plan", "-f", &sample("farm")][..],
+        &["--help"],
+        &["explain", "broker/i", "-f", &sample("farm")],
+        &["diff", &sample("farm"), &sample("twins")],
+    ] {
+        let ran = skein(arguments);
+        assert!(
+            !ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn help_shows_examples_and_exit_codes() {
+    let help = skein(&["--help"]);
+    assert_eq!(help.code, 0);
+    assert!(
+        help.out.contains("Exit codes:") && help.out.contains("skein up -f"),
+        "{}",
+        help.out
+    );
+    for command in [
+        "plan",
+        "check",
+        "explain",
+        "diff",
+        "graph",
+        "render",
+        "up",
+        "status",
+        "break",
+        "mend",
+        "completions",
+    ] {
+        assert!(
+            help.out.contains(&format!("\n  {command} ")),
+            "{command} is not in the help"
+        );
+        let own = skein(&[command, "--help"]);
+        assert!(own.out.contains("Example"), "{command}");
+    }
+    assert!(
+        !help.out.contains("supervise"),
+        "what only `skein up` calls is hidden"
+    );
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = skein(&["completions", shell]);
+        assert_eq!(ran.code, 0);
+        assert!(
+            ran.out.contains("explain") && ran.out.contains("render"),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_skein"))
+        .args(["plan", "-f", &sample("farm"), "-o", "json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
