@@ -30,6 +30,12 @@ pub(crate) struct Broker {
     pub(crate) identity: Identity,
     pub(crate) since: Instant,
     pub(crate) since_millis: u64,
+    /// It was seen to listen.
+    pub(crate) listened: bool,
+    /// It was stopped in its tracks.
+    pub(crate) frozen: bool,
+    /// It was taken over, and may use another configuration than was noted.
+    pub(crate) unsure: bool,
     watched: Watched,
     /// `None` if an earlier supervisor started it: then its exit status goes to somebody else.
     child: Option<Child>,
@@ -76,6 +82,9 @@ impl Broker {
             identity,
             since: Instant::now(),
             since_millis: now(),
+            listened: false,
+            frozen: false,
+            unsure: false,
             watched,
             child: Some(child),
         };
@@ -103,6 +112,10 @@ impl Broker {
             identity,
             since: Instant::now(),
             since_millis: now(),
+            listened: false,
+            // Unknown, and going on does no harm to a process that goes on.
+            frozen: true,
+            unsure: true,
             watched,
             child: None,
         }))

@@ -121,10 +121,6 @@ struct Supervisor<S, R, A, K> {
     good: Option<Configuration>,
     rejected: Option<Rejected>,
     hold: Option<Hold>,
-    /// The process was stopped in its tracks.
-    frozen: bool,
-    /// The process was seen to listen.
-    listened: bool,
     /// Deaths in a row of processes that did not get to work.
     quick_deaths: u32,
     /// When to try again what failed.
@@ -160,7 +156,11 @@ where
         })?;
         files::write_json(&directory.supervisor_file(), &Identity::own()?)?;
         let loaded = directory.loaded()?;
-        let broker = Broker::take_over(&directory)?;
+        let mut broker = Broker::take_over(&directory)?;
+        let config = files::read(&directory.config_file())?;
+        if let Some(broker) = &mut broker {
+            broker.unsure = config.as_ref() != loaded.as_ref().map(|loaded| &loaded.config);
+        }
         match &broker {
             Some(broker) => say!("takes over mosquitto {version}, process {}", broker.identity.pid),
             None => say!("supervises mosquitto {version}"),
@@ -178,9 +178,6 @@ where
             loaded,
             rejected: None,
             hold: None,
-            // Unknown, and going on does no harm to a process that goes on.
-            frozen: true,
-            listened: false,
             quick_deaths: 0,
             retry: None,
             stopped: false,
@@ -229,12 +226,11 @@ where
                 .unwrap_or_default();
             tokio::select! {
                 biased;
-                () = exit_of(self.broker.as_ref()) => {
+                outcome = turn_of(self.broker.as_mut(), &ports) => if outcome == Outcome::Died {
                     self.bury();
                     self.restarts += 1;
-                }
+                },
                 () = self.source.changed() => {}
-                Outcome::Loaded = started(self.broker.as_ref(), &ports), if !self.listened => self.listened = true,
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => self.retry = None,
                 _ = log_look.tick() => rotate(&self.directory.log()),
             }
@@ -266,17 +262,16 @@ where
             }
             Some(Hold::Hang) => {
                 self.retry = None;
-                if let Some(broker) = &self.broker {
+                if let Some(broker) = &mut self.broker {
                     broker.signal(Signal::STOP);
-                    self.frozen = true;
+                    broker.frozen = true;
                     return Ok(());
                 }
             }
             None => {
-                if std::mem::take(&mut self.frozen)
-                    && let Some(broker) = &self.broker
-                {
+                if let Some(broker) = self.broker.as_mut().filter(|broker| broker.frozen) {
                     broker.signal(Signal::CONT);
+                    broker.frozen = false;
                 }
             }
         }
@@ -308,7 +303,11 @@ where
         let Some(loaded) = &self.loaded else {
             return self.retry.is_none() || self.refused(wanted).is_none();
         };
-        loaded != wanted && self.refused(wanted).is_none()
+        (self.is_unsure() || loaded != wanted) && self.refused(wanted).is_none()
+    }
+
+    fn is_unsure(&self) -> bool {
+        self.broker.as_ref().is_some_and(|broker| broker.unsure)
     }
 
     fn refused(&self, wanted: &Configuration) -> Option<&Rejected> {
@@ -331,7 +330,9 @@ where
             return Ok(());
         }
         let action = match (&self.broker, &self.loaded) {
-            (Some(_), Some(old)) => self.knowledge.action(&old.config, &new.config, self.version),
+            (Some(_), Some(old)) if !self.is_unsure() => {
+                self.knowledge.action(&old.config, &new.config, self.version)
+            }
             _ => Action::Restart,
         };
         match action {
@@ -389,7 +390,7 @@ where
         match ready::started(broker, &ready::ports(&new.config)).await {
             Outcome::Loaded => {
                 say!("process {} runs epoch {}", broker.identity.pid, new.epoch);
-                self.listened = true;
+                broker.listened = true;
                 self.accept(new).await
             }
             Outcome::Died => {
@@ -434,6 +435,9 @@ where
     /// Makes a configuration the one in use.
     async fn accept(&mut self, new: Configuration) -> Result<(), FileError> {
         self.rejected = None;
+        if let Some(broker) = &mut self.broker {
+            broker.unsure = false;
+        }
         // Known first, written then: what cannot be written must not be done to the broker again and again.
         self.loaded = Some(new.clone());
         if self.broker.is_some() {
@@ -455,14 +459,13 @@ where
     /// Notes that the process is dead, and when to start the next.
     fn bury(&mut self) {
         let Some(broker) = self.broker.take() else { return };
-        let (pid, lived) = (broker.identity.pid, broker.since.elapsed());
+        let (pid, lived, listened) = (broker.identity.pid, broker.since.elapsed(), broker.listened);
         let exit = broker.reap();
         say!("process {pid} {exit}");
         let killed = exit.signal == Some(Signal::KILL.as_raw());
         self.last_exit = Some(exit);
-        let worked = lived >= QUICK_DEATH || (self.listened && killed);
+        let worked = lived >= QUICK_DEATH || (listened && killed);
         self.quick_deaths = if worked { 0 } else { self.quick_deaths + 1 };
-        self.listened = false;
         self.retry = pause(self.quick_deaths).map(|pause| Instant::now() + pause);
     }
 
@@ -505,18 +508,18 @@ where
     }
 }
 
-/// Resolves when the process is gone; never, if there is none.
-async fn exit_of(broker: Option<&Broker>) {
+/// The next thing that happens to the process: it is seen to listen, once, or dies. Nothing, if there is none.
+async fn turn_of(broker: Option<&mut Broker>, ports: &BTreeSet<u16>) -> Outcome {
     match broker {
-        Some(broker) => broker.exited().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// How a start goes; never ends, if there is no process.
-async fn started(broker: Option<&Broker>, ports: &BTreeSet<u16>) -> Outcome {
-    match broker {
-        Some(broker) => ready::started(broker, ports).await,
+        Some(broker) if broker.listened => {
+            broker.exited().await;
+            Outcome::Died
+        }
+        Some(broker) => {
+            let outcome = ready::started(broker, ports).await;
+            broker.listened = outcome == Outcome::Loaded;
+            outcome
+        }
         None => std::future::pending().await,
     }
 }

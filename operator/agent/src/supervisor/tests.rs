@@ -298,9 +298,9 @@ fn a_broker_that_keeps_dying_does_not_spin() {
             .unwrap()
             .signal(Signal::KILL)
             .unwrap();
-        // Deaths 2 to 6 come with pauses of 10 + 20 + 40 + 80 + 160 ms.
+        // One was killed, the next needs no pause yet, then 10 + 20 + 40 + 80 + 160 ms.
         let begin = Instant::now();
-        scene.until(|report| report.restarts >= 7).await;
+        scene.until(|report| report.restarts >= 8).await;
         assert!(
             begin.elapsed() >= Duration::from_millis(300),
             "{:?}",
@@ -498,6 +498,26 @@ fn a_killed_supervisors_broker_is_taken_over() {
         broker.wait_exit().await.unwrap();
         scene.start();
         assert_ne!(scene.running(2).await, broker);
+    });
+}
+
+#[test]
+fn a_change_that_the_last_supervisor_did_not_finish_is_undone() {
+    story(async {
+        let mut scene = Scene::new("2.1.2");
+        let config = listener();
+        scene.give(1, &config);
+        scene.start();
+        let broker = scene.running(1).await;
+        scene.kill_supervisor().await;
+        // It died after it told the broker to reload, and what was wanted is not wanted any more.
+        write_config(&scene.directory, &format!("{config}more\n")).unwrap();
+        scene.start();
+        let report = scene
+            .until(|report| report.process.pid().is_some_and(|pid| pid != broker.pid))
+            .await;
+        assert_eq!(report.loaded, Some(1));
+        assert_eq!(fs::read_to_string(scene.directory.config_file()).unwrap(), config);
     });
 }
 
