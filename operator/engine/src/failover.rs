@@ -183,7 +183,10 @@ impl Failovers {
         } else {
             if self.served_by.remove(broker).is_some() {
                 // Its substitute is out as well. Nobody serves its clients until it is back itself.
-                directives.push(Directive::PointAddress { broker: broker.clone(), to: broker.clone() });
+                directives.push(Directive::PointAddress {
+                    broker: broker.clone(),
+                    to: broker.clone(),
+                });
             }
             let phase = if has_roles(situation.fleet, broker) {
                 MigrationPhase::Failed

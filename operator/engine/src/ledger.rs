@@ -80,18 +80,30 @@ impl Ledger {
         let epoch = config.epoch;
         self.highest = self.highest.max(epoch);
         let strands = Arc::new(strands(links.iter().map(Arc::as_ref)));
-        self.history.push(Given { epoch, config: Some(config), links, strands });
+        self.history.push(Given {
+            epoch,
+            config: Some(config),
+            links,
+            strands,
+        });
         self.remember_sessions();
-        let present = self.history.iter().position(|given| self.may_run(given)).unwrap_or(0);
+        let present = self
+            .history
+            .iter()
+            .position(|given| self.may_run(given))
+            .unwrap_or(0);
         let excess = self.history.len().saturating_sub(HISTORY);
         self.history.drain(..excess.min(present));
         epoch
     }
 
     fn remember_sessions(&mut self) {
-        let Some(config) = self.history.last().and_then(|given| given.config.as_ref()) else { return };
+        let Some(config) = self.history.last().and_then(|given| given.config.as_ref()) else {
+            return;
+        };
         for connection in &config.connections {
-            self.sessions.insert(connection.remote_client_id.clone(), connection.clone());
+            self.sessions
+                .insert(connection.remote_client_id.clone(), connection.clone());
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skein_api::name::{BrokerName, Qos};
+use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_filters::TopicFilter;
 use skein_mosquitto::link::{Direction, Line, Link, Mode};
 
@@ -45,7 +45,7 @@ pub(crate) fn strands<'a>(links: impl IntoIterator<Item = &'a Link>) -> Strands 
 }
 
 /// As much of the desired links of one broker as these strands allow. A link without any line of the user's is not
-/// worth a connection.
+/// worth a connection. A class whose control lines (`$skein/KIND/CLASS/…`) are all left out is none of the link's.
 pub(crate) fn reduced(desired: &[Arc<Link>], allowed: &Strands) -> Vec<Arc<Link>> {
     let mut links = Vec::with_capacity(desired.len());
     for link in desired {
@@ -75,9 +75,27 @@ pub(crate) fn reduced(desired: &[Arc<Link>], allowed: &Strands) -> Vec<Arc<Link>
         if lines.len() == link.lines.len() && control.len() == link.control.len() {
             links.push(Arc::clone(link));
         } else if !lines.is_empty() {
+            let names = |line: &Line, class: &ClassName| {
+                line.filter
+                    .as_str()
+                    .split('/')
+                    .nth(2)
+                    .is_some_and(|level| level == class.as_str())
+            };
+            let gone = |class: &&ClassName| {
+                link.control.iter().any(|line| names(line, class))
+                    && !control.iter().any(|line| names(line, class))
+            };
+            let classes = link
+                .classes
+                .iter()
+                .filter(|class| !gone(class))
+                .cloned()
+                .collect();
             links.push(Arc::new(Link {
                 lines,
                 control,
+                classes,
                 ..Link::clone(link)
             }));
         }

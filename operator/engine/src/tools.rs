@@ -57,12 +57,17 @@ pub(crate) struct Real {
 
 impl Tools for Real {
     fn plan(&mut self, fleet: &Arc<Fleet>, view: &View) -> Arc<Plan> {
-        let planner = self.planner.get_or_insert_with(|| Planner::new(view.previous_classes.clone()));
+        let planner = self
+            .planner
+            .get_or_insert_with(|| Planner::new(view.previous_classes.clone()));
         planner.replan(fleet, view)
     }
 
     fn report(&mut self) -> Arc<Plan> {
-        self.planner.as_mut().map(|planner| Arc::new(planner.report())).unwrap_or_default()
+        self.planner
+            .as_mut()
+            .map(|planner| Arc::new(planner.report()))
+            .unwrap_or_default()
     }
 
     fn substitution(&self, fleet: &Fleet, view: &View, broker: &BrokerName) -> Option<Arc<Substitution>> {
@@ -71,14 +76,27 @@ impl Tools for Real {
 
     fn hazards(&self, deduplicating: &BTreeSet<BrokerName>, links: &[Link]) -> Vec<Hazard> {
         let problems = skein_check::hazards(links, deduplicating, None);
-        problems.into_iter().filter_map(|problem| Some(Hazard { danger: danger(problem.kind)?, broker: problem.broker })).collect()
+        problems
+            .into_iter()
+            .filter_map(|problem| {
+                Some(Hazard {
+                    danger: danger(problem.kind)?,
+                    broker: problem.broker,
+                })
+            })
+            .collect()
     }
 
     fn faults(&self, fleet: &Fleet, view: &View, plan: &Plan, links: &[Link]) -> Vec<String> {
         let flows = skein_check::flows(fleet, &view.down, &view.served_by);
         let report = skein_check::check(&flows, links, &skein_check::deduplicating(fleet));
         let known = unconnected(plan, &view.served_by);
-        report.problems.into_iter().filter(|problem| is_fault(problem, &known)).map(|problem| problem.message).collect()
+        report
+            .problems
+            .into_iter()
+            .filter(|problem| is_fault(problem, &known))
+            .map(|problem| problem.message)
+            .collect()
     }
 }
 
@@ -91,7 +109,10 @@ fn danger(kind: Kind) -> Option<Danger> {
 }
 
 /// Pairs that the plan itself says it cannot connect, as they stand now.
-fn unconnected(plan: &Plan, served_by: &BTreeMap<BrokerName, BrokerName>) -> BTreeSet<(BrokerName, BrokerName)> {
+fn unconnected(
+    plan: &Plan,
+    served_by: &BTreeMap<BrokerName, BrokerName>,
+) -> BTreeSet<(BrokerName, BrokerName)> {
     let now = |broker: &BrokerName| served_by.get(broker).unwrap_or(broker).clone();
     let pair = |path: &Path| (now(&path.producer), now(&path.consumer));
     let paths = plan.classes.values().flat_map(|class| &class.paths);

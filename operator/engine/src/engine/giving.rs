@@ -132,7 +132,12 @@ impl Engine {
             Ok(mut config) => {
                 site.ledger.forget(&mut config);
                 let same = |it: &Given| match &it.config {
-                    Some(old) => Config { epoch: old.epoch, ..config.clone() } == *old,
+                    Some(old) => {
+                        Config {
+                            epoch: old.epoch,
+                            ..config.clone()
+                        } == *old
+                    }
                     None => *it.strands == strand::strands(ingredients.links.iter().map(Arc::as_ref)),
                 };
                 let refused = site.ledger.refusal().is_some_and(|(it, _)| same(it));
@@ -150,7 +155,12 @@ impl Engine {
         let (text, links) = (render(&config), key.0.links.clone());
         let epoch = site.ledger.give(config, links.clone());
         site.made_from = Some((key.0, Some(epoch), Some(epoch)));
-        Some(Directive::GiveConfig { broker: broker.clone(), epoch, config: text, links })
+        Some(Directive::GiveConfig {
+            broker: broker.clone(),
+            epoch,
+            config: text,
+            links,
+        })
     }
 
     /// All that goes into a broker's configuration, if it is declared, ours to write and placed.

@@ -94,7 +94,8 @@ impl Engine {
         let Some(fleet) = self.fleet.clone() else { return };
         let out = self.out(&fleet);
         self.plan = self.tools.report();
-        self.substitutes.retain(|broker, _| fleet.brokers.contains_key(broker));
+        self.substitutes
+            .retain(|broker, _| fleet.brokers.contains_key(broker));
         for (broker, substitution) in &self.plan.substitutes {
             if !out.contains(broker) {
                 self.substitutes.insert(broker.clone(), Arc::clone(substitution));
@@ -145,7 +146,9 @@ impl Engine {
             match config.map(|config| parse(&render(&config))) {
                 Some(Ok(config)) => read_back.extend(links_of(broker, &config)),
                 Some(Err(error)) => {
-                    return vec![format!("Broker/{broker}: its configuration cannot be read back: {error}")];
+                    return vec![format!(
+                        "Broker/{broker}: its configuration cannot be read back: {error}"
+                    )];
                 }
                 // Not placed yet, or refused: the giving reports that, and gives nothing.
                 None => read_back.extend(links.iter().map(|link| Link::clone(link))),

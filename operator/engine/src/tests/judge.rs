@@ -27,8 +27,11 @@ pub(super) fn hazards(links: &[Link]) -> Vec<Hazard> {
 
 /// A topic name for each filter and each crossing of two.
 fn topics(links: &[Link]) -> Vec<String> {
-    let filters: std::collections::BTreeSet<&TopicFilter> =
-        links.iter().flat_map(|link| link.lines.iter().chain(&link.control)).map(|line| &line.filter).collect();
+    let filters: std::collections::BTreeSet<&TopicFilter> = links
+        .iter()
+        .flat_map(|link| link.lines.iter().chain(&link.control))
+        .map(|line| &line.filter)
+        .collect();
     let mut topics = std::collections::BTreeSet::new();
     for a in &filters {
         topics.insert(a.witness());
@@ -45,7 +48,12 @@ type Hop<'a> = (&'a BrokerName, &'a BrokerName, usize);
 fn hops<'a>(links: &'a [Link], topic: &str) -> Vec<Hop<'a>> {
     let mut hops = Vec::new();
     for (index, link) in links.iter().enumerate() {
-        let lines = || link.lines.iter().chain(&link.control).filter(|line| line.filter.matches(topic));
+        let lines = || {
+            link.lines
+                .iter()
+                .chain(&link.control)
+                .filter(|line| line.filter.matches(topic))
+        };
         if lines().any(|line| line.direction != Direction::Out) {
             hops.push((&link.upstream, &link.downstream, index));
         }
@@ -67,7 +75,10 @@ fn publish(hops: &[Hop<'_>], start: &BrokerName) -> Vec<Hazard> {
                 continue;
             }
             if way.contains(to) {
-                return vec![Hazard { danger: Danger::Loop, broker: BrokerName::clone(to) }];
+                return vec![Hazard {
+                    danger: Danger::Loop,
+                    broker: BrokerName::clone(to),
+                }];
             }
             let mut way = way.clone();
             way.push(to);
@@ -76,7 +87,10 @@ fn publish(hops: &[Hop<'_>], start: &BrokerName) -> Vec<Hazard> {
     }
     for (broker, copies) in copies {
         if copies > 1 {
-            found.push(Hazard { danger: Danger::Duplicate, broker: broker.clone() });
+            found.push(Hazard {
+                danger: Danger::Duplicate,
+                broker: broker.clone(),
+            });
         }
     }
     found

@@ -23,7 +23,10 @@ pub(super) struct Toy {
 
 impl Toy {
     pub(super) fn with_ring(broker: &'static str) -> Self {
-        Self { ring_with: Some(broker), ..Self::default() }
+        Self {
+            ring_with: Some(broker),
+            ..Self::default()
+        }
     }
 }
 
@@ -56,7 +59,10 @@ impl Tools for Toy {
     }
 
     fn faults(&self, _: &Fleet, _: &View, _: &Plan, links: &[Link]) -> Vec<String> {
-        judge::hazards(links).iter().map(|hazard| format!("{hazard:?}")).collect()
+        judge::hazards(links)
+            .iter()
+            .map(|hazard| format!("{hazard:?}"))
+            .collect()
     }
 }
 
@@ -78,7 +84,8 @@ fn plan(fleet: &Fleet, view: &View) -> Plan {
     }
     plan.links = links(&carried);
     for broker in fleet.brokers.keys() {
-        plan.substitutes.insert(broker.clone(), Arc::new(substitution(fleet, broker)));
+        plan.substitutes
+            .insert(broker.clone(), Arc::new(substitution(fleet, broker)));
     }
     plan
 }
@@ -96,9 +103,15 @@ fn class(
             .cloned()
             .or_else(|| (!view.down.contains(broker)).then(|| broker.clone()))
     };
-    let ends = topics.iter().filter_map(|name| fleet.topics.get(*name)).flat_map(|topic| &topic.consumers);
+    let ends = topics
+        .iter()
+        .filter_map(|name| fleet.topics.get(*name))
+        .flat_map(|topic| &topic.consumers);
     let root = ends.filter_map(now).min();
-    let tree = root.as_ref().map(|root| tree(fleet, view, root)).unwrap_or_default();
+    let tree = root
+        .as_ref()
+        .map(|root| tree(fleet, view, root))
+        .unwrap_or_default();
     let mut paths = Vec::new();
     for topic_name in topics {
         let topic = &fleet.topics[*topic_name];
@@ -114,11 +127,23 @@ fn class(
                 }
                 let (producer, consumer) = (producer.clone(), consumer.clone());
                 let topic = TopicName::clone(topic_name);
-                paths.push(Path { topic, producer, consumer, brokers: way, cost: 0, shortest: 0 });
+                paths.push(Path {
+                    topic,
+                    producer,
+                    consumer,
+                    brokers: way,
+                    cost: 0,
+                    shortest: 0,
+                });
             }
         }
     }
-    Class { name: name.clone(), topics: topics.iter().map(|it| TopicName::clone(it)).collect(), root, paths }
+    Class {
+        name: name.clone(),
+        topics: topics.iter().map(|it| TopicName::clone(it)).collect(),
+        root,
+        paths,
+    }
 }
 
 /// The parent of each broker on the way to the root, nearest first.
@@ -127,7 +152,11 @@ fn tree(fleet: &Fleet, view: &View, root: &BrokerName) -> Tree {
     let mut cost = BTreeMap::from([(root.clone(), 0_u32)]);
     let mut open = BTreeSet::from([(0_u32, root.clone())]);
     while let Some((so_far, at)) = open.pop_first() {
-        for route in fleet.routes.values().filter(|route| !route.paused && !route.one_way) {
+        for route in fleet
+            .routes
+            .values()
+            .filter(|route| !route.paused && !route.one_way)
+        {
             let other = match (route.a == at, route.b == at) {
                 (true, _) => &route.b,
                 (_, true) => &route.a,
@@ -155,11 +184,23 @@ fn way(tree: &Tree, from: &BrokerName, to: &BrokerName) -> Vec<BrokerName> {
         }
         Some(chain)
     };
-    let (Some(up), Some(down)) = (chain(from), chain(to)) else { return Vec::new() };
-    let Some(meeting) = up.iter().find(|broker| down.contains(broker)) else { return Vec::new() };
-    let mut way: Vec<BrokerName> = up.iter().take_while(|broker| *broker != meeting).cloned().collect();
+    let (Some(up), Some(down)) = (chain(from), chain(to)) else {
+        return Vec::new();
+    };
+    let Some(meeting) = up.iter().find(|broker| down.contains(broker)) else {
+        return Vec::new();
+    };
+    let mut way: Vec<BrokerName> = up
+        .iter()
+        .take_while(|broker| *broker != meeting)
+        .cloned()
+        .collect();
     way.push(meeting.clone());
-    let below: Vec<BrokerName> = down.iter().take_while(|broker| *broker != meeting).cloned().collect();
+    let below: Vec<BrokerName> = down
+        .iter()
+        .take_while(|broker| *broker != meeting)
+        .cloned()
+        .collect();
     way.extend(below.into_iter().rev());
     way
 }
@@ -168,7 +209,9 @@ fn links(carried: &BTreeMap<(BrokerName, BrokerName), BTreeSet<(TopicFilter, Cla
     let mut links: BTreeMap<(BrokerName, BrokerName, Mode), Link> = BTreeMap::new();
     for ((downstream, upstream), filters) in carried {
         let empty = BTreeSet::new();
-        let back = carried.get(&(upstream.clone(), downstream.clone())).unwrap_or(&empty);
+        let back = carried
+            .get(&(upstream.clone(), downstream.clone()))
+            .unwrap_or(&empty);
         for (filter, class) in filters {
             let meets = |other: &&(TopicFilter, ClassName)| other.1 == *class;
             let both = back.iter().any(|other| meets(&other));
@@ -179,28 +222,45 @@ fn links(carried: &BTreeMap<(BrokerName, BrokerName), BTreeSet<(TopicFilter, Cla
             } else {
                 (upstream, downstream, Mode::Duplex, Direction::Both)
             };
-            let link = links.entry((holder.clone(), other.clone(), mode)).or_insert_with(|| Link {
-                downstream: holder.clone(),
-                upstream: other.clone(),
-                mode,
-                lines: Vec::new(),
-                control: Vec::new(),
-                classes: BTreeSet::new(),
-            });
+            let link = links
+                .entry((holder.clone(), other.clone(), mode))
+                .or_insert_with(|| Link {
+                    downstream: holder.clone(),
+                    upstream: other.clone(),
+                    mode,
+                    lines: Vec::new(),
+                    control: Vec::new(),
+                    classes: BTreeSet::new(),
+                });
             link.classes.insert(class.clone());
-            link.lines.push(Line { filter: filter.clone(), direction, qos: Qos::AtLeastOnce });
+            link.lines.push(Line {
+                filter: filter.clone(),
+                direction,
+                qos: Qos::AtLeastOnce,
+            });
         }
     }
     for link in links.values_mut() {
         link.lines.sort();
         link.lines.dedup();
         let all = link.lines.clone();
-        let covered = |line: &Line| all.iter().any(|it| it.filter != line.filter && it.filter.covers(&line.filter));
+        let covered = |line: &Line| {
+            all.iter()
+                .any(|it| it.filter != line.filter && it.filter.covers(&line.filter))
+        };
         link.lines.retain(|line| !covered(line));
         for class in &link.classes {
             let filter = TopicFilter::parse(&format!("$skein/probe/{class}/#")).unwrap();
-            let direction = if link.mode == Mode::Duplex { Direction::Both } else { Direction::In };
-            link.control.push(Line { filter, direction, qos: Qos::AtLeastOnce });
+            let direction = if link.mode == Mode::Duplex {
+                Direction::Both
+            } else {
+                Direction::In
+            };
+            link.control.push(Line {
+                filter,
+                direction,
+                qos: Qos::AtLeastOnce,
+            });
         }
     }
     links.into_values().map(Arc::new).collect()
@@ -209,16 +269,29 @@ fn links(carried: &BTreeMap<(BrokerName, BrokerName), BTreeSet<(TopicFilter, Cla
 fn substitution(fleet: &Fleet, broker: &BrokerName) -> Substitution {
     // Likeness enough for a toy: both publish, both subscribe, or both do neither.
     let roles = |broker: &BrokerName| {
-        let publishes = fleet.topics.values().any(|topic| topic.producers.contains(broker));
-        let subscribes = fleet.topics.values().any(|topic| topic.consumers.contains(broker));
+        let publishes = fleet
+            .topics
+            .values()
+            .any(|topic| topic.producers.contains(broker));
+        let subscribes = fleet
+            .topics
+            .values()
+            .any(|topic| topic.consumers.contains(broker));
         (publishes, subscribes)
     };
     let mine = roles(broker);
-    let others = fleet.brokers.iter().filter(|(name, declared)| *name != broker && declared.is_controlled());
+    let others = fleet
+        .brokers
+        .iter()
+        .filter(|(name, declared)| *name != broker && declared.is_controlled());
     let mut candidates: Vec<Candidate> = others
         .map(|(name, _)| Candidate {
             broker: name.clone(),
-            equivalence: if roles(name) == mine { Equivalence::Strong } else { Equivalence::Partial },
+            equivalence: if roles(name) == mine {
+                Equivalence::Strong
+            } else {
+                Equivalence::Partial
+            },
             missing: Vec::new(),
             distance: None,
             same_zone: false,
@@ -226,5 +299,10 @@ fn substitution(fleet: &Fleet, broker: &BrokerName) -> Substitution {
         })
         .collect();
     candidates.sort_by(|a, b| (a.equivalence, &a.broker).cmp(&(b.equivalence, &b.broker)));
-    Substitution { candidates, cover: Vec::new(), grafts: Vec::new(), gaps: Vec::new() }
+    Substitution {
+        candidates,
+        cover: Vec::new(),
+        grafts: Vec::new(),
+        gaps: Vec::new(),
+    }
 }

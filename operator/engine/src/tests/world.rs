@@ -9,10 +9,9 @@ use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_mosquitto::link::Link;
 
-use super::toy::Toy;
 use crate::directive::{BrokerPhase, Directive, Migration, Status};
 use crate::event::{Epoch, Event, Placement, Process, Report, Restored};
-use crate::tools::Tools;
+use crate::tools::{Real, Tools};
 use crate::{Engine, Settings};
 
 /// One step of virtual time.
@@ -146,7 +145,7 @@ pub(super) fn name(text: &str) -> BrokerName {
 
 impl World {
     pub(super) fn new(fleet: Fleet) -> Self {
-        Self::with_tools(fleet, Box::new(Toy::default()))
+        Self::with_tools(fleet, Box::new(Real::default()))
     }
 
     pub(super) fn with_tools(fleet: Fleet, tools: Box<dyn Tools>) -> Self {
@@ -170,7 +169,10 @@ impl World {
         self.fleet = Arc::new(fleet);
         for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {
             self.brokers.entry(broker.clone()).or_insert_with(Broker::new);
-            self.tell(Event::Placed { placement: placement(&broker), broker });
+            self.tell(Event::Placed {
+                placement: placement(&broker),
+                broker,
+            });
         }
         self.tell(Event::FleetChanged(Arc::clone(&self.fleet)));
     }
@@ -183,7 +185,12 @@ impl World {
 
     fn execute(&mut self, directive: Directive) {
         match directive.clone() {
-            Directive::GiveConfig { broker, epoch, config, links } => {
+            Directive::GiveConfig {
+                broker,
+                epoch,
+                config,
+                links,
+            } => {
                 let links: Vec<Link> = links.iter().map(|link| Link::clone(link)).collect();
                 let kept = self.configs.entry(broker.clone()).or_default();
                 if kept.last().is_none_or(|(last, ..)| *last < epoch) {
@@ -215,7 +222,10 @@ impl World {
 
     pub(super) fn deliver_report(&mut self, broker: &BrokerName) {
         if let Some(report) = self.brokers.get_mut(broker).and_then(|it| it.outbox.pop_front()) {
-            self.tell(Event::Supervisor { broker: broker.clone(), report });
+            self.tell(Event::Supervisor {
+                broker: broker.clone(),
+                report,
+            });
         }
     }
 
@@ -244,8 +254,13 @@ impl World {
         for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {
             let now = self.now;
             let it = self.brokers.get_mut(&broker).expect("a broker that exists");
-            let due = |given: Duration, after: Option<Duration>| after.is_some_and(|after| given + after <= now);
-            if it.inbox.front().is_some_and(|(given, _)| due(*given, it.load_after)) {
+            let due =
+                |given: Duration, after: Option<Duration>| after.is_some_and(|after| given + after <= now);
+            if it
+                .inbox
+                .front()
+                .is_some_and(|(given, _)| due(*given, it.load_after))
+            {
                 it.load();
             }
             it.write_report();
@@ -265,10 +280,22 @@ impl World {
         let it = &self.brokers[broker];
         let broker = broker.clone();
         let event = match it.life {
-            _ if it.cut_off => Event::HeartbeatMissed { broker, refused: false },
-            Life::Running => Event::HeartbeatAnswered { broker, round_trip: Duration::from_micros(300) },
-            Life::Hung => Event::HeartbeatMissed { broker, refused: false },
-            Life::Restarting | Life::Held => Event::HeartbeatMissed { broker, refused: true },
+            _ if it.cut_off => Event::HeartbeatMissed {
+                broker,
+                refused: false,
+            },
+            Life::Running => Event::HeartbeatAnswered {
+                broker,
+                round_trip: Duration::from_micros(300),
+            },
+            Life::Hung => Event::HeartbeatMissed {
+                broker,
+                refused: false,
+            },
+            Life::Restarting | Life::Held => Event::HeartbeatMissed {
+                broker,
+                refused: true,
+            },
         };
         self.tell(event);
     }
@@ -286,7 +313,12 @@ impl World {
     pub(super) fn restart_engine(&mut self, tools: Box<dyn Tools>) {
         let mut classes: BTreeMap<TopicName, ClassName> = BTreeMap::new();
         for class in self.engine.plan().classes.values() {
-            classes.extend(class.topics.iter().map(|topic| (topic.clone(), class.name.clone())));
+            classes.extend(
+                class
+                    .topics
+                    .iter()
+                    .map(|topic| (topic.clone(), class.name.clone())),
+            );
         }
         let newest = |kept: &Vec<(Epoch, Vec<Link>, String)>| kept.last().map(|it| it.2.clone());
         let restored = Restored {
@@ -295,17 +327,32 @@ impl World {
                 .configs
                 .iter()
                 .map(|(broker, kept)| {
-                    (broker.clone(), kept.iter().map(|(epoch, links, _)| (*epoch, links.clone())).collect())
+                    (
+                        broker.clone(),
+                        kept.iter()
+                            .map(|(epoch, links, _)| (*epoch, links.clone()))
+                            .collect(),
+                    )
                 })
                 .collect(),
-            texts: self.configs.iter().filter_map(|(broker, kept)| Some((broker.clone(), newest(kept)?))).collect(),
+            texts: self
+                .configs
+                .iter()
+                .filter_map(|(broker, kept)| Some((broker.clone(), newest(kept)?)))
+                .collect(),
             migrations: self.migrations.values().cloned().collect(),
         };
         self.engine = Engine::with_tools(settings(), tools);
         self.tell(Event::Restored(restored));
         for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {
-            self.brokers.get_mut(&broker).expect("a broker that exists").lose_reports();
-            self.tell(Event::Placed { placement: placement(&broker), broker });
+            self.brokers
+                .get_mut(&broker)
+                .expect("a broker that exists")
+                .lose_reports();
+            self.tell(Event::Placed {
+                placement: placement(&broker),
+                broker,
+            });
         }
         self.tell(Event::FleetChanged(Arc::clone(&self.fleet)));
     }
@@ -316,21 +363,39 @@ impl World {
 
     pub(super) fn phase(&self, broker: &str) -> BrokerPhase {
         let status = self.status();
-        status.brokers.iter().find(|it| it.name.as_str() == broker).expect("declared").phase
+        status
+            .brokers
+            .iter()
+            .find(|it| it.name.as_str() == broker)
+            .expect("declared")
+            .phase
     }
 
     /// The path of a topic between two brokers, consumer first, as planned.
     pub(super) fn path(&self, topic: &str) -> String {
         let status = self.status();
-        let path = status.paths.iter().find(|it| it.topic.as_str() == topic).expect("declared");
-        path.path.iter().map(BrokerName::as_str).collect::<Vec<_>>().join(" ")
+        let path = status
+            .paths
+            .iter()
+            .find(|it| it.topic.as_str() == topic)
+            .expect("declared");
+        path.path
+            .iter()
+            .map(BrokerName::as_str)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// The links in use everywhere, as `downstream<upstream`.
     pub(super) fn loaded(&self) -> String {
-        let links = self.brokers.values().filter_map(|it| it.loaded.as_ref()).flat_map(|(_, links)| links);
-        let mut names: Vec<String> =
-            links.map(|link| format!("{}<{}", link.downstream, link.upstream)).collect();
+        let links = self
+            .brokers
+            .values()
+            .filter_map(|it| it.loaded.as_ref())
+            .flat_map(|(_, links)| links);
+        let mut names: Vec<String> = links
+            .map(|link| format!("{}<{}", link.downstream, link.upstream))
+            .collect();
         names.sort();
         names.join(" ")
     }
@@ -346,12 +411,18 @@ impl World {
     }
 
     pub(super) fn has_problem(&self, part: &str) -> bool {
-        self.status().problems.iter().any(|problem| problem.contains(part))
+        self.status()
+            .problems
+            .iter()
+            .any(|problem| problem.contains(part))
     }
 }
 
 fn settings() -> Settings {
-    Settings { sqlite_plugin: Some("/usr/lib/mosquitto_persist_sqlite.so".to_owned()), ..Settings::default() }
+    Settings {
+        sqlite_plugin: Some("/usr/lib/mosquitto_persist_sqlite.so".to_owned()),
+        ..Settings::default()
+    }
 }
 
 fn placement(broker: &BrokerName) -> Placement {
