@@ -8,6 +8,8 @@
 //! - A removed line keeps its subscription upstream; [`Config::forget`] ends it.
 //! - `restart_timeout 1 1` brings a link back one to two seconds after its upstream listens again.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

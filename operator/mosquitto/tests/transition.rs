@@ -87,6 +87,16 @@ fn a_forgotten_filter_is_no_outgoing_queue() {
 }
 
 #[test]
+fn a_connection_may_go_on_forgetting_what_need_not_be_forgotten() {
+    let new = classic(&[pull(&["t in 1"])]);
+    let mut old = new.clone();
+    old.forget(&classic(&[pull(&["t in 1", "u in 1"])]));
+    assert_eq!(actions(&old, &new), [None; 3]);
+    // The other way round the bridge must connect anew to unsubscribe.
+    assert_eq!(actions(&new, &old), [Restart; 3]);
+}
+
+#[test]
 fn a_connection_that_changes_under_its_name_takes_a_restart() {
     let old = classic(&[pull(&["t in 1"])]);
     let mut new = old.clone();

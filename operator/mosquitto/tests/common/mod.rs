@@ -19,6 +19,10 @@ pub fn broker(name: &str) -> BrokerName {
     BrokerName::new(name).unwrap()
 }
 
+pub fn class(name: &str) -> ClassName {
+    ClassName::new(name).unwrap()
+}
+
 pub fn filter(text: &str) -> TopicFilter {
     TopicFilter::parse(text).unwrap()
 }
