@@ -43,7 +43,7 @@ pub enum UpEvent {
     Refused(Vec<Problem>),
     /// An edit of the manifests is in force.
     Applied {
-        /// What changed, a line each; empty if only text did.
+        /// What changed, a line each; empty if an edit that was refused is taken back.
         changes: Vec<String>,
     },
     /// Something does not work, in a sentence.

@@ -12,6 +12,7 @@ pub mod links;
 pub mod manifests;
 mod migrations;
 mod narrate;
+mod plugin;
 mod ports;
 mod probing;
 pub mod process;

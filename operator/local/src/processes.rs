@@ -161,10 +161,23 @@ impl Processes {
     }
 
     fn hold(&mut self, key: Key, identity: Identity, failures: u32) {
+        self.monitor(&key, identity.clone());
+        self.held.insert(
+            key,
+            Held {
+                identity,
+                since: Instant::now(),
+                failures,
+            },
+        );
+    }
+
+    /// Its end will be told.
+    fn monitor(&self, key: &Key, identity: Identity) {
         let gone = Gone {
             broker: key.0.clone(),
             role: key.1,
-            identity: identity.clone(),
+            identity,
         };
         let sender = self.gone.clone();
         tokio::spawn(async move {
@@ -176,14 +189,12 @@ impl Processes {
             }
             let _ = sender.send(gone);
         });
-        self.held.insert(
-            key,
-            Held {
-                identity,
-                since: Instant::now(),
-                failures,
-            },
-        );
+    }
+
+    /// Nothing of a broker runs: no supervisor, no Mosquitto.
+    pub(crate) fn is_dead(&self, broker: &BrokerName) -> bool {
+        let directory = self.state.broker(broker);
+        matches!((directory.supervisor(), directory.broker()), (Ok(None), Ok(None)))
     }
 
     /// Takes the end of a process in. If it was ours it will be due again; returns how often in a row it failed.
@@ -243,16 +254,25 @@ impl Processes {
         )
     }
 
-    /// Asks both processes of a broker to end, whoever started them; a supervisor stops its broker.
+    /// Asks both processes of a broker to end, whoever started them; a supervisor stops its broker, and where there is
+    /// none the broker is asked itself. The end of each will be told.
     pub(crate) fn stop(&mut self, broker: &BrokerName) -> Vec<Identity> {
         let mut asked = Vec::new();
         for role in [Role::Forwarder, Role::Supervisor] {
             let key = (broker.clone(), role);
             self.again.remove(&key);
             let held = self.held.remove(&key).map(|held| held.identity);
-            if let Some(identity) = held.or_else(|| self.alive(broker, role))
+            let is_monitored = held.is_some();
+            let orphan = || match role {
+                Role::Supervisor => self.state.broker(broker).broker().ok().flatten(),
+                Role::Forwarder => None,
+            };
+            if let Some(identity) = held.or_else(|| self.alive(broker, role)).or_else(orphan)
                 && identity.signal(Signal::TERM).unwrap_or(false)
             {
+                if !is_monitored {
+                    self.monitor(&key, identity.clone());
+                }
                 asked.push(identity);
             }
         }

@@ -80,7 +80,6 @@ impl Up {
     pub fn run(self, mut tell: impl FnMut(UpEvent)) -> Result<(), UpError> {
         let system = |action| move |source| UpError::System { action, source };
         let (files, declared) = read(&self.manifests)?;
-        let found = find_mosquitto(self.mosquitto.as_deref())?;
         let program = match self.program {
             Some(program) => program,
             None => std::env::current_exe().map_err(system("find this program"))?,
@@ -98,6 +97,7 @@ impl Up {
                 .map_err(unreadable)?,
         };
         let _lock = state.lock()?;
+        let found = find_mosquitto(self.mosquitto.as_deref())?;
         if !declared.warnings.is_empty() {
             declared
                 .warnings

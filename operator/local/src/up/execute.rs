@@ -6,7 +6,7 @@ use skein_agent::Configuration;
 use skein_agent::files;
 use skein_api::name::BrokerName;
 use skein_engine::directive::Directive;
-use skein_engine::event::{Epoch, Event, Restored};
+use skein_engine::event::{Epoch, Event, Process, Report, Restored};
 use skein_mosquitto::link::Link;
 
 use super::UpError;
@@ -50,12 +50,31 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             Directive::Retire { broker } => {
                 self.processes.stop(&broker);
                 self.changes.remove(self.place.state.broker(&broker).path());
-                if self.placed.remove(&broker).is_some() {
-                    (self.tell)(UpEvent::Stopped { broker });
-                }
-                Ok(())
+                self.placed.remove(&broker);
+                self.retired(&broker)
             }
         }
+    }
+
+    /// Says that a broker no longer declared is stopped, once it is.
+    pub(super) fn retired(&mut self, broker: &BrokerName) -> Result<(), UpError> {
+        if self.placed.contains_key(broker) || !self.processes.is_dead(broker) {
+            return Ok(());
+        }
+        let loaded = self.place.state.broker(broker).loaded().ok().flatten();
+        let report = Report {
+            loaded: loaded.map(|configuration| configuration.epoch),
+            rejected: None,
+            version: None,
+            process: Process::Stopped,
+        };
+        (self.tell)(UpEvent::Stopped {
+            broker: broker.clone(),
+        });
+        self.observe(Event::Supervisor {
+            broker: broker.clone(),
+            report,
+        })
     }
 
     fn give(

@@ -24,6 +24,7 @@ use crate::happening::{Summary, UpEvent};
 use crate::manifests::{Declared, ManifestFile, differences};
 use crate::migrations::Migrations;
 use crate::narrate::narrate;
+use crate::plugin;
 use crate::ports::{PortBook, Ports};
 use crate::probing::Probing;
 use crate::processes::{Gone, Processes, Role};
@@ -88,6 +89,12 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         place.state.clone(),
     );
     let watch = Watch::start(skein_mqtt::Settings::new(instance()), outcomes_sender);
+    let settings = Settings {
+        // Started as root, Mosquitto becomes a user who may not exist and to whom our directories are closed.
+        user: rustix::process::geteuid().is_root().then(|| "root".to_owned()),
+        sqlite_plugin: plugin::sqlite_plugin(&place.mosquitto).map(|path| path.display().to_string()),
+        ..Settings::default()
+    };
     let mut runner = Runner {
         ports: PortBook::open(place.state.ports_file())?,
         migrations: Migrations::new(
@@ -96,7 +103,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         classes: StateDirectory::read(&place.state.classes_file())?.unwrap_or_default(),
         place,
         tell,
-        engine: Engine::new(Settings::default()),
+        engine: Engine::new(settings),
         origin: Instant::now(),
         fleet: Arc::default(),
         placed: BTreeMap::new(),
@@ -329,7 +336,10 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 
     fn process_gone(&mut self, gone: &Gone) -> Result<(), UpError> {
         let Some(failures) = self.processes.ended(gone) else {
-            return Ok(());
+            return match gone.role {
+                Role::Supervisor => self.retired(&gone.broker),
+                Role::Forwarder => Ok(()),
+            };
         };
         if failures >= 3 {
             let complaint = self.processes.complaint(&gone.broker, gone.role);
@@ -387,8 +397,12 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         const TROUBLE: &str = "manifests";
         match read(&self.place.manifests) {
             Ok((sources, declared)) => {
-                self.troubles.remove(TROUBLE);
+                let was_refused = self.troubles.remove(TROUBLE).is_some();
                 if declared.fleet == self.fleet {
+                    if was_refused {
+                        (self.tell)(UpEvent::Applied { changes: Vec::new() });
+                        self.gather();
+                    }
                     return Ok(());
                 }
                 let changes = differences(&self.fleet, &declared.fleet);
