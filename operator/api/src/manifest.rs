@@ -14,7 +14,7 @@ mod suggest;
 mod tree;
 mod wording;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 pub use problem::{Position, Problem, Severity};
 
@@ -114,7 +114,8 @@ pub fn load(sources: &[Source<'_>]) -> Loaded {
     for (index, source) in sources.iter().enumerate() {
         let parsed = parse::parse(source.text);
         for flaw in parsed.flaws {
-            report.flaw(index, flaw);
+            let document = flaw.document.and_then(|document| parsed.documents.get(document));
+            report.flaw(index, flaw, document);
         }
         for node in parsed.documents {
             envelope::unwrap(index, node, &mut documents, &mut report);
@@ -124,12 +125,12 @@ pub fn load(sources: &[Source<'_>]) -> Loaded {
     envelope::check_together(&documents, &paths, &mut report);
 
     let mut declared = checks::Declared::default();
-    let mut seen: BTreeMap<(Kind, &str), ()> = BTreeMap::new();
+    let mut seen: BTreeSet<(Kind, &str)> = BTreeSet::new();
     for document in &documents {
-        let repeated = document.name.is_empty() || seen.insert((document.kind, &document.name), ()).is_some();
+        let repeated = document.name.is_empty() || !seen.insert((document.kind, &document.name));
         declared.take(document, repeated, &mut report);
     }
-    if documents.iter().all(|document| document.kind != Kind::Broker) {
+    if !report.has_lost() && documents.iter().all(|document| document.kind != Kind::Broker) {
         // An empty directory is far more likely a wrong path than the wish to stop every broker.
         let remedy = "declare one: `kind: Broker`, or look whether this is the right directory".to_owned();
         let message = "no Broker is declared".to_owned();

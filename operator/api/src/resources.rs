@@ -3,6 +3,9 @@
 //!
 //! Here are shapes, defaults and documentation. What spans several fields or objects is checked by `manifest`.
 
+// Clippy takes the fields of one print column for repetitions of another's.
+#![allow(clippy::duplicated_attributes)]
+
 mod broker;
 mod crd;
 mod migration;

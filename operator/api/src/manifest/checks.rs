@@ -3,11 +3,13 @@
 mod broker;
 mod migration;
 mod route;
+mod salvage;
 mod topic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::envelope::{Document, Kind};
 use super::problem::Report;
@@ -21,9 +23,11 @@ use crate::resources::{BrokerSpec, Migration, NodeRouteSpec, TopicSpec};
 pub(crate) struct Item<'a, T> {
     pub(crate) document: &'a Document,
     pub(crate) spec: T,
+    /// Fields that broke the schema were left out, so defaults stand in their place.
+    pub(crate) partial: bool,
 }
 
-/// The documents that passed their schema, by kind; and the names of all brokers, also of those that did not.
+/// The documents by kind, as far as they could be deserialised; and the names of all brokers.
 #[derive(Default)]
 pub(crate) struct Declared<'a> {
     names: BTreeMap<&'a str, &'a Document>,
@@ -44,32 +48,47 @@ impl<'a> Declared<'a> {
         if document.kind == Kind::Broker && !document.name.is_empty() {
             self.names.entry(&document.name).or_insert(document);
         }
-        if !schema::check(document, &value, report) || repeated {
+        let flawed = schema::check(document, &value, report);
+        if repeated {
             return;
         }
-        let spec = value["spec"].take();
         match document.kind {
-            Kind::Broker => self.brokers.extend(read(document, spec, report)),
-            Kind::NodeRoute => self.routes.extend(read(document, spec, report)),
-            Kind::Topic => self.topics.extend(read(document, spec, report)),
-            Kind::Migration => {
-                self.migrations
-                    .extend(migration::read(document, spec, &value["status"], report))
+            Kind::Broker => self.brokers.extend(read(document, &value, &flawed, report)),
+            Kind::NodeRoute => self.routes.extend(read(document, &value, &flawed, report)),
+            Kind::Topic => self.topics.extend(read(document, &value, &flawed, report)),
+            Kind::Migration if flawed.is_empty() => {
+                self.migrations.extend(migration::read(document, &value, report));
             }
+            Kind::Migration => {}
         }
+        report.settle(document, flawed);
     }
 }
 
+/// Deserialises a spec. What broke the schema is left out, so that the rest is judged in the same run.
 fn read<'a, T: DeserializeOwned>(
     document: &'a Document,
-    spec: serde_json::Value,
+    value: &Value,
+    flawed: &BTreeSet<String>,
     report: &mut Report,
 ) -> Option<Item<'a, T>> {
-    match serde_json::from_value(spec) {
-        Ok(spec) => Some(Item { document, spec }),
-        Err(error) => {
-            report.error(document, "spec", error.to_string(), "correct it");
-            None
+    let mut left_out = flawed.clone();
+    loop {
+        let spec = salvage::without(value, &left_out);
+        match serde_json::from_value(spec["spec"].clone()) {
+            Ok(spec) => {
+                return Some(Item {
+                    document,
+                    spec,
+                    partial: !flawed.is_empty(),
+                });
+            }
+            Err(error) if flawed.is_empty() => {
+                report.error(document, "spec", error.to_string(), "correct it");
+                return None;
+            }
+            // A field that must be there was left out: leave out what it is part of.
+            Err(_) => left_out = salvage::parents(&left_out)?,
         }
     }
 }
@@ -84,8 +103,9 @@ impl Brokers<'_> {
     /// Reports a name that no broker has; true if one has it.
     fn exists(&self, name: &BrokerName, document: &Document, field: &str, report: &mut Report) -> bool {
         let known = self.names.contains_key(name.as_str());
-        if !known {
-            let remedy = match nearest(name.as_str(), self.names.keys().copied()) {
+        let near = nearest(name.as_str(), self.names.keys().copied());
+        if !known && (near.is_some() || !report.has_lost()) {
+            let remedy = match near {
                 Some(near) => format!("did you mean {near}?"),
                 None => "declare it, or name another one".to_owned(),
             };
@@ -113,7 +133,9 @@ pub(crate) fn judge(
 ) -> (Option<Fleet>, Vec<Migration>) {
     let mut fleet = Fleet::default();
     for item in &declared.brokers {
-        if let (Ok(name), Some(broker)) = (BrokerName::new(&item.document.name), broker::judge(item, report))
+        let broker = broker::judge(item, report);
+        // Of a broker that is only partly known, no other object is judged.
+        if let (Ok(name), Some(broker), false) = (BrokerName::new(&item.document.name), broker, item.partial)
         {
             fleet.brokers.insert(name, broker);
         }

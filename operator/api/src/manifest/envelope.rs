@@ -43,15 +43,6 @@ const METADATA: [&str; 15] = [
     "selfLink",
 ];
 
-impl Kind {
-    pub(crate) fn name(self) -> &'static str {
-        KINDS
-            .iter()
-            .find(|(_, kind)| *kind == self)
-            .map_or("", |(name, _)| name)
-    }
-}
-
 /// A document of one of our kinds.
 #[derive(Clone, Debug)]
 pub(crate) struct Document {
@@ -68,19 +59,19 @@ pub(crate) struct Document {
 impl Document {
     /// Kind and name, such as `Topic/soil`.
     pub(crate) fn object(&self) -> String {
-        // A name that is not valid still tells the reader which object is meant.
-        let written = self.node.find("metadata.name");
-        let name = if written.complete {
-            written.node.text().unwrap_or_default()
-        } else {
-            ""
-        };
-        let shown = name.len() <= 100 && !name.contains(char::is_control);
-        if name.is_empty() || !shown {
-            self.kind.name().to_owned()
-        } else {
-            format!("{}/{name}", self.kind.name())
-        }
+        object(&self.node)
+    }
+}
+
+/// Kind and name as far as they are written; a name that is not valid still tells the reader which object is meant.
+pub(crate) fn object(node: &Node) -> String {
+    let text = |path: &str| node.find_complete(path).and_then(Node::text).unwrap_or_default();
+    let (kind, name) = (text("kind"), text("metadata.name"));
+    let shown = |text: &str| !text.is_empty() && text.len() <= 100 && !text.contains(char::is_control);
+    match (shown(kind), shown(name)) {
+        (true, true) => format!("{kind}/{name}"),
+        (true, false) => kind.to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -125,6 +116,12 @@ pub(crate) fn unwrap(source: usize, node: Node, documents: &mut Vec<Document>, r
     let group = api_version.split('/').next().unwrap_or_default();
     let nearly_ours = is_ours(&api_version) || nearest(group, [GROUP]).is_some();
     let at = |key: &str| node.find(key).at();
+    if known.is_none() && (kind_name.is_empty() || nearly_ours || api_version.is_empty()) {
+        report.lose();
+    }
+    let mut problem = |severity, at: At, object: &str, field: &str, message: String, remedy: String| {
+        report.add(severity, source, at, object, field, message, remedy);
+    };
     match known {
         None if kind_name.is_empty() => {
             let remedy = format!("add `kind:`, one of {}", kind_names());

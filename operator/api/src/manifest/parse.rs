@@ -16,6 +16,10 @@ const MOST_ALIASED: usize = 100_000;
 #[derive(Debug)]
 pub(crate) struct Flaw {
     pub(crate) at: At,
+    /// The document it is in, by its index; `None` if that one could not be read.
+    pub(crate) document: Option<usize>,
+    /// For a key that was dropped: where its mapping starts, and its name if it has one.
+    pub(crate) key: Option<(At, Box<str>)>,
     pub(crate) error: bool,
     pub(crate) message: String,
     pub(crate) remedy: String,
@@ -84,6 +88,15 @@ impl Reader<'_> {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(flaw) => {
+                    let unread = Some(self.parsed.documents.len());
+                    for flaw in self
+                        .parsed
+                        .flaws
+                        .iter_mut()
+                        .filter(|flaw| flaw.document == unread)
+                    {
+                        flaw.document = None;
+                    }
                     self.parsed.flaws.push(flaw);
                     // Go on behind the next `---`, so that one slip does not hide what else is wrong.
                     if !matches!(self.parser.proceed_next_document(), Ok(true)) {
@@ -182,6 +195,8 @@ impl Reader<'_> {
         if scalar::is_boolean_to_kubectl(text) {
             self.parsed.flaws.push(Flaw {
                 at,
+                document: Some(self.parsed.documents.len()),
+                key: None,
                 error: false,
                 message: format!("{text} is text here, but kubectl takes it for true or false"),
                 remedy: format!("write \"{text}\" in quotes (or true or false, if you mean that)"),
@@ -248,7 +263,7 @@ impl Reader<'_> {
         match &mut parent.kind {
             OpenKind::List(items) => items.push(node),
             OpenKind::Map { entries, seen, key } => match key.take() {
-                None => *key = Some(self.key(node, seen)),
+                None => *key = Some(self.key(node, seen, parent.at)),
                 Some(Key { name: Some(name), at }) => {
                     entries.push(Entry {
                         key: name,
@@ -261,38 +276,42 @@ impl Reader<'_> {
         }
     }
 
-    fn key(&mut self, node: Node, seen: &mut BTreeMap<Box<str>, At>) -> Key {
+    /// Takes a key of the mapping that starts at `inside`.
+    fn key(&mut self, node: Node, seen: &mut BTreeMap<Box<str>, At>, inside: At) -> Key {
         let at = node.at;
-        let name: Box<str> = match node.content {
-            Content::Text(text) => text,
-            Content::Number(_, text) => text,
-            Content::Bool(value) => value.to_string().into(),
-            Content::Null | Content::List(_) | Content::Map(_) => {
-                self.flaw(
-                    at,
-                    "a field name must be text".to_owned(),
-                    "write `name: value`".to_owned(),
-                );
-                return Key { name: None, at };
+        let (name, message, remedy): (Box<str>, _, _) = match node.content {
+            Content::Text(text) | Content::Number(_, text) => (text, String::new(), ""),
+            Content::Bool(value) => (value.to_string().into(), String::new(), ""),
+            Content::Null | Content::List(_) | Content::Map(_) => (
+                "".into(),
+                "a field name must be text".to_owned(),
+                "write `name: value`",
+            ),
+        };
+        let (message, remedy) = match seen.get(&name) {
+            _ if !message.is_empty() => (message, remedy),
+            _ if &*name == "<<" => ("merge keys are not supported".to_owned(), "write the fields out"),
+            Some(first) => (
+                format!("it is given twice; first on line {}", first.line),
+                "keep one of them",
+            ),
+            None => {
+                seen.insert(name.clone(), at);
+                return Key { name: Some(name), at };
             }
         };
-        if &*name == "<<" {
-            let message = "merge keys (<<) are not supported".to_owned();
-            self.flaw(at, message, "write the fields out".to_owned());
-            return Key { name: None, at };
+        self.flaw(at, message, remedy.to_owned());
+        if let Some(flaw) = self.parsed.flaws.last_mut() {
+            flaw.key = Some((inside, name));
         }
-        if let Some(first) = seen.get(&name) {
-            let message = format!("{name} is given twice; first on line {}", first.line);
-            self.flaw(at, message, "keep one of them".to_owned());
-            return Key { name: None, at };
-        }
-        seen.insert(name.clone(), at);
-        Key { name: Some(name), at }
+        Key { name: None, at }
     }
 
     fn flaw(&mut self, at: At, message: String, remedy: String) {
         self.parsed.flaws.push(Flaw {
             at,
+            document: Some(self.parsed.documents.len()),
+            key: None,
             error: true,
             message,
             remedy,
@@ -336,6 +355,8 @@ fn syntax(error: &granit_parser::ScanError) -> Flaw {
     };
     Flaw {
         at: position(*error.marker()),
+        document: None,
+        key: None,
         error: true,
         message: format!("this is not YAML or JSON: {text}"),
         remedy: remedy.to_owned(),

@@ -1,12 +1,13 @@
 //! What is wrong, and where: the shape of a problem and the list that checks add to.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
 
-use super::envelope::Document;
+use super::envelope::{self, Document};
 use super::parse::Flaw;
-use super::tree::At;
+use super::tree::{At, Node};
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -88,6 +89,9 @@ impl fmt::Display for Problem {
 #[derive(Default)]
 pub(crate) struct Report {
     found: Vec<(usize, Problem)>,
+    /// By file and place of the document.
+    settled: BTreeMap<(usize, At), BTreeSet<String>>,
+    lost: bool,
 }
 
 impl Report {
@@ -99,6 +103,9 @@ impl Report {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
+        if self.is_settled(document, field) {
+            return;
+        }
         let at = document.node.find(field).at();
         self.add(
             Severity::Error,
@@ -119,6 +126,9 @@ impl Report {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
+        if self.is_settled(document, field) {
+            return;
+        }
         let at = document.node.find(field).at();
         self.add(
             Severity::Warning,
@@ -131,14 +141,68 @@ impl Report {
         );
     }
 
-    /// Something that the parser could not read.
-    pub(crate) fn flaw(&mut self, source: usize, flaw: Flaw) {
+    /// Something that the parser could not take, in the document that it is in, if that could be read.
+    pub(crate) fn flaw(&mut self, source: usize, flaw: Flaw, document: Option<&Node>) {
         let severity = if flaw.error {
             Severity::Error
         } else {
             Severity::Warning
         };
-        self.add(severity, source, flaw.at, "", "", flaw.message, flaw.remedy);
+        let object = document.map(envelope::object).unwrap_or_default();
+        let field = match (document, &flaw.key) {
+            (None, _) => String::new(),
+            (Some(node), None) => node.path_at(flaw.at, false),
+            (Some(node), Some((mapping, name))) => {
+                let path = node.path_at(*mapping, true);
+                if path.is_empty() || name.is_empty() {
+                    format!("{path}{name}")
+                } else {
+                    format!("{path}.{name}")
+                }
+            }
+        };
+        self.lost |= flaw.document.is_none();
+        self.add(
+            severity,
+            source,
+            flaw.at,
+            &object,
+            &field,
+            flaw.message,
+            flaw.remedy,
+        );
+    }
+
+    /// Something that may have been a broker could not be read: what refers to it is not to blame.
+    pub(crate) fn lose(&mut self) {
+        self.lost = true;
+    }
+
+    /// Whether something that may have been a broker could not be read.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// From here on, nothing is reported about these fields of a document, nor of what is around or inside them: what
+    /// is wrong with them has been said.
+    pub(crate) fn settle(&mut self, document: &Document, fields: BTreeSet<String>) {
+        self.settled.insert((document.source, document.node.at), fields);
+    }
+
+    fn is_settled(&self, document: &Document, field: &str) -> bool {
+        let inside = |inner: &str, outer: &str| {
+            outer.is_empty()
+                || inner
+                    .strip_prefix(outer)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.settled
+            .get(&(document.source, document.node.at))
+            .is_some_and(|fields| {
+                fields
+                    .iter()
+                    .any(|settled| inside(settled, field) || inside(field, settled))
+            })
     }
 
     /// A problem at a place of its own.
@@ -168,10 +232,18 @@ impl Report {
 
     /// The problems in reading order.
     pub(crate) fn into_problems(mut self, paths: &[String]) -> Vec<Problem> {
-        self.found
-            .sort_by_key(|(source, problem)| (*source, problem.line, problem.column));
+        let place = |(source, problem): &(usize, Problem)| (*source, problem.line, problem.column);
+        self.found.sort_by_key(place);
+        let wrong: BTreeSet<_> = self
+            .found
+            .iter()
+            .filter(|found| found.1.severity == Severity::Error)
+            .map(place)
+            .collect();
         self.found
             .into_iter()
+            // Where something is wrong, what is merely odd is beside the point.
+            .filter(|found| found.1.severity == Severity::Error || !wrong.contains(&place(found)))
             .map(|(source, problem)| Problem {
                 path: paths.get(source).cloned().unwrap_or_default(),
                 ..problem

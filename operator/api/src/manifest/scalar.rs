@@ -61,7 +61,7 @@ pub(crate) fn is_boolean_to_kubectl(text: &str) -> bool {
     ["y", "n", "yes", "no", "on", "off"]
         .iter()
         .any(|word| text.eq_ignore_ascii_case(word))
-        && text.chars().skip(1).all(|letter| letter.is_lowercase())
+        && text.chars().skip(1).all(char::is_lowercase)
         || ["YES", "NO", "ON", "OFF"].contains(&text)
 }
 

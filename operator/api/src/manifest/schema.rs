@@ -96,9 +96,10 @@ impl Place<'_> {
     }
 }
 
-/// Reports all that the schema of its kind has against a document; true if there is nothing.
-pub(crate) fn check(document: &Document, value: &Value, report: &mut Report) -> bool {
+/// Reports all that the schema of its kind has against a document; returns the fields it is about.
+pub(crate) fn check(document: &Document, value: &Value, report: &mut Report) -> BTreeSet<String> {
     let checker = checker(document.kind);
+    let mut flawed = BTreeSet::new();
     let Some(validator) = &checker.validator else {
         report.error(
             document,
@@ -106,21 +107,20 @@ pub(crate) fn check(document: &Document, value: &Value, report: &mut Report) -> 
             "the schema of this kind does not compile",
             "report this as a bug",
         );
-        return false;
+        flawed.insert(String::new());
+        return flawed;
     };
-    let mut reported = BTreeSet::new();
-    let mut passed = true;
     for error in validator.iter_errors(value) {
-        passed = false;
         describe(
             document,
             &place(document, &checker.schema, &error),
             &error,
-            &mut reported,
+            &mut flawed,
             report,
         );
     }
-    passed && quantities(document, value, &checker.schema, "", report)
+    quantities(document, value, &checker.schema, "", &mut flawed, report);
+    flawed
 }
 
 fn place<'a>(document: &'a Document, schema: &'a Value, error: &ValidationError<'_>) -> Place<'a> {
@@ -131,25 +131,22 @@ fn place<'a>(document: &'a Document, schema: &'a Value, error: &ValidationError<
     };
     for segment in error.instance_path().as_str().split('/').skip(1) {
         let segment = segment.replace("~1", "/").replace("~0", "~");
-        match &place.node.content {
-            Content::List(items) => {
-                let index = segment.parse::<usize>().ok();
-                let Some(item) = index.and_then(|index| items.get(index)) else {
-                    break;
-                };
-                place.node = item;
-                place.schema = &place.schema["items"];
-                place.path = format!("{}[{segment}]", place.path);
-            }
-            _ => {
-                let Some(value) = place.node.get(&segment) else {
-                    break;
-                };
-                place.node = value;
-                place.path = place.child(&segment);
-                let declared = place.schema["properties"].get(segment.as_str());
-                place.schema = declared.unwrap_or(&place.schema["additionalProperties"]);
-            }
+        if let Content::List(items) = &place.node.content {
+            let index = segment.parse::<usize>().ok();
+            let Some(item) = index.and_then(|index| items.get(index)) else {
+                break;
+            };
+            place.node = item;
+            place.schema = &place.schema["items"];
+            place.path = format!("{}[{segment}]", place.path);
+        } else {
+            let Some(value) = place.node.get(&segment) else {
+                break;
+            };
+            place.node = value;
+            place.path = place.child(&segment);
+            let declared = place.schema["properties"].get(segment.as_str());
+            place.schema = declared.unwrap_or(&place.schema["additionalProperties"]);
         }
     }
     place
@@ -159,12 +156,13 @@ fn describe(
     document: &Document,
     place: &Place<'_>,
     error: &ValidationError<'_>,
-    reported: &mut BTreeSet<String>,
+    flawed: &mut BTreeSet<String>,
     report: &mut Report,
 ) {
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             for name in unexpected {
+                flawed.insert(place.child(name));
                 unknown_field(document, place, name, report);
             }
         }
@@ -182,7 +180,7 @@ fn describe(
         }
         kind => {
             // One problem for a value: that it is too short says enough, not also that it has the wrong pattern.
-            if reported.insert(place.path.clone()) {
+            if flawed.insert(place.path.clone()) {
                 let (message, remedy) = wording::value(kind, place);
                 report.error(document, &place.path, message, remedy);
             }
@@ -218,34 +216,46 @@ fn unknown_field(document: &Document, place: &Place<'_>, name: &str, report: &mu
 }
 
 /// Durations and sizes whose form is right and whose value is not: patterns cannot bound them.
-fn quantities(document: &Document, value: &Value, schema: &Value, path: &str, report: &mut Report) -> bool {
+fn quantities(
+    document: &Document,
+    value: &Value,
+    schema: &Value,
+    path: &str,
+    flawed: &mut BTreeSet<String>,
+    report: &mut Report,
+) {
     match value {
-        Value::Object(fields) => fields.iter().fold(true, |passed, (key, value)| {
-            let path = if path.is_empty() {
-                key.clone()
-            } else {
-                format!("{path}.{key}")
-            };
-            quantities(document, value, &schema["properties"][key], &path, report) && passed
-        }),
-        Value::Array(items) => items.iter().enumerate().fold(true, |passed, (index, value)| {
-            quantities(
-                document,
-                value,
-                &schema["items"],
-                &format!("{path}[{index}]"),
-                report,
-            ) && passed
-        }),
-        Value::String(text) => {
-            let Some(reason) = wording::unreadable(schema["pattern"].as_str().unwrap_or_default(), text)
-            else {
-                return true;
-            };
-            report.error(document, path, reason, wording::hint(schema));
-            false
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                quantities(document, value, &schema["properties"][key], &path, flawed, report);
+            }
         }
-        _ => true,
+        Value::Array(items) => {
+            for (index, value) in items.iter().enumerate() {
+                quantities(
+                    document,
+                    value,
+                    &schema["items"],
+                    &format!("{path}[{index}]"),
+                    flawed,
+                    report,
+                );
+            }
+        }
+        Value::String(text) => {
+            let pattern = schema["pattern"].as_str().unwrap_or_default();
+            if let Some((reason, remedy)) = wording::judged(pattern, text, schema)
+                && flawed.insert(path.to_owned())
+            {
+                report.error(document, path, reason, remedy);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -257,7 +267,7 @@ mod tests {
     fn every_kind_has_a_schema_that_compiles() {
         for kind in [Kind::Broker, Kind::NodeRoute, Kind::Topic, Kind::Migration] {
             let checker = checker(kind);
-            assert!(checker.validator.is_some(), "{}", kind.name());
+            assert!(checker.validator.is_some(), "{kind:?}");
             assert!(checker.schema["properties"]["spec"]["properties"].is_object());
         }
     }

@@ -111,6 +111,34 @@ impl Node {
         }
     }
 
+    /// The path of what stands at a place, or just before it; of the mapping that starts there, if `mapping`.
+    pub(crate) fn path_at(&self, at: At, mapping: bool) -> String {
+        let mut path = String::new();
+        let mut node = self;
+        loop {
+            match &node.content {
+                Content::Map(_) if mapping && node.at == at => return path,
+                Content::Map(entries) => {
+                    let Some(entry) = entries.iter().rev().find(|entry| entry.key_at <= at) else {
+                        return path;
+                    };
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(&entry.key);
+                    node = &entry.value;
+                }
+                Content::List(items) => {
+                    let before = items.iter().enumerate().rev().find(|(_, item)| item.at <= at);
+                    let Some((index, item)) = before else { return path };
+                    path.extend(["[", &index.to_string(), "]"]);
+                    node = item;
+                }
+                _ => return path,
+            }
+        }
+    }
+
     /// The node at the end of a path, if all of it exists.
     pub(crate) fn find_complete(&self, path: &str) -> Option<&Node> {
         Some(self.find(path))

@@ -28,29 +28,22 @@ pub(crate) fn value(kind: &ValidationErrorKind, place: &Place<'_>) -> (String, S
             };
             (format!("{text} is not one of its values"), remedy)
         }
-        ValidationErrorKind::Minimum { limit } => {
-            (format!("{} is less than {limit}", shown(place)), range(schema))
-        }
-        ValidationErrorKind::Maximum { limit } => {
-            (format!("{} is more than {limit}", shown(place)), range(schema))
-        }
+        ValidationErrorKind::Minimum { limit } => (
+            format!("{} is less than {}", shown(place), whole(limit)),
+            range(schema),
+        ),
+        ValidationErrorKind::Maximum { limit } => (
+            format!("{} is more than {}", shown(place), whole(limit)),
+            range(schema),
+        ),
         ValidationErrorKind::MinLength { .. } if place.node.text() == Some("") => {
             ("it is empty".to_owned(), hint())
         }
-        ValidationErrorKind::Pattern { pattern } => {
-            let text = place.node.text().unwrap_or_default();
-            let reason =
-                unreadable(pattern, text).unwrap_or_else(|| format!("{} has the wrong form", shown(place)));
-            (reason, hint())
-        }
-        ValidationErrorKind::MinLength { limit } => {
+        ValidationErrorKind::Pattern { .. } | ValidationErrorKind::MinLength { .. } => {
             let text = place.node.text().unwrap_or_default();
             let pattern = schema["pattern"].as_str().unwrap_or_default();
-            let reason = unreadable(pattern, text);
-            (
-                reason.unwrap_or_else(|| format!("it is shorter than {limit} characters")),
-                hint(),
-            )
+            judged(pattern, text, schema)
+                .unwrap_or_else(|| (format!("{} does not have the right form", shown(place)), hint()))
         }
         ValidationErrorKind::MaxLength { limit } => (format!("it is longer than {limit} characters"), hint()),
         ValidationErrorKind::MinItems { .. } if place.node.items().is_empty() => {
@@ -103,8 +96,14 @@ fn wrong_type(place: &Place<'_>) -> (String, String) {
     let message = format!("{words} is expected, but this is {}", place.node.what());
     let wants = |word: &str| expected.contains(&word);
     let remedy = match &place.node.content {
+        Content::Number(_, text) if place.schema["pattern"] == PERIOD_PATTERN => documented(
+            &format!("write {text}s or {text}ms: a duration has a unit"),
+            place.schema,
+        ),
         Content::Number(_, text) if wants("string") => format!("write \"{text}\" in quotes"),
-        Content::Bool(value) if wants("string") => format!("write \"{value}\" in quotes"),
+        Content::Bool(value) if wants("string") && place.schema["pattern"].is_null() => {
+            format!("write \"{value}\" in quotes")
+        }
         Content::Text(text) if wants("integer") && text.parse::<i64>().is_ok() => {
             format!("write {text} without quotes")
         }
@@ -116,6 +115,9 @@ fn wrong_type(place: &Place<'_>) -> (String, String) {
             "no" | "off" | "n" => "write false".to_owned(),
             _ => "write true or false".to_owned(),
         },
+        Content::Text(text) if place.schema["properties"]["broker"].is_object() => {
+            format!("write {{broker: {text}}}")
+        }
         _ if wants("array") => "write a list: [one, two], or lines that start with '-'".to_owned(),
         _ if wants("integer") && place.schema["maximum"].is_number() => range(place.schema),
         _ => hint(place.schema),
@@ -156,7 +158,7 @@ fn range(schema: &Value) -> String {
 }
 
 /// Why a name, duration or size cannot be read; `None` if it can, or if the pattern is none of these.
-pub(crate) fn unreadable(pattern: &str, text: &str) -> Option<String> {
+fn unreadable(pattern: &str, text: &str) -> Option<String> {
     match pattern {
         PERIOD_PATTERN => text.parse::<Period>().err().map(|error| error.to_string()),
         SIZE_PATTERN => text.parse::<Size>().err().map(|error| error.to_string()),
@@ -165,31 +167,46 @@ pub(crate) fn unreadable(pattern: &str, text: &str) -> Option<String> {
     }
 }
 
-/// The field's own documentation, as what to write.
+/// What to write, with the field's own documentation.
 pub(crate) fn hint(schema: &Value) -> String {
-    let text = schema["description"].as_str().unwrap_or_default();
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let text = text.trim_end_matches('.').to_owned();
-    if !text.is_empty() {
-        return format!("see its meaning: {text}");
-    }
-    match schema["pattern"].as_str() {
-        Some(NAME_PATTERN) => "write the name of a broker".to_owned(),
-        Some(PERIOD_PATTERN) => "write a duration such as 50ms or 5s".to_owned(),
-        Some(SIZE_PATTERN) => "write a size such as 64Mi".to_owned(),
-        _ => match schema["type"].as_str() {
-            Some(kind) => format!("write {}", plain(kind)),
-            None => "leave it out or correct it".to_owned(),
-        },
-    }
+    let wanted = match (schema["pattern"].as_str(), schema["type"].as_str()) {
+        (Some(NAME_PATTERN), _) => "write the name of a broker",
+        (Some(PERIOD_PATTERN), _) => "write a duration such as 50ms or 5s",
+        (Some(SIZE_PATTERN), _) => "write a size such as 64Mi",
+        (_, Some(kind)) => &format!("write {}", plain(kind)),
+        (_, None) => "correct it or leave it out",
+    };
+    documented(wanted, schema)
 }
 
 /// How to add a field that is missing.
 pub(crate) fn add(name: &str, schema: &Value) -> String {
+    documented(&format!("add `{name}:`"), schema)
+}
+
+/// Advice with the first sentences of the field's documentation. What types of others say of themselves is too long.
+fn documented(advice: &str, schema: &Value) -> String {
     let text = schema["description"].as_str().unwrap_or_default();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.trim_end_matches('.') {
-        "" => format!("add `{name}:`"),
-        text => format!("add `{name}:` ({text})"),
+        "" => advice.to_owned(),
+        text if text.len() > 200 => advice.to_owned(),
+        text => format!("{advice} ({text})"),
     }
+}
+
+/// What is wrong with a name, duration or size, and what to write.
+pub(crate) fn judged(pattern: &str, text: &str, schema: &Value) -> Option<(String, String)> {
+    let reason = unreadable(pattern, text)?;
+    Some(match reason.rsplit_once("; ") {
+        Some((reason, remedy)) => (reason.to_owned(), documented(remedy, schema)),
+        None => (reason, hint(schema)),
+    })
+}
+
+/// A limit without the decimal point that schemas carry.
+fn whole(limit: &Value) -> String {
+    limit
+        .as_f64()
+        .map_or_else(|| limit.to_string(), |limit| limit.to_string())
 }

@@ -122,7 +122,7 @@ pub struct QueueSpec {
     #[serde(default = "queue_messages")]
     #[schemars(range(min = 1, max = 100_000_000))]
     pub messages: i64,
-    /// Bytes, such as `64Mi`, at least 64Ki. Default: 64Mi.
+    /// Bytes, such as `64Mi`, at least 1Ki. Default: 64Mi.
     #[serde(default = "queue_bytes")]
     pub bytes: Size,
 }

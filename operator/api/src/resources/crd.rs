@@ -18,5 +18,9 @@ fn file(definition: &CustomResourceDefinition) -> (String, String) {
     let name = format!("{}.yaml", definition.metadata.name.as_deref().unwrap_or_default());
     // Serialising a value tree cannot fail; if it did, the drift test would show an empty file.
     let value = serde_json::to_value(definition).unwrap_or_default();
-    (name, serde_saphyr::to_string(&value).unwrap_or_default())
+    let text = serde_saphyr::to_string(&value).unwrap_or_default();
+    (
+        name,
+        format!("# Generated from the types in operator/api by `cargo xtask gen`: change those.\n{text}"),
+    )
 }

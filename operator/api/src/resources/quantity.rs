@@ -61,10 +61,13 @@ impl FromStr for Period {
             let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
             // A byte that is no ASCII letter may be inside a character, so split at letters only.
             let (unit, after) = after.split_at(letters);
-            if number.is_empty() && after.starts_with('.') || after.starts_with('.') {
+            if after.starts_with('.') {
                 return Err(fail(
                     "only whole numbers are allowed; write 1500ms instead of 1.5s".to_owned(),
                 ));
+            }
+            if text.contains(char::is_whitespace) {
+                return Err(fail("it holds a space; write 5s or 1m30s".to_owned()));
             }
             if number.is_empty() {
                 return Err(fail(format!(
@@ -82,9 +85,7 @@ impl FromStr for Period {
                     )));
                 }
                 _ => {
-                    return Err(fail(format!(
-                        "{unit:?} is not a unit; the units are ms, s, m and h"
-                    )));
+                    return Err(fail(format!("{unit:?} is not a unit; use ms, s, m or h")));
                 }
             };
             total = number
@@ -93,7 +94,7 @@ impl FromStr for Period {
                 .and_then(|number| number.checked_mul(millis))
                 .and_then(|part| part.checked_add(total))
                 .filter(|total| *total <= LONGEST_MILLIS)
-                .ok_or_else(|| fail("it is longer than 30 days (720h)".to_owned()))?;
+                .ok_or_else(|| fail("it is longer than 30 days; write at most 720h".to_owned()))?;
             rest = after;
         }
         Ok(Self::from_millis(total))
@@ -187,14 +188,18 @@ impl FromStr for Size {
         }
         let factor = match unit {
             "" => 1,
-            "K" | "KB" | "kB" | "kb" => return Err(fail(format!("write {number}k or {number}Ki"))),
+            "K" | "KB" | "kB" | "kb" => {
+                return Err(fail(format!(
+                    "{unit:?} is not a unit; write {number}k or {number}Ki"
+                )));
+            }
             _ => UNITS
                 .iter()
                 .find(|(name, _)| *name == unit)
                 .map(|(_, factor)| *factor)
                 .ok_or_else(|| {
                     fail(format!(
-                        "{unit:?} is not a unit; the units are k, M, G, T and Ki, Mi, Gi, Ti"
+                        "{unit:?} is not a unit; use k, M, G, T or Ki, Mi, Gi, Ti"
                     ))
                 })?,
         };

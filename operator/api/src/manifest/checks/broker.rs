@@ -12,8 +12,8 @@ use crate::name::BrokerName;
 use crate::resources::{self, BrokerSpec, ExternalSpec, ManagedSpec, ZONE_LABEL};
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
-const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
-const LONGEST_AFTER: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
+const LONGEST_AFTER: Duration = Duration::from_hours(24);
 /// A queue that holds less would not take one message of ordinary size.
 const SMALLEST_QUEUE: u64 = 1024;
 
@@ -29,6 +29,15 @@ pub(super) fn judge(item: &Item<'_, BrokerSpec>, report: &mut Report) -> Option<
                 "spec.external",
                 "a broker is managed or external, not both",
                 remedy,
+            );
+            None
+        }
+        (None, None) if document.node.find_complete("spec.managed").is_some() => {
+            report.error(
+                document,
+                "spec.managed",
+                "it has no value",
+                "write `managed: {}` for the defaults",
             );
             None
         }

@@ -10,18 +10,17 @@ use crate::resources::{API_VERSION, Migration};
 /// The whole resource, with its status: that is where it stands.
 pub(super) fn read<'a>(
     document: &'a Document,
-    spec: Value,
-    status: &Value,
+    value: &Value,
     report: &mut Report,
 ) -> Option<Item<'a, Migration>> {
     let mut whole = json!({
         "apiVersion": API_VERSION,
         "kind": "Migration",
         "metadata": { "name": document.name, "labels": document.labels },
-        "spec": spec,
+        "spec": value["spec"],
     });
-    if !status.is_null() {
-        whole["status"] = status.clone();
+    if !value["status"].is_null() {
+        whole["status"] = value["status"].clone();
     }
     if let Some(namespace) = document.node.find("metadata.namespace").node.text() {
         whole["metadata"]["namespace"] = namespace.into();
@@ -30,6 +29,7 @@ pub(super) fn read<'a>(
         Ok(migration) => Some(Item {
             document,
             spec: migration,
+            partial: false,
         }),
         Err(error) => {
             report.error(document, "", error.to_string(), "correct it");

@@ -160,7 +160,6 @@ fn ends(
                         .iter()
                         .all(|(key, value)| labels.get(key) == Some(value))
                 };
-                let before = names.len();
                 let mut any = false;
                 for (name, document) in brokers.names {
                     if matches(&document.labels) {
@@ -170,8 +169,6 @@ fn ends(
                 }
                 if !any {
                     idle.push(field);
-                } else if names.len() == before {
-                    // Selectors may overlap each other and names: that is what they are for.
                 }
             }
             (Some(_), Some(_)) => {
@@ -189,6 +186,9 @@ fn ends(
                 report.error(item.document, &field, "the entry names no broker", remedy);
             }
         }
+    }
+    if names.is_empty() && sound && report.has_lost() {
+        return None;
     }
     if names.is_empty() && sound {
         let message = format!("no broker has these labels, so the topic is {done} nowhere");
