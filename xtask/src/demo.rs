@@ -4,7 +4,7 @@
 mod stage;
 mod story;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use skein_e2e::{Fleet, Series, Up, version_of};
@@ -40,8 +40,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let fleet = Fleet::of(root().join("deploy/samples/farm"), skein, broker)?;
-    runtime.block_on(perform(fleet, arguments.keep))
+    let fleet = Fleet::of(root().join("deploy/samples/farm"), skein.clone(), broker)?;
+    runtime.block_on(perform(fleet, &skein, arguments.keep))
 }
 
 /// The program named, else the cached one, else whatever is installed and new enough.
@@ -80,7 +80,7 @@ fn build(release: bool) -> Result<PathBuf> {
 }
 
 /// Runs the story on a fleet, or stops at a signal; either way nothing is left running unless it should be.
-async fn perform(fleet: Fleet, keep: bool) -> Result<()> {
+async fn perform(fleet: Fleet, skein: &Path, keep: bool) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stage = Stage::new();
@@ -96,7 +96,7 @@ async fn perform(fleet: Fleet, keep: bool) -> Result<()> {
             let pid = up.leave()?;
             let folder = fleet.leave();
             stage.title("The fleet goes on");
-            let skein = "target/debug/skein";
+            let skein = skein.strip_prefix(root()).unwrap_or(skein).display();
             println!(
                 "  look at it:  {skein} status --watch --state {}",
                 folder.display()
