@@ -93,7 +93,8 @@ fn globals(old: &Config, new: &Config, result: &mut Transition) {
         .keys()
         .chain(new.settings.keys().filter(|key| !old.settings.contains_key(*key)));
     for key in keys.filter(|key| old.settings.get(*key) != new.settings.get(*key)) {
-        // An option that is gone keeps its value at a reload of some versions: only a restart brings the default back.
+        // An option that is gone may keep its value at a reload (`max_keepalive` on 2.0.21 and 2.1.2): only a restart
+        // surely brings the default back.
         if settings::reloads(key) && new.settings.contains_key(key) {
             result.needs(Action::Reload, format!("the option {key} changes"));
         } else {
