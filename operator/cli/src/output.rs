@@ -5,12 +5,12 @@ use serde::Serialize;
 use crate::arguments::Format;
 use crate::failure::Failure;
 
-/// Prints a view in a format; `human` makes the text for people.
+/// Prints a view in a format; `human` makes the text for people. Says whether there is still a reader.
 pub(crate) fn print<View: Serialize>(
     format: Format,
     view: &View,
     human: impl FnOnce() -> String,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let text = match format {
         Format::Table => human(),
         Format::Json => json(view)?,
@@ -27,14 +27,15 @@ pub(crate) fn json<View: Serialize>(view: &View) -> Result<String, Failure> {
         .map_err(|error| Failure::could_not(format!("cannot write JSON: {error}")))
 }
 
-/// Prints text. A reader that went away (`| head`) is no failure.
-pub(crate) fn write(text: &str) -> Result<(), Failure> {
+/// Prints text, and says whether there is still a reader: one that went away (`| head`) is no failure.
+pub(crate) fn write(text: &str) -> Result<bool, Failure> {
     use std::io::{ErrorKind, Write as _};
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::could_not(format!(
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::could_not(format!(
             "cannot write to standard output: {error}"
         ))),
-        _ => Ok(()),
     }
 }

@@ -331,3 +331,58 @@ fn a_status_that_nobody_updates_says_so() {
         "{text}"
     );
 }
+
+/// Every field name in a JSON value.
+fn fields(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (name, value) in map {
+                found.insert(name.clone());
+                fields(value, found);
+            }
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|value| fields(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_is_documented() {
+    let documentation = include_str!("../OUTPUT.md");
+    let view = View::default();
+    let route = skein_api::name::RouteName::new("hub-north").unwrap();
+    let mut found = std::collections::BTreeSet::new();
+    for text in [
+        json(&PlanView::from(&plan())),
+        json(&CheckView::new(&plan(), &Report::default())),
+        json(&StatusView::new(&status(), true)),
+        json(&explain::topic(
+            &fleet(),
+            &view,
+            &plan(),
+            &topic("soil"),
+            None,
+            None,
+        )),
+        json(&explain::broker(&fleet(), &view, &plan(), &broker("hq"))),
+        json(&explain::route(&fleet(), &view, &plan(), &route)),
+        json(&diff::diff(&Plan::default(), &plan())),
+        json(&RolesView {
+            roles: tables::equivalence(&fleet(), &view),
+        }),
+    ] {
+        fields(&serde_json::from_str(&text.unwrap()).unwrap(), &mut found);
+    }
+    // The phases of a migration are keys, not fields.
+    found.remove("Completed");
+    let missing: Vec<&String> = found
+        .iter()
+        .filter(|name| {
+            !documentation.contains(&format!("`{name}`")) && !documentation.contains(&format!("`{name}[]`"))
+        })
+        .collect();
+    assert!(
+        found.len() > 50 && missing.is_empty(),
+        "OUTPUT.md lacks {missing:?}"
+    );
+}

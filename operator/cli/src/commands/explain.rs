@@ -221,7 +221,10 @@ pub(crate) fn broker(found: &BrokerExplanation) -> String {
 }
 
 fn death(found: &BrokerExplanation) -> String {
-    let mut text = format!("\n{}\n", paint(TITLE, "If it dies"));
+    let mut text = format!(
+        "\n{}\n",
+        paint(TITLE, if found.down { "Now" } else { "If it dies" })
+    );
     for sentence in &found.if_it_dies {
         text += &format!("  {sentence}\n");
     }

@@ -1,6 +1,7 @@
 //! `skein status`
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use skein_engine::directive::{BrokerPhase, MigrationPhase};
 use skein_local::StateDirectory;
@@ -31,22 +32,39 @@ pub(crate) fn run(arguments: &arguments::Status) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the status again whenever it changes; on a terminal in the place of the one before.
+/// How often it is looked whether `skein up` still runs: its death changes no file.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// Prints the status again whenever it changes; on a terminal in the place of the one before. Ends with Ctrl-C, or with the
+/// reader.
 fn watch(state: &StateDirectory, format: Format) -> Result<ExitCode, Failure> {
     use std::io::IsTerminal as _;
     let redraw = format == Format::Table && std::io::stdout().is_terminal();
     crate::runtime()?.block_on(async {
         let mut watch = StatusWatch::new(state);
+        let mut last: Option<StatusView> = None;
         loop {
-            let status = tokio::select! {
-                status = watch.next() => status?,
+            let view = tokio::select! {
+                status = watch.next() => StatusView::new(&status?, state.holder().is_some()),
                 interrupt = tokio::signal::ctrl_c() => {
                     interrupt.map_err(|error| Failure::could_not(format!("cannot wait for Ctrl-C: {error}")))?;
                     return Ok(ExitCode::SUCCESS);
                 }
+                () = tokio::time::sleep(PULSE) => match last.clone() {
+                    Some(view) => StatusView { running: state.holder().is_some(), ..view },
+                    None => continue,
+                },
             };
-            let view = StatusView::new(&status, state.holder().is_some());
-            output::print(format, &view, || if redraw { redrawn(&human(&view)) } else { human(&view) + "\n" })?;
+            if last.as_ref() == Some(&view) {
+                continue;
+            }
+            if format == Format::Yaml {
+                output::write("---\n")?;
+            }
+            if !output::print(format, &view, || if redraw { redrawn(&human(&view)) } else { human(&view) + "\n" })? {
+                return Ok(ExitCode::SUCCESS);
+            }
+            last = Some(view);
         }
     })
 }

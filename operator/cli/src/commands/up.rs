@@ -1,7 +1,9 @@
 //! `skein up`
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use skein_api::name::BrokerName;
 use skein_local::{Up, UpError, UpEvent};
 use skein_planner::explain::{arrows, listed};
 
@@ -9,6 +11,7 @@ use crate::arguments;
 use crate::failure::Failure;
 use crate::manifests;
 use crate::paint::{BAD, CAREFUL, FAINT, GOOD, TITLE, count, paint};
+use crate::table::{Cell, Table};
 
 pub(crate) fn run(arguments: &arguments::Up) -> Result<ExitCode, Failure> {
     let up = Up {
@@ -18,11 +21,21 @@ pub(crate) fn run(arguments: &arguments::Up) -> Result<ExitCode, Failure> {
         program: None,
     };
     let directory = &arguments.directory;
+    let mut addresses: BTreeMap<BrokerName, String> = BTreeMap::new();
     up.run(|event| {
+        if let UpEvent::Started { broker, address }
+        | UpEvent::TookOver { broker, address }
+        | UpEvent::Watching { broker, address } = &event
+        {
+            addresses.insert(broker.clone(), address.clone());
+        }
         let now = jiff::Zoned::now().strftime("%H:%M:%S%.3f").to_string();
         for line in lines(&event) {
             // A reader that went away must not end the fleet: the line is lost, and that is all.
             let _ = write(&format!("{}  {line}\n", paint(FAINT, &now)));
+        }
+        if matches!(event, UpEvent::Ready(_)) {
+            let _ = write(&connect(&addresses));
         }
     })
     .map(|()| ExitCode::SUCCESS)
@@ -31,6 +44,15 @@ pub(crate) fn run(arguments: &arguments::Up) -> Result<ExitCode, Failure> {
         UpError::Unreadable { .. } | UpError::NoManifests { .. } => Failure::bad_input(error.to_string()),
         error => Failure::could_not(error.to_string()),
     })
+}
+
+/// Where clients connect to, once everything runs.
+fn connect(addresses: &BTreeMap<BrokerName, String>) -> String {
+    let mut table = Table::new(&["BROKER", "CLIENTS CONNECT TO"]).indented();
+    for (broker, address) in addresses {
+        table.row(vec![Cell::from(broker), address.into()]);
+    }
+    format!("\n{}\n", table.text())
 }
 
 fn write(text: &str) -> std::io::Result<()> {

@@ -38,7 +38,7 @@ pub struct BrokerExplanation {
     pub grafts: Vec<GraftExplanation>,
     /// Declared flows that its death would interrupt.
     pub gaps: Vec<Gap>,
-    /// What happens if it dies, in sentences.
+    /// What happens if it dies (or, if it is down, what has become of its clients), in sentences.
     pub if_it_dies: Vec<String>,
 }
 
@@ -227,6 +227,13 @@ fn links(plan: &Plan, name: &BrokerName) -> Vec<BrokerLink> {
 
 fn fate(fleet: &Fleet, name: &BrokerName, explanation: &BrokerExplanation) -> Vec<String> {
     use skein_api::fleet::FailoverPolicy;
+    if explanation.down {
+        return vec![match &explanation.served_by {
+            Some(substitute) => format!("It is down; {substitute} serves its clients until it is back."),
+            None if explanation.roles.is_empty() => "It is down; no clients are declared at it.".to_owned(),
+            None => "It is down, and nobody serves its clients.".to_owned(),
+        }];
+    }
     let mut sentences = Vec::new();
     let policy = fleet.brokers.get(name).map(|broker| broker.failover.policy);
     let controlled = fleet

@@ -305,6 +305,22 @@ fn a_transit_broker_is_routed_around() {
 }
 
 #[test]
+fn a_broker_that_is_down_says_who_serves_its_clients() {
+    let fleet = farm().build();
+    let told = |view: &View| {
+        let plan = crate::plan(&fleet, view);
+        broker(&fleet, view, &plan, &name("i")).unwrap().if_it_dies
+    };
+    let mut view = down(&["i"]);
+    assert_eq!(told(&view), ["It is down, and nobody serves its clients."]);
+    view.served_by.insert(name("i"), name("g"));
+    assert_eq!(
+        told(&view),
+        ["It is down; g serves its clients until it is back."]
+    );
+}
+
+#[test]
 fn lists_stay_short() {
     assert_eq!(listed(["a"]), "a");
     assert_eq!(listed(["a", "b", "c"]), "a, b and c");

@@ -270,15 +270,15 @@ fn reasons(
         )),
         Some(way) => {
             reasons.push(format!("The shortest way on its own is {} at cost {}.", arrows(&way.path), way.cost));
-            let root = root.map_or_else(String::new, |root| format!(", which grows from {root}"));
+            let root = root.map_or("nowhere", BrokerName::as_str);
             reasons.push(if others.is_empty() {
                 format!(
-                    "All its producers and consumers share one tree{root}, so that no message arrives twice; of all \
-                     such trees this one has the least cost in sum."
+                    "All its producers and consumers share one tree, so that no message arrives twice; it grows from \
+                     {root}, from where they cost the least in sum while every broker is up."
                 )
             } else {
                 format!(
-                    "Its filter overlaps with topic {}, so they share one tree{root}: a message that matches several \
+                    "Its filter overlaps with topic {}, so they share one tree, which grows from {root}: a message that matches several \
                      of them must arrive once. Filters that do not overlap would let each topic go its own way.",
                     listed(others),
                 )
