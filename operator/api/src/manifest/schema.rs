@@ -177,6 +177,7 @@ fn describe(
                 message,
                 wording::add(name, &place.schema["properties"][name]),
             );
+            flawed.insert(field);
         }
         kind => {
             // One problem for a value: that it is too short says enough, not also that it has the wrong pattern.
