@@ -2,6 +2,9 @@
 //!
 //! Wires the libraries together and knows how their results are shown; decides nothing itself.
 
+// Pages of text, made once: `write!` would leave a result to discard at every line.
+#![allow(clippy::format_push_string, clippy::format_collect)]
+
 mod arguments;
 mod commands;
 mod configs;

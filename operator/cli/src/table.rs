@@ -14,6 +14,7 @@ pub(crate) struct Cell {
 
 impl Cell {
     /// Text in a style.
+    #[allow(clippy::needless_pass_by_value)] // Numbers, names and texts alike, as the call reads best.
     pub(crate) fn styled(text: impl ToString, style: Style) -> Self {
         Self {
             text: text.to_string(),

@@ -1,5 +1,7 @@
 //! The `skein` binary over the samples: exit codes, JSON shapes, and what goes to which stream.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // It is all test.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
