@@ -34,6 +34,9 @@ pub struct Settings {
     /// How long a new broker's first configuration waits for its supervisor to say which version it has; without
     /// that the oldest is assumed, and the configuration may have to be changed a moment later.
     pub patience: Duration,
+    /// How long a broker that is no longer declared counts as running, unless it is seen stopped before
+    /// ([`Event::SupervisorLost`], or a report that says so).
+    pub retire: Duration,
     /// The system user that a broker becomes when it is started as root; `None` leaves Mosquitto's default.
     pub user: Option<String>,
     /// The path of `mosquitto_persist_sqlite.so` where brokers run, if there is one.
@@ -45,6 +48,7 @@ impl Default for Settings {
         Self {
             start: Duration::from_secs(30),
             patience: Duration::from_secs(2),
+            retire: Duration::from_secs(10),
             user: None,
             sqlite_plugin: None,
         }
@@ -77,7 +81,8 @@ pub struct Engine {
     awaiting: BTreeSet<BrokerName>,
     /// New brokers whose first configuration waits for a report, and until when.
     holds: BTreeSet<(Moment, BrokerName)>,
-    retired: BTreeSet<BrokerName>,
+    /// Brokers that are no longer declared, and when they count as stopped if nobody says so before.
+    retired: BTreeMap<BrokerName, Moment>,
     stale_plan: bool,
     stale_rollout: bool,
     stale_report: bool,
@@ -108,7 +113,7 @@ impl Engine {
             alarms: BTreeSet::new(),
             awaiting: BTreeSet::new(),
             holds: BTreeSet::new(),
-            retired: BTreeSet::new(),
+            retired: BTreeMap::new(),
             stale_plan: false,
             stale_rollout: false,
             stale_report: false,
@@ -172,7 +177,8 @@ impl Engine {
         let alarm = self.alarms.first().map(|(at, _)| *at);
         let pulse = self.vantage.next_pulse();
         let hold = self.holds.first().map(|(at, _)| *at);
-        alarm.into_iter().chain(pulse).chain(hold).min()
+        let stopped = self.retired.values().min().copied();
+        alarm.into_iter().chain(pulse).chain(hold).chain(stopped).min()
     }
 
     /// The plan that is being worked towards.
@@ -200,7 +206,9 @@ impl Engine {
         }
         for (name, site) in &self.sites {
             let gone = !fleet.brokers.contains_key(name) && !site.ledger.is_empty();
-            if gone && self.retired.insert(name.clone()) {
+            if gone && !self.retired.contains_key(name) {
+                self.retired
+                    .insert(name.clone(), now.saturating_add(self.settings.retire));
                 directives.push(Directive::Retire { broker: name.clone() });
             }
         }
@@ -291,7 +299,8 @@ impl Engine {
         let was_hung = matches!(site.health.process(), Some(Process::Hung { .. }));
         site.health.on_process(now, report.process);
         let mut changed = site.ledger.report(report) || was_lost;
-        if !declared && report.process == Process::Stopped {
+        let gone = !declared && report.process == Process::Stopped;
+        if gone {
             site.ledger.clear();
             changed = true;
         }
@@ -314,6 +323,9 @@ impl Engine {
             });
             directives.extend(again.filter(|_| declared));
         }
+        if gone {
+            self.retired.remove(broker);
+        }
         self.stale_rollout |= changed;
         self.after_health(broker, before);
         self.judge(broker, now);
@@ -329,6 +341,9 @@ impl Engine {
         site.health.on_supervisor_lost();
         if !declared {
             site.ledger.clear();
+        }
+        if !declared {
+            self.retired.remove(broker);
         }
         self.stale_rollout = true;
         self.after_health(broker, before);
@@ -440,6 +455,22 @@ impl Engine {
         self.set_alarm(broker, now);
     }
 
+    /// Forgets the links of those that are stopped by now.
+    fn mind_retired(&mut self, now: Moment) {
+        let overdue = |(_, at): &(&BrokerName, &Moment)| **at <= now;
+        let stopped: Vec<BrokerName> = self
+            .retired
+            .iter()
+            .filter(overdue)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for broker in stopped {
+            self.retired.remove(&broker);
+            self.site(&broker).ledger.clear();
+            self.stale_rollout = true;
+        }
+    }
+
     fn set_alarm(&mut self, broker: &BrokerName, now: Moment) {
         let Some(rules) = self.rules(broker) else { return };
         let Some(site) = self.sites.get_mut(broker) else {
@@ -461,6 +492,7 @@ impl Engine {
         if self.fleet.is_none() {
             return;
         }
+        self.mind_retired(now);
         self.mind_holds(now);
         if std::mem::take(&mut self.stale_plan) {
             self.replan(directives);

@@ -299,7 +299,8 @@ impl Health {
             evidence.push("its port refuses connections".to_owned());
         }
         // A refused port alone might be a listener on its way: then heartbeats have to agree.
-        if !self.process_is_dead() && !(self.refused && self.missed >= rules.misses) {
+        let refuses = self.refused && self.missed >= rules.misses;
+        if !(self.process_is_dead() || refuses) {
             return None;
         }
         evidence.push(format!(

@@ -11,6 +11,7 @@ mod engine;
 
 pub use engine::{Engine, Settings};
 
+mod apart;
 mod failover;
 mod health;
 mod ledger;

@@ -28,8 +28,8 @@ pub(crate) type Strands = BTreeSet<Strand>;
 pub(crate) fn strands<'a>(links: impl IntoIterator<Item = &'a Link>) -> Strands {
     let mut strands = Strands::new();
     for link in links {
-        let lines = link.lines.iter().map(|line| (line, false));
-        for (line, control) in lines.chain(link.control.iter().map(|line| (line, true))) {
+        let user = link.lines.iter().map(|line| (line, false));
+        for (line, control) in user.chain(link.control.iter().map(|line| (line, true))) {
             strands.insert(Strand {
                 downstream: link.downstream.clone(),
                 upstream: link.upstream.clone(),
@@ -47,7 +47,7 @@ pub(crate) fn strands<'a>(links: impl IntoIterator<Item = &'a Link>) -> Strands 
 /// As much of the desired links of one broker as these strands allow. A link without any line of the user's is not
 /// worth a connection. A class whose control lines (`$skein/KIND/CLASS/…`) are all left out is none of the link's.
 pub(crate) fn reduced(desired: &[Arc<Link>], allowed: &Strands) -> Vec<Arc<Link>> {
-    let mut links = Vec::with_capacity(desired.len());
+    let mut reduced = Vec::with_capacity(desired.len());
     for link in desired {
         let keep = |line: &Line, control: bool| {
             allowed.contains(&Strand {
@@ -73,7 +73,7 @@ pub(crate) fn reduced(desired: &[Arc<Link>], allowed: &Strands) -> Vec<Arc<Link>
             .cloned()
             .collect();
         if lines.len() == link.lines.len() && control.len() == link.control.len() {
-            links.push(Arc::clone(link));
+            reduced.push(Arc::clone(link));
         } else if !lines.is_empty() {
             let names = |line: &Line, class: &ClassName| {
                 line.filter
@@ -92,7 +92,7 @@ pub(crate) fn reduced(desired: &[Arc<Link>], allowed: &Strands) -> Vec<Arc<Link>
                 .filter(|class| !gone(class))
                 .cloned()
                 .collect();
-            links.push(Arc::new(Link {
+            reduced.push(Arc::new(Link {
                 lines,
                 control,
                 classes,
@@ -100,14 +100,14 @@ pub(crate) fn reduced(desired: &[Arc<Link>], allowed: &Strands) -> Vec<Arc<Link>
             }));
         }
     }
-    links
+    reduced
 }
 
 /// Links that carry these strands and nothing else, for judging.
 pub(crate) fn links<'a>(strands: impl IntoIterator<Item = &'a Strand>) -> Vec<Link> {
-    let mut links: BTreeMap<(&BrokerName, &BrokerName, Mode), Link> = BTreeMap::new();
+    let mut by_identity: BTreeMap<(&BrokerName, &BrokerName, Mode), Link> = BTreeMap::new();
     for strand in strands {
-        let link = links
+        let link = by_identity
             .entry((&strand.downstream, &strand.upstream, strand.mode))
             .or_insert_with(|| Link {
                 downstream: strand.downstream.clone(),
@@ -117,7 +117,7 @@ pub(crate) fn links<'a>(strands: impl IntoIterator<Item = &'a Strand>) -> Vec<Li
                 control: Vec::new(),
                 classes: BTreeSet::new(),
             });
-        let line = Line {
+        let carried = Line {
             filter: strand.filter.clone(),
             direction: strand.direction,
             qos: strand.qos,
@@ -127,7 +127,7 @@ pub(crate) fn links<'a>(strands: impl IntoIterator<Item = &'a Strand>) -> Vec<Li
         } else {
             &mut link.lines
         }
-        .push(line);
+        .push(carried);
     }
-    links.into_values().collect()
+    by_identity.into_values().collect()
 }

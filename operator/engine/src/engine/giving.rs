@@ -9,13 +9,14 @@ use skein_mosquitto::config::{Compile, Config, Placement, compile, render};
 use skein_mosquitto::link::Link;
 
 use super::Engine;
+use crate::apart::apart;
 use crate::directive::{BrokerPhase, Directive};
 use crate::event::{Epoch, Moment, Process};
 use crate::ledger::Given;
 use crate::rollout::{Position, next_round};
 use crate::site::{Hold, Ingredients, Site};
 use crate::strand::{self, Strands};
-use crate::tools::Danger;
+use crate::tools::{Danger, Hazard};
 
 impl Engine {
     /// Starts and ends the waits of new brokers for the first report of their supervisors.
@@ -99,11 +100,7 @@ impl Engine {
             .any(|site| site.ledger.runs_unknown().is_some());
         let deduplicating = skein_check::deduplicating(&fleet);
         let round = next_round(&positions, frozen, &|strands| {
-            let links = strand::links(strands.iter().copied());
-            let hazards = self.tools.hazards(&deduplicating, &links);
-            hazards
-                .iter()
-                .any(|hazard| hazard.danger == Danger::Loop || !down.contains(&hazard.broker))
+            self.is_harmful(strand::links(strands.iter().copied()), &down, &deduplicating)
         });
         for (broker, target) in &round.targets {
             if positions.get(broker).is_some_and(|position| position.takes) {
@@ -112,6 +109,24 @@ impl Engine {
             }
         }
         self.withheld = round.withheld;
+    }
+
+    /// These links must not run together: but a broker that is down may get a message twice.
+    fn is_harmful(
+        &self,
+        links: Vec<Link>,
+        down: &BTreeSet<BrokerName>,
+        deduplicating: &BTreeSet<BrokerName>,
+    ) -> bool {
+        let hazards = self.tools.hazards(deduplicating, &links);
+        let excused = |hazard: &Hazard| hazard.danger == Danger::Duplicate && down.contains(&hazard.broker);
+        if hazards.is_empty() || !hazards.iter().all(excused) {
+            return !hazards.is_empty();
+        }
+        // One finding may hide another further on.
+        let mut deduplicating = deduplicating.clone();
+        let links = apart(links, down, &mut deduplicating);
+        !self.tools.hazards(&deduplicating, &links).is_empty()
     }
 
     /// Gives a broker these links, unless it has them and all else is as it was.

@@ -12,7 +12,7 @@ use crate::event::Process;
 use crate::site::Site;
 
 /// How long a stall of the controller is worth mentioning.
-const STALL_MEMORY: Duration = Duration::from_secs(60);
+const STALL_MEMORY: Duration = Duration::from_mins(1);
 
 impl Engine {
     pub(super) fn problems(&self) -> Vec<String> {
@@ -44,7 +44,7 @@ impl Engine {
         for (name, site) in &self.sites {
             if fleet.brokers.contains_key(name) {
                 self.of_broker(fleet, name, site, &mut problems);
-            } else if self.retired.contains(name) && !site.ledger.is_empty() {
+            } else if self.retired.contains_key(name) && !site.ledger.is_empty() {
                 problems.push(format!(
                     "Broker/{name}: no longer declared, and not yet seen stopped"
                 ));

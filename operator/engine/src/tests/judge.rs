@@ -48,16 +48,16 @@ type Hop<'a> = (&'a BrokerName, &'a BrokerName, usize);
 fn hops<'a>(links: &'a [Link], topic: &str) -> Vec<Hop<'a>> {
     let mut hops = Vec::new();
     for (index, link) in links.iter().enumerate() {
-        let lines = || {
+        let matching = || {
             link.lines
                 .iter()
                 .chain(&link.control)
                 .filter(|line| line.filter.matches(topic))
         };
-        if lines().any(|line| line.direction != Direction::Out) {
+        if matching().any(|line| line.direction != Direction::Out) {
             hops.push((&link.upstream, &link.downstream, index));
         }
-        if lines().any(|line| line.direction != Direction::In) {
+        if matching().any(|line| line.direction != Direction::In) {
             hops.push((&link.downstream, &link.upstream, index));
         }
     }

@@ -47,11 +47,11 @@ impl Sketch {
         }
         for (number, (filter, producers, consumers)) in self.topics.iter().enumerate() {
             let ends = |bits: u8| {
-                let named = names
+                let chosen = names
                     .iter()
                     .enumerate()
                     .filter(|(index, _)| bits & (1 << index) != 0);
-                named.map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
+                chosen.map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
             };
             let (producers, consumers) = (ends(*producers), ends(*consumers));
             if !producers.is_empty() && !consumers.is_empty() {

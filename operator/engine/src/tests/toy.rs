@@ -140,7 +140,7 @@ fn class(
     }
     Class {
         name: name.clone(),
-        topics: topics.iter().map(|it| TopicName::clone(it)).collect(),
+        topics: topics.iter().copied().cloned().collect(),
         root,
         paths,
     }

@@ -270,7 +270,7 @@ impl World {
                 }
             }
             let interval = self.fleet.brokers[&broker].heartbeat.interval;
-            if self.now.as_millis() % interval.as_millis() == 0 {
+            if self.now.as_millis().is_multiple_of(interval.as_millis()) {
                 self.beat(&broker);
             }
         }
