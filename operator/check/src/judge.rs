@@ -94,16 +94,18 @@ impl<'m, 'a> Judge<'m, 'a> {
 
     fn report_copies(&mut self, message: Message<'_>) {
         let model = self.model;
-        let copies = self.walker.copies(message.entry);
+        let (copies, carried) = self.walker.copies(message.entry);
         let mut arriving: BTreeMap<Broker, Vec<ArcId>> = BTreeMap::new();
         for arc in self.walker.taken() {
             arriving.entry(model.head(*arc)).or_default().push(*arc);
         }
+        arriving.retain(|broker, _| copies[*broker] > 1);
+        // Where several copies come over one arc because its tail has them, it began before.
+        let begins = |arc: &ArcId| carried[*arc] <= u64::from(self.walker.times(*arc));
+        if arriving.values().any(|arcs| arcs.iter().all(begins)) {
+            arriving.retain(|_, arcs| arcs.iter().all(begins));
+        }
         for (broker, mut arcs) in arriving {
-            // Where copies come from a broker that has several itself, that one is to blame.
-            if copies[broker] < 2 || arcs.iter().any(|arc| copies[model.tail(*arc)] > 1) {
-                continue;
-            }
             arcs.sort_unstable();
             let mut key = self.group(message, arcs[0]);
             key.push(broker);
@@ -220,7 +222,7 @@ impl<'m, 'a> Judge<'m, 'a> {
             }
             None => (Vec::new(), "no links lead from where it gets to there".to_owned()),
         };
-        let trail = self.brokers(message.entry, &trail);
+        let trail = without_rounds(self.brokers(message.entry, &trail));
         let text = format!(
             "{}: a message on `{}` published at {} does not reach its consumer {}: {reason}. Add what is missing",
             subject(flow),
@@ -372,4 +374,16 @@ fn subject(flow: &Flow) -> String {
     } else {
         format!("topic/{}", flow.topic)
     }
+}
+
+/// A trail without the rounds that it goes, if it is one of a message that loops.
+fn without_rounds(trail: Vec<BrokerName>) -> Vec<BrokerName> {
+    let mut direct: Vec<BrokerName> = Vec::new();
+    for broker in trail {
+        if let Some(before) = direct.iter().position(|earlier| *earlier == broker) {
+            direct.truncate(before);
+        }
+        direct.push(broker);
+    }
+    direct
 }

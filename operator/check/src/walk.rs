@@ -246,13 +246,22 @@ impl<'m, 'a> Walker<'m, 'a> {
         trail
     }
 
-    /// The round that the message goes for ever, with the trail that leads into it; `None` if it comes to rest.
-    /// The second number tells where in the arcs the round begins.
+    /// The round that the message goes for ever, with the arcs that lead into it; `None` if it comes to rest. The number
+    /// tells where in the arcs the round begins.
     pub(crate) fn circle(&self) -> Option<(Vec<ArcId>, usize)> {
         let (last, first) = self.circle?;
-        let trail = self.trail(last);
-        let start = trail.iter().position(|arc| *arc == first)?;
-        Some((trail, start))
+        let mut arcs = self.trail(last);
+        arcs.push(first);
+        // The first broker it comes back to closes a round already, over another link than it left by.
+        let (end, start) = arcs.iter().enumerate().find_map(|(end, arc)| {
+            let broker = self.model.head(*arc);
+            let start = arcs[..=end]
+                .iter()
+                .position(|arc| self.model.tail(*arc) == broker)?;
+            (start < end).then_some((end, start))
+        })?;
+        arcs.truncate(end + 1);
+        Some((arcs, start))
     }
 
     /// Whether each broker that the message got to got one copy.
@@ -260,24 +269,26 @@ impl<'m, 'a> Walker<'m, 'a> {
         self.plain
     }
 
-    /// How many copies each broker got, one at the entry for the message itself; for a walk that comes to rest.
-    pub(crate) fn copies(&self, entry: Broker) -> Vec<u64> {
-        let mut sent = vec![0_u64; self.arcs.len()];
+    /// How many copies each broker got, one at the entry for the message itself, and how many each arc carried; for a
+    /// walk that comes to rest.
+    pub(crate) fn copies(&self, entry: Broker) -> (Vec<u64>, Vec<u64>) {
+        let mut carried = vec![0_u64; self.arcs.len()];
         let mut copies = vec![0_u64; self.brokers.len()];
         copies[entry] = 1;
         for arc in &self.order {
             if self.model.tail(*arc) == entry {
-                sent[*arc] = u64::from(self.arcs[*arc].times);
+                carried[*arc] = u64::from(self.arcs[*arc].times);
             }
         }
         for arc in self.order.iter().rev() {
-            let got = sent[*arc];
+            let arriving = carried[*arc];
             let head = self.model.head(*arc);
-            copies[head] = copies[head].saturating_add(got);
+            copies[head] = copies[head].saturating_add(arriving);
             for next in self.onward(*arc) {
-                sent[next] = sent[next].saturating_add(got.saturating_mul(u64::from(self.arcs[next].times)));
+                let times = u64::from(self.arcs[next].times);
+                carried[next] = carried[next].saturating_add(arriving.saturating_mul(times));
             }
         }
-        copies
+        (copies, carried)
     }
 }
