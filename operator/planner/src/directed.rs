@@ -162,9 +162,17 @@ fn plant(
     }
     let Some(best) = best else {
         let blocked = (0..flows.len()).map(|flow| (flow, None)).collect();
-        return Planted { root: None, flows: flows.to_vec(), blocked };
+        return Planted {
+            root: None,
+            flows: flows.to_vec(),
+            blocked,
+        };
     };
-    Planted { root: Some(best.root), flows: best.flows, blocked: best.blocked }
+    Planted {
+        root: Some(best.root),
+        flows: best.flows,
+        blocked: best.blocked,
+    }
 }
 
 struct Attempt {

@@ -105,7 +105,12 @@ impl Failures<'_> {
 fn routed(planned: &Planned, topology: &Topology, trees: &mut Trees, situation: &Situation) -> Vec<Flow> {
     let flows = grow::flows(&planned.topics, situation);
     if topology.is_symmetric() {
-        Context { topology, situation, trees }.route(planned.choice, flows)
+        Context {
+            topology,
+            situation,
+            trees,
+        }
+        .route(planned.choice, flows)
     } else {
         directed::route(topology, situation, &planned.topics, planned.choice, &flows)
     }

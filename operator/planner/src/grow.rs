@@ -1,6 +1,6 @@
 //! From a class and its root to paths, hops and lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
@@ -9,7 +9,7 @@ use skein_mosquitto::link::{Direction, Line, Mode};
 
 use crate::branches::way;
 use crate::declared::{Declared, NodeSet, Situation};
-use crate::lines::reduce;
+use crate::lines::{Place, Relations};
 use crate::plan::{Class, Finding, Path};
 use crate::search::Tree;
 use crate::topology::{Node, Topology};
@@ -125,8 +125,7 @@ struct Hop {
     high: Node,
     /// From the smaller node to the larger.
     upward: bool,
-    /// Place in the class's list of filters.
-    filter: u32,
+    filter: Place,
 }
 
 /// What the flows put on links, sorted by link; with it the lines that had to be widened.
@@ -136,102 +135,102 @@ pub(crate) fn parts(
     topics: &[&Declared],
     flows: &[Flow],
 ) -> (Vec<Part>, Vec<(TopicName, TopicFilter)>) {
-    // The class's filters: for each topic its own, then its commands.
-    let mut filters: Vec<(&TopicFilter, Qos, &TopicName)> = Vec::new();
-    let mut first_of: Vec<u32> = Vec::with_capacity(topics.len());
-    for topic in topics {
-        first_of.push(u32::try_from(filters.len()).unwrap_or(u32::MAX));
-        filters.push((&topic.filter, topic.qos, &topic.name));
+    // All filters of the class in order, each with the place of its topic and of itself in that topic.
+    let mut filters: Vec<(&TopicFilter, Qos, usize, usize)> = Vec::new();
+    for (number, topic) in topics.iter().enumerate() {
+        let all = std::iter::once(&topic.filter).chain(&topic.commands);
         filters.extend(
-            topic
-                .commands
-                .iter()
-                .map(|command| (command, topic.qos, &topic.name)),
+            all.enumerate()
+                .map(|(place, filter)| (filter, topic.qos, number, place)),
         );
+    }
+    filters.sort_unstable();
+    let mut place_of: Vec<Vec<Place>> = topics
+        .iter()
+        .map(|topic| vec![0; 1 + topic.commands.len()])
+        .collect();
+    for (place, &(_, _, topic, filter)) in (0..).zip(&filters) {
+        place_of[topic][filter] = place;
     }
     let mut hops = Vec::new();
     for flow in flows {
+        let (filter, commands) = place_of[flow.topic]
+            .split_first()
+            .map_or((0, &[][..]), |(first, rest)| (*first, rest));
         for pair in flow.way.windows(2) {
             let (to, from) = (pair[0], pair[1]);
             let (low, high) = (to.min(from), to.max(from));
-            let first = first_of[flow.topic];
             hops.push(Hop {
                 low,
                 high,
                 upward: from < to,
-                filter: first,
+                filter,
             });
-            for (_, filter) in topics[flow.topic].commands.iter().zip(first + 1..) {
-                hops.push(Hop {
-                    low,
-                    high,
-                    upward: to < from,
-                    filter,
-                });
-            }
+            hops.extend(commands.iter().map(|&filter| Hop {
+                low,
+                high,
+                upward: to < from,
+                filter,
+            }));
         }
     }
     hops.sort_unstable();
     hops.dedup();
-    let mut parts = Vec::new();
-    let mut widened = Vec::new();
+    let relations = Relations::new(
+        filters
+            .iter()
+            .map(|&(filter, qos, ..)| (filter.clone(), qos))
+            .collect(),
+    );
+    let mut edges = Edges {
+        topology,
+        class,
+        topics,
+        flows,
+        relations,
+        any_probe: probe(class, "#"),
+        widened: Vec::new(),
+        parts: Vec::new(),
+    };
+    let (mut downward, mut upward) = (Vec::new(), Vec::new());
     for hops in hops.chunk_by(|one, other| (one.low, one.high) == (other.low, other.high)) {
         let split = hops.partition_point(|hop| !hop.upward);
-        let mut edge = Edge {
-            topology,
-            class,
-            low: hops[0].low,
-            high: hops[0].high,
-            widened: Vec::new(),
-        };
-        let take = |hops: &[Hop]| -> Vec<(TopicFilter, Qos)> {
-            hops.iter()
-                .map(|hop| {
-                    (
-                        filters[hop.filter as usize].0.clone(),
-                        filters[hop.filter as usize].1,
-                    )
-                })
-                .collect()
-        };
-        edge.compile(
-            take(&hops[..split]),
-            take(&hops[split..]),
-            flows,
-            topics,
-            &mut parts,
-        );
-        let owner = filters[hops[0].filter as usize].2;
-        widened.extend(edge.widened.into_iter().map(|filter| (owner.clone(), filter)));
+        downward.clear();
+        downward.extend(hops[..split].iter().map(|hop| hop.filter));
+        upward.clear();
+        upward.extend(hops[split..].iter().map(|hop| hop.filter));
+        edges.compile((hops[0].low, hops[0].high), &downward, &upward);
     }
+    let Edges {
+        mut parts, widened, ..
+    } = edges;
     parts.sort_unstable_by_key(|part| (part.holder, part.other, part.mode));
-    (parts, widened)
+    // Which of the class's topics a widened filter is planned with makes no difference to the classes.
+    let widened = topics.first().map(|owner| {
+        widened
+            .into_iter()
+            .map(|filter| (owner.name.clone(), filter))
+            .collect()
+    });
+    (parts, widened.unwrap_or_default())
 }
 
-/// Two neighbours on the tree, and what passes between them.
-struct Edge<'a> {
+/// Compiles what passes between neighbours into parts of links.
+struct Edges<'a> {
     topology: &'a Topology,
     class: &'a ClassName,
-    low: Node,
-    high: Node,
+    topics: &'a [&'a Declared],
+    flows: &'a [Flow],
+    relations: Relations,
+    /// The filter of all path probes of the class.
+    any_probe: Option<TopicFilter>,
     widened: Vec<TopicFilter>,
+    parts: Vec<Part>,
 }
 
-impl Edge<'_> {
-    fn compile(
-        &mut self,
-        downward: Vec<(TopicFilter, Qos)>,
-        upward: Vec<(TopicFilter, Qos)>,
-        flows: &[Flow],
-        topics: &[&Declared],
-        parts: &mut Vec<Part>,
-    ) {
-        let (low, high) = (self.low, self.high);
-        let crosses = |one: &[(TopicFilter, Qos)], other: &[(TopicFilter, Qos)]| {
-            one.iter()
-                .any(|(filter, _)| other.iter().any(|(there, _)| filter.overlaps(there)))
-        };
-        if crosses(&downward, &upward) {
+impl Edges<'_> {
+    fn compile(&mut self, (low, high): (Node, Node), downward: &[Place], upward: &[Place]) {
+        if self.relations.meet(downward, upward) {
             // Two opposite pulls would echo, so one connection carries both directions. The smaller name holds it,
             // whatever else changes, unless Skein cannot configure that broker.
             let (holder, other) = if self.topology.is_controlled(low) {
@@ -247,11 +246,8 @@ impl Edge<'_> {
             let inward = self.lines(inward, Direction::In, other);
             let outward = self.lines(outward, Direction::Out, holder);
             let lines = both_where_equal(inward, outward);
-            let control = vec![probe(self.class, "#", Direction::Both)]
-                .into_iter()
-                .flatten()
-                .collect();
-            parts.push(Part {
+            let control = self.any_probe(Direction::Both);
+            self.parts.push(Part {
                 holder,
                 other,
                 mode: Mode::Duplex,
@@ -272,15 +268,13 @@ impl Edge<'_> {
                 (from, to, Mode::Duplex, Direction::Out)
             };
             let lines = self.lines(filters, direction, from);
+            // The same filter on two opposite links would echo; an origin is on one side of the edge only.
             let control = if both_ways {
-                // The same filter on two opposite links would echo; an origin is on one side of the edge only.
-                origins(flows, topics, from, to)
-                    .filter_map(|origin| probe(self.class, self.topology.name(origin).as_str(), direction))
-                    .collect()
+                self.probes(from, to, direction)
             } else {
-                probe(self.class, "#", direction).into_iter().collect()
+                self.any_probe(direction)
             };
-            parts.push(Part {
+            self.parts.push(Part {
                 holder,
                 other,
                 mode,
@@ -290,8 +284,10 @@ impl Edge<'_> {
         }
     }
 
-    fn lines(&mut self, filters: Vec<(TopicFilter, Qos)>, direction: Direction, sender: Node) -> Vec<Line> {
-        let reduced = reduce(filters, self.topology.is_controlled(sender));
+    fn lines(&mut self, filters: &[Place], direction: Direction, sender: Node) -> Vec<Line> {
+        let reduced = self
+            .relations
+            .reduce(filters, self.topology.is_controlled(sender));
         self.widened.extend(reduced.widened);
         reduced
             .lines
@@ -303,6 +299,47 @@ impl Edge<'_> {
             })
             .collect()
     }
+
+    fn any_probe(&self, direction: Direction) -> Vec<Line> {
+        let line = |filter: &TopicFilter| Line {
+            filter: filter.clone(),
+            direction,
+            qos: Qos::AtLeastOnce,
+        };
+        self.any_probe.iter().map(line).collect()
+    }
+
+    /// Probes of the brokers whose messages pass from one neighbour to the other.
+    fn probes(&self, from: Node, to: Node, direction: Direction) -> Vec<Line> {
+        let mut origins = BTreeSet::new();
+        for flow in self.flows {
+            let Some((producer, consumer)) = flow.players else {
+                continue;
+            };
+            for hop in flow.way.windows(2) {
+                if hop == [to, from] {
+                    origins.insert(producer);
+                }
+                if hop == [from, to] && !self.topics[flow.topic].commands.is_empty() {
+                    origins.insert(consumer);
+                }
+            }
+        }
+        origins
+            .into_iter()
+            .filter_map(|origin| probe(self.class, self.topology.name(origin).as_str()))
+            .map(|filter| Line {
+                filter,
+                direction,
+                qos: Qos::AtLeastOnce,
+            })
+            .collect()
+    }
+}
+
+/// The filter of path probes.
+fn probe(class: &ClassName, origin: &str) -> Option<TopicFilter> {
+    TopicFilter::parse(&format!("$skein/probe/{class}/{origin}")).ok()
 }
 
 /// Lines of both directions as one list: a filter that passes both ways is one line.
@@ -320,35 +357,6 @@ fn both_where_equal(mut inward: Vec<Line>, outward: Vec<Line>) -> Vec<Line> {
     lines.append(&mut inward);
     lines.sort_unstable();
     lines
-}
-
-/// The line that carries path probes.
-fn probe(class: &ClassName, origin: &str, direction: Direction) -> Option<Line> {
-    let filter = TopicFilter::parse(&format!("$skein/probe/{class}/{origin}")).ok()?;
-    Some(Line {
-        filter,
-        direction,
-        qos: Qos::AtLeastOnce,
-    })
-}
-
-/// The brokers whose messages pass from one neighbour to the other.
-fn origins(flows: &[Flow], topics: &[&Declared], from: Node, to: Node) -> impl Iterator<Item = Node> {
-    let mut origins = std::collections::BTreeSet::new();
-    for flow in flows {
-        let Some((producer, consumer)) = flow.players else {
-            continue;
-        };
-        for hop in flow.way.windows(2) {
-            if hop == [to, from] {
-                origins.insert(producer);
-            }
-            if hop == [from, to] && !topics[flow.topic].commands.is_empty() {
-                origins.insert(consumer);
-            }
-        }
-    }
-    origins.into_iter()
 }
 
 /// The topics of a class as the plan shows them.

@@ -4,164 +4,187 @@
 //! the other, as `a/+/c` and `a/b/#`) stay where the sending broker removes duplicates itself, else they are
 //! generalised to their least cover, and the caller must plan with the widened filter.
 
-use std::collections::BTreeSet;
-
 use skein_api::name::Qos;
 use skein_filters::{FilterTrie, TopicFilter};
 
-/// From this many filters on, covers and crossings are looked up in a trie rather than pair by pair.
-const MANY: usize = 24;
+/// The place of a filter among all filters of its class, which are sorted.
+pub(crate) type Place = u32;
+
+/// The filters of a class and how they relate, found once and asked on every hop.
+#[derive(Debug, Default)]
+pub(crate) struct Relations {
+    filters: Vec<(TopicFilter, Qos)>,
+    /// By place: other filters that cover this one, but not those of mutual cover that come later.
+    coverers: Vec<Vec<Place>>,
+    /// By place: other filters that overlap this one.
+    overlaps: Vec<Vec<Place>>,
+    /// Scratch: which filters are in the set at hand.
+    present: Vec<bool>,
+}
 
 /// A set of filters that pass one hop in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reduced {
     /// What to write down, sorted by filter.
-    pub lines: Vec<(TopicFilter, Qos)>,
+    pub(crate) lines: Vec<(TopicFilter, Qos)>,
     /// Filters among them that nobody declared.
-    pub widened: Vec<TopicFilter>,
+    pub(crate) widened: Vec<TopicFilter>,
 }
 
-/// The fewest lines for these filters. `deduplicates`: the sending broker gives one copy however many lines match.
-#[must_use]
-pub(crate) fn reduce(mut filters: Vec<(TopicFilter, Qos)>, deduplicates: bool) -> Reduced {
-    let mut widened = BTreeSet::new();
-    loop {
-        filters.sort_unstable();
-        // Equal filters stand together with the highest quality of service last.
-        filters.reverse();
-        filters.dedup_by(|next, kept| next.0 == kept.0);
-        filters.reverse();
-        if filters.len() > 1 {
-            drop_covered(&mut filters);
-        }
-        let Some(crossing) = first_crossing(&filters) else {
-            break;
-        };
-        if deduplicates {
-            level_crossing(&mut filters);
-            break;
-        }
-        let (first, second) = crossing;
-        let Some(cover) = filters[first].0.least_cover(&filters[second].0) else {
-            break;
-        };
-        let qos = filters[first].1.max(filters[second].1);
-        filters.remove(second);
-        filters[first] = (cover.clone(), qos);
-        widened.insert(cover);
-    }
-    let widened = widened
-        .into_iter()
-        .filter(|wide| filters.iter().any(|(filter, _)| filter == wide))
-        .collect();
-    Reduced {
-        lines: filters,
-        widened,
-    }
-}
-
-/// Drops every filter that another covers, and gives that other the higher quality of service.
-fn drop_covered(filters: &mut Vec<(TopicFilter, Qos)>) {
-    let coverers = Coverers::of(filters);
-    let mut highest: Vec<Qos> = filters.iter().map(|&(_, qos)| qos).collect();
-    let mut kept = vec![true; filters.len()];
-    for place in 0..filters.len() {
-        for cover in coverers.of_filter(filters, place) {
-            // Of two that cover each other (`#` and `+/#`) the first stays.
-            let mutual = filters[place].0.covers(&filters[cover].0);
-            if !mutual || cover < place {
-                kept[place] = false;
-            }
-            highest[cover] = highest[cover].max(filters[place].1);
-        }
-    }
-    let mut place = 0;
-    filters.retain_mut(|(_, qos)| {
-        *qos = highest[place];
-        place += 1;
-        kept[place - 1]
-    });
-}
-
-/// Finds the filters that cover a given one.
-enum Coverers {
-    Pairs,
-    Trie(Box<FilterTrie<usize>>),
-}
-
-impl Coverers {
-    fn of(filters: &[(TopicFilter, Qos)]) -> Self {
-        if filters.len() < MANY {
-            return Self::Pairs;
-        }
-        let mut trie = FilterTrie::default();
-        for (place, (filter, _)) in filters.iter().enumerate() {
+impl Relations {
+    /// Takes filters in; they must be sorted.
+    pub(crate) fn new(filters: Vec<(TopicFilter, Qos)>) -> Self {
+        let mut trie = FilterTrie::new();
+        for (place, (filter, _)) in (0..).zip(&filters) {
             trie.insert(filter, place);
         }
-        Self::Trie(Box::new(trie))
-    }
-
-    fn of_filter(&self, filters: &[(TopicFilter, Qos)], place: usize) -> Vec<usize> {
-        let mut found = Vec::new();
-        match self {
-            Self::Pairs => found.extend(
-                (0..filters.len())
-                    .filter(|&other| other != place && filters[other].0.covers(&filters[place].0)),
-            ),
-            Self::Trie(trie) => trie.covering(&filters[place].0, |&other| {
+        let mut relations = Self {
+            present: vec![false; filters.len()],
+            ..Self::default()
+        };
+        for (place, (filter, _)) in (0..).zip(&filters) {
+            let (mut coverers, mut overlaps) = (Vec::new(), Vec::new());
+            trie.overlapping(filter, |&other: &Place| {
                 if other != place {
-                    found.push(other);
+                    overlaps.push(other);
                 }
-            }),
+            });
+            // Whatever covers it overlaps it, so a filter that stands alone is done.
+            if !overlaps.is_empty() {
+                trie.covering(filter, |&other| {
+                    // Of two that cover each other (`#` and `+/#`) the first stays.
+                    if other < place || (other > place && !filter.covers(&filters[other as usize].0)) {
+                        coverers.push(other);
+                    }
+                });
+            }
+            relations.coverers.push(coverers);
+            relations.overlaps.push(overlaps);
         }
-        found
+        relations.filters = filters;
+        relations
+    }
+
+    /// Whether any filter of the one set overlaps any of the other.
+    pub(crate) fn meet(&mut self, one: &[Place], other: &[Place]) -> bool {
+        self.mark(one, true);
+        let meet = other.iter().any(|&place| {
+            self.present[place as usize]
+                || self.overlaps[place as usize]
+                    .iter()
+                    .any(|&met| self.present[met as usize])
+        });
+        self.mark(one, false);
+        meet
+    }
+
+    fn mark(&mut self, places: &[Place], present: bool) {
+        for &place in places {
+            self.present[place as usize] = present;
+        }
+    }
+
+    /// The fewest lines for a sorted set of filters. `deduplicates`: the sending broker gives one copy however many
+    /// lines match.
+    pub(crate) fn reduce(&mut self, places: &[Place], deduplicates: bool) -> Reduced {
+        let line = |place: Place| self.filters[place as usize].clone();
+        if let [only] = places {
+            return Reduced {
+                lines: vec![line(*only)],
+                widened: Vec::new(),
+            };
+        }
+        self.mark(places, true);
+        let mut qos: Vec<Qos> = places
+            .iter()
+            .map(|&place| self.filters[place as usize].1)
+            .collect();
+        let mut kept = vec![true; places.len()];
+        for (number, &place) in places.iter().enumerate() {
+            for cover in self.coverers[place as usize]
+                .iter()
+                .filter(|&&cover| self.present[cover as usize])
+            {
+                kept[number] = false;
+                if let Ok(cover) = places.binary_search(cover) {
+                    qos[cover] = qos[cover].max(qos[number]);
+                }
+            }
+        }
+        // A cover's cover covers too, so every kept filter has heard of all that it covers.
+        self.mark(places, false);
+        let mut left: Vec<(Place, Qos)> = places
+            .iter()
+            .zip(qos)
+            .zip(kept)
+            .filter(|(_, kept)| *kept)
+            .map(|((&place, qos), _)| (place, qos))
+            .collect();
+        let crossing = self.level_crossing(&mut left);
+        let lines = left
+            .into_iter()
+            .map(|(place, qos)| (self.filters[place as usize].0.clone(), qos))
+            .collect();
+        if crossing && !deduplicates {
+            generalise(lines)
+        } else {
+            Reduced {
+                lines,
+                widened: Vec::new(),
+            }
+        }
+    }
+
+    /// The broker chooses one of several crossing lines for its one copy, so all of them carry the highest quality.
+    /// Returns whether any cross.
+    fn level_crossing(&self, lines: &mut [(Place, Qos)]) -> bool {
+        let mut crossing = false;
+        loop {
+            let mut raised = false;
+            for number in 0..lines.len() {
+                for met in &self.overlaps[lines[number].0 as usize] {
+                    let Ok(met) = lines.binary_search_by_key(met, |line| line.0) else {
+                        continue;
+                    };
+                    crossing = true;
+                    let highest = lines[number].1.max(lines[met].1);
+                    raised |= lines[number].1 != lines[met].1;
+                    lines[number].1 = highest;
+                    lines[met].1 = highest;
+                }
+            }
+            if !raised {
+                return crossing;
+            }
+        }
     }
 }
 
-fn first_crossing(filters: &[(TopicFilter, Qos)]) -> Option<(usize, usize)> {
-    if filters.len() < MANY {
-        return (0..filters.len()).find_map(|first| {
-            (first + 1..filters.len())
-                .find(|&second| filters[first].0.overlaps(&filters[second].0))
-                .map(|second| (first, second))
-        });
-    }
-    let mut trie = FilterTrie::default();
-    for (place, (filter, _)) in filters.iter().enumerate() {
-        trie.insert(filter, place);
-    }
-    (0..filters.len()).find_map(|first| {
-        let mut second = None;
-        trie.overlapping(&filters[first].0, |&other| {
-            if other > first {
-                second = Some(second.map_or(other, |known: usize| known.min(other)));
+/// Replaces crossing filters by their least cover until none cross. Rare, so pair by pair.
+fn generalise(mut lines: Vec<(TopicFilter, Qos)>) -> Reduced {
+    let mut widened = Vec::new();
+    let crossing = |lines: &[(TopicFilter, Qos)]| {
+        (0..lines.len()).find_map(|first| {
+            let second =
+                (first + 1..lines.len()).find(|&second| lines[first].0.overlaps(&lines[second].0))?;
+            Some((first, second, lines[first].0.least_cover(&lines[second].0)?))
+        })
+    };
+    while let Some((first, second, cover)) = crossing(&lines) {
+        let mut qos = lines[first].1.max(lines[second].1);
+        lines.retain(|line| {
+            let covered = cover.covers(&line.0);
+            if covered {
+                qos = qos.max(line.1);
             }
+            !covered
         });
-        second.map(|second| (first, second))
-    })
-}
-
-/// The broker chooses one of several crossing lines for its one copy, so all of them carry the highest quality.
-fn level_crossing(filters: &mut [(TopicFilter, Qos)]) {
-    if filters.windows(2).all(|pair| pair[0].1 == pair[1].1) {
-        return;
+        lines.push((cover.clone(), qos));
+        lines.sort_unstable();
+        widened.push(cover);
     }
-    loop {
-        let mut raised = false;
-        for first in 0..filters.len() {
-            for second in first + 1..filters.len() {
-                if filters[first].1 != filters[second].1 && filters[first].0.overlaps(&filters[second].0) {
-                    let highest = filters[first].1.max(filters[second].1);
-                    filters[first].1 = highest;
-                    filters[second].1 = highest;
-                    raised = true;
-                }
-            }
-        }
-        if !raised {
-            return;
-        }
-    }
+    widened.retain(|wide| lines.iter().any(|(filter, _)| filter == wide));
+    Reduced { lines, widened }
 }
 
 #[cfg(test)]
@@ -169,7 +192,7 @@ mod tests {
     use super::*;
 
     fn reduced(filters: &str, deduplicates: bool) -> String {
-        let filters = filters
+        let mut filters: Vec<_> = filters
             .split(' ')
             .map(|text| {
                 let (filter, qos) = text.split_once('@').unwrap_or((text, "1"));
@@ -179,7 +202,9 @@ mod tests {
                 )
             })
             .collect();
-        let lines = reduce(filters, deduplicates).lines;
+        filters.sort();
+        let places: Vec<Place> = (0..).take(filters.len()).collect();
+        let lines = Relations::new(filters).reduce(&places, deduplicates).lines;
         lines
             .iter()
             .map(|(filter, qos)| format!("{filter}@{qos}"))
@@ -211,6 +236,9 @@ mod tests {
             .collect::<Vec<_>>()
             .join(" ");
         assert_eq!(reduced(&format!("{many} t/+ u/#@2"), true), "t/+@1 u/#@2");
-        assert_eq!(reduced(&format!("{many} t/+ u/+/x u/7/#"), false), "t/+@1 u/+/#@1");
+        assert_eq!(
+            reduced(&format!("{many} t/+ u/+/x u/7/#"), false),
+            "t/+@1 u/+/#@1"
+        );
     }
 }

@@ -21,7 +21,8 @@ pub(crate) struct Links {
 
 #[derive(Clone, Debug, Default)]
 struct Entry {
-    parts: BTreeMap<ClassName, Arc<Part>>,
+    /// What each class puts on it, by class.
+    parts: Vec<(ClassName, Arc<Part>)>,
     link: Option<Arc<Link>>,
 }
 
@@ -29,19 +30,25 @@ impl Links {
     /// A class puts `new` on links where it had put `old`; both sorted by link.
     pub(crate) fn replace(&mut self, class: &ClassName, old: &[Arc<Part>], new: &[Arc<Part>]) {
         let key = |part: &Part| (part.holder, part.other, part.mode);
+        let place = |parts: &[(ClassName, Arc<Part>)]| parts.binary_search_by(|(name, _)| name.cmp(class));
         for part in old {
             let kept = new.binary_search_by_key(&key(part), |part| key(part)).is_ok();
-            if !kept && let Some(entry) = self.entries.get_mut(&key(part)) {
-                entry.parts.remove(class);
+            if !kept
+                && let Some(entry) = self.entries.get_mut(&key(part))
+                && let Ok(place) = place(&entry.parts)
+            {
+                entry.parts.remove(place);
                 self.stale.insert(key(part));
             }
         }
         for part in new {
             let parts = &mut self.entries.entry(key(part)).or_default().parts;
-            if parts.get(class) != Some(part) {
-                parts.insert(class.clone(), part.clone());
-                self.stale.insert(key(part));
+            match place(parts) {
+                Ok(place) if parts[place].1 == *part => continue,
+                Ok(place) => parts[place].1 = part.clone(),
+                Err(place) => parts.insert(place, (class.clone(), part.clone())),
             }
+            self.stale.insert(key(part));
         }
     }
 
@@ -58,14 +65,14 @@ impl Links {
             let (holder, other, mode) = key;
             let mut lines: Vec<_> = entry
                 .parts
-                .values()
-                .flat_map(|part| &part.lines)
+                .iter()
+                .flat_map(|(_, part)| &part.lines)
                 .cloned()
                 .collect();
             let mut control: Vec<_> = entry
                 .parts
-                .values()
-                .flat_map(|part| &part.control)
+                .iter()
+                .flat_map(|(_, part)| &part.control)
                 .cloned()
                 .collect();
             lines.sort_unstable();
@@ -76,7 +83,7 @@ impl Links {
                 mode,
                 lines,
                 control,
-                classes: entry.parts.keys().cloned().collect(),
+                classes: entry.parts.iter().map(|(name, _)| name.clone()).collect(),
             }));
         }
         self.entries

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use petgraph::algo::dijkstra;
@@ -15,8 +15,10 @@ use skein_planner::Planner;
 use skein_planner::plan::{Plan, View};
 
 const BROKERS: usize = 9;
-const FILTERS: &[&str] =
-    &["a", "a/b", "a/+", "a/#", "b/c", "b/+/d", "b/#", "+/c", "c", "c/d/e", "c/+/e", "d", "e", "f/g", "f/+", "#"];
+const FILTERS: &[&str] = &[
+    "a", "a/b", "a/+", "a/#", "b/c", "b/+/d", "b/#", "+/c", "c", "c/d/e", "c/+/e", "d", "e", "f/g", "f/+",
+    "#",
+];
 
 fn broker(number: usize) -> String {
     format!("n{number}")
@@ -24,13 +26,37 @@ fn broker(number: usize) -> String {
 
 #[derive(Clone, Debug)]
 enum Edit {
-    Topic { topic: usize, filter: usize, command: Option<usize>, producers: Vec<usize>, consumers: Vec<usize> },
-    Remove { topic: usize },
-    Cost { route: usize, cost: i64 },
-    Pause { route: usize, paused: bool },
-    Route { a: usize, b: usize, cost: i64, one_way: bool },
-    Down { broker: usize, served: Option<usize> },
-    Up { broker: usize },
+    Topic {
+        topic: usize,
+        filter: usize,
+        command: Option<usize>,
+        producers: Vec<usize>,
+        consumers: Vec<usize>,
+    },
+    Remove {
+        topic: usize,
+    },
+    Cost {
+        route: usize,
+        cost: i64,
+    },
+    Pause {
+        route: usize,
+        paused: bool,
+    },
+    Route {
+        a: usize,
+        b: usize,
+        cost: i64,
+        one_way: bool,
+    },
+    Down {
+        broker: usize,
+        served: Option<usize>,
+    },
+    Up {
+        broker: usize,
+    },
 }
 
 fn edit(one_way: bool) -> impl Strategy<Value = Edit> {
@@ -52,8 +78,20 @@ fn edit(one_way: bool) -> impl Strategy<Value = Edit> {
 fn apply(fleet: &mut Fleet, view: &mut View, edit: &Edit) {
     let name = |number: usize| BrokerName::new(&broker(number)).unwrap();
     match edit {
-        Edit::Topic { topic, filter, command, producers, consumers } => {
-            let names = |numbers: &[usize]| numbers.iter().map(|&number| broker(number)).collect::<Vec<_>>().join(" ");
+        Edit::Topic {
+            topic,
+            filter,
+            command,
+            producers,
+            consumers,
+        } => {
+            let names = |numbers: &[usize]| {
+                numbers
+                    .iter()
+                    .map(|&number| broker(number))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
             let text = format!("t{topic}");
             let mut built =
                 FleetBuilder::new().topic(&text, FILTERS[*filter], &names(producers), &names(consumers));
@@ -63,7 +101,9 @@ fn apply(fleet: &mut Fleet, view: &mut View, edit: &Edit) {
             fleet.topics.extend(built.build().topics);
         }
         Edit::Remove { topic } => {
-            fleet.topics.remove(&TopicName::new(&format!("t{topic}")).unwrap());
+            fleet
+                .topics
+                .remove(&TopicName::new(&format!("t{topic}")).unwrap());
         }
         Edit::Cost { route, cost } => {
             let count = fleet.routes.len().max(1);
@@ -78,10 +118,17 @@ fn apply(fleet: &mut Fleet, view: &mut View, edit: &Edit) {
             }
         }
         Edit::Route { a, b, cost, one_way } => {
-            let text = format!("{}{}{}:{cost}", broker(*a), if *one_way { ">" } else { "-" }, broker(*b));
+            let text = format!(
+                "{}{}{}:{cost}",
+                broker(*a),
+                if *one_way { ">" } else { "-" },
+                broker(*b)
+            );
             if a != b {
                 let routes = FleetBuilder::new().routes(&text).build().routes;
-                let routes = routes.into_iter().map(|(key, route)| (RouteName::new(&format!("{key}-x")).unwrap(), route));
+                let routes = routes
+                    .into_iter()
+                    .map(|(key, route)| (RouteName::new(&format!("{key}-x")).unwrap(), route));
                 fleet.routes.extend(routes);
             }
         }
@@ -119,8 +166,29 @@ fn routes() -> impl Strategy<Value = Vec<(usize, usize, i64)>> {
 fn names(plan: &Plan) -> BTreeMap<TopicName, ClassName> {
     plan.classes
         .values()
-        .flat_map(|class| class.topics.iter().map(|topic| (topic.clone(), class.name.clone())))
+        .flat_map(|class| {
+            class
+                .topics
+                .iter()
+                .map(|topic| (topic.clone(), class.name.clone()))
+        })
         .collect()
+}
+
+/// What flows where, by class: (class, downstream, upstream).
+fn hops(fleet: &Fleet, plan: &Plan) -> BTreeSet<(ClassName, BrokerName, BrokerName)> {
+    let mut hops = BTreeSet::new();
+    for class in plan.classes.values() {
+        for path in &class.paths {
+            for hop in path.brokers.windows(2) {
+                hops.insert((class.name.clone(), hop[0].clone(), hop[1].clone()));
+                if !fleet.topics.get(&path.topic).unwrap().commands.is_empty() {
+                    hops.insert((class.name.clone(), hop[1].clone(), hop[0].clone()));
+                }
+            }
+        }
+    }
+    hops
 }
 
 proptest! {
@@ -213,6 +281,44 @@ proptest! {
             for hop in path.brokers.windows(2) {
                 prop_assert!(graph.contains_edge(hop[1].as_str(), hop[0].as_str()), "{:?}", path);
             }
+        }
+    }
+
+    #[test]
+    fn the_failure_plan_is_what_planning_the_failure_gives(
+        routes in routes(),
+        edits in prop::collection::vec(edit(false), 1..20),
+        one_way in prop::collection::vec(edit(true), 0..3),
+    ) {
+        let (mut fleet, mut view) = (fleet(&routes), View::default());
+        edits.iter().chain(&one_way).for_each(|edit| apply(&mut fleet, &mut view, edit));
+        let view = View::default();
+        let before = skein_planner::plan(&fleet, &view);
+        for (name, substitution) in &before.substitutes {
+            let mut view = view.clone();
+            view.down.insert(name.clone());
+            if let Some(first) = substitution.candidates.first() {
+                view.served_by.insert(name.clone(), first.broker.clone());
+            }
+            let mut planner = Planner::new(names(&before));
+            let after = planner.replan(&Arc::new(fleet.clone()), &view);
+            let had = hops(&fleet, &before);
+            let grafts: Vec<_> = hops(&fleet, &after).difference(&had).cloned().collect();
+            let said: Vec<_> = substitution
+                .grafts
+                .iter()
+                .map(|graft| (graft.class.clone(), graft.downstream.clone(), graft.upstream.clone()))
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect();
+            prop_assert_eq!(said, grafts, "links to graft if {} dies", name);
+            let way = |plan: &Plan| -> BTreeSet<_> {
+                let paths = plan.classes.values().flat_map(|class| &class.paths);
+                let open = paths.filter(|path| !path.brokers.is_empty());
+                open.map(|path| (path.topic.clone(), path.producer.clone(), path.consumer.clone())).collect()
+            };
+            let gaps: Vec<_> = way(&before).difference(&way(&after)).cloned().collect();
+            prop_assert_eq!(&substitution.gaps, &gaps, "gaps if {} dies", name);
         }
     }
 

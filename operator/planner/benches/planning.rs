@@ -1,0 +1,304 @@
+//! How long planning takes, with the rival in the same run. `cargo bench -p skein-planner`; the last line is JSON.
+//!
+//! Times are medians over several rounds in which the contestants take turns, so a ratio holds on a noisy machine.
+
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use petgraph::algo::dijkstra;
+use petgraph::graph::UnGraph;
+use skein_api::fleet::{Fleet, FleetBuilder, Route, Topic};
+use skein_api::name::{BrokerName, ClassName, Cost, Qos, RouteName, TopicName};
+use skein_filters::TopicFilter;
+use skein_planner::Planner;
+use skein_planner::plan::{Plan, View};
+use skein_planner::search::{Flow, Search, Tree};
+use skein_planner::topology::{Topology, UNREACHABLE};
+
+fn main() {
+    // `cargo test --benches` only wants to know that it runs.
+    let quick = std::env::args().any(|argument| argument == "--test");
+    let mut results = BTreeMap::new();
+    tree(if quick { 100 } else { 10_000 }, &mut results);
+    let fleet = big_fleet(if quick { 30 } else { 1_000 }, if quick { 4 } else { 100 }, 100);
+    full(&fleet, if quick { 1 } else { 9 }, &mut results);
+    change(&fleet, if quick { 8 } else { 400 }, &mut results);
+    if let Some(peak) = peak_memory() {
+        println!("peak memory of this process: {peak:.0} MB");
+        results.insert("peak_mb", peak);
+    }
+    let json: Vec<String> = results
+        .iter()
+        .map(|(name, value)| format!("\"{name}\": {value:.4}"))
+        .collect();
+    println!("{{\"bench\": \"planning\", {}}}", json.join(", "));
+}
+
+/// A small generator of our own, so that every run plans the very same fleets.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % sides
+    }
+}
+
+fn broker(number: usize) -> BrokerName {
+    BrokerName::new(&format!("broker-{number:05}")).unwrap()
+}
+
+/// A connected graph: a random tree, and random pairs up to `routes`; costs uniform in 1–100.
+fn network(brokers: usize, routes: usize, dice: &mut Dice) -> Fleet {
+    let mut fleet = FleetBuilder::new();
+    for number in 0..brokers {
+        fleet = fleet.brokers(broker(number).as_str());
+    }
+    let mut fleet = fleet.build();
+    let mut pairs = BTreeSet::new();
+    for number in 1..brokers {
+        pairs.insert((dice.roll(number), number));
+    }
+    while pairs.len() < routes {
+        let (a, b) = (dice.roll(brokers), dice.roll(brokers));
+        if a != b {
+            pairs.insert((a.min(b), a.max(b)));
+        }
+    }
+    for (number, (a, b)) in pairs.into_iter().enumerate() {
+        let cost = Cost::new(i64::try_from(1 + dice.roll(100)).unwrap()).unwrap();
+        let route = Route {
+            a: broker(a),
+            b: broker(b),
+            one_way: false,
+            cost,
+            paused: false,
+        };
+        fleet
+            .routes
+            .insert(RouteName::new(&format!("route-{number:05}")).unwrap(), route);
+    }
+    fleet
+}
+
+fn ends(brokers: usize, most: usize, dice: &mut Dice) -> BTreeSet<BrokerName> {
+    (0..=dice.roll(most))
+        .map(|_| broker(dice.roll(brokers)))
+        .collect()
+}
+
+/// One class is an archive of everything below its first level, and topics below it.
+fn topic(class: usize, number: usize, brokers: usize, dice: &mut Dice) -> (TopicName, Topic) {
+    let filter = match number {
+        0 => format!("class-{class}/#"),
+        n if n % 10 == 0 => format!("class-{class}/+/value-{n}"),
+        n => format!("class-{class}/device-{n}/value"),
+    };
+    let name = TopicName::new(&format!("topic-{class:03}-{number:03}")).unwrap();
+    let topic = Topic {
+        filter: TopicFilter::parse(&filter).unwrap(),
+        qos: Qos::AtLeastOnce,
+        producers: ends(brokers, 2, dice),
+        consumers: ends(brokers, 2, dice),
+        commands: Vec::new(),
+        retained: false,
+        expected: None,
+    };
+    (name, topic)
+}
+
+fn big_fleet(brokers: usize, classes: usize, topics: usize) -> Fleet {
+    let mut dice = Dice(0x5eed);
+    let mut fleet = network(brokers, 3 * brokers, &mut dice);
+    for class in 0..classes {
+        for number in 0..topics {
+            let (name, topic) = topic(class, number, brokers, &mut dice);
+            fleet.topics.insert(name, topic);
+        }
+    }
+    fleet
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn milliseconds<T>(work: impl FnOnce() -> T) -> (f64, T) {
+    let start = Instant::now();
+    let result = black_box(work());
+    (start.elapsed().as_secs_f64() * 1e3, result)
+}
+
+/// One shortest-path tree, against petgraph's `dijkstra` on the same graph.
+fn tree(brokers: usize, results: &mut BTreeMap<&'static str, f64>) {
+    let fleet = network(brokers, 3 * brokers, &mut Dice(0xca11));
+    let topology = Topology::new(&fleet);
+    let mut graph = UnGraph::<(), u32, u32>::with_capacity(brokers, 3 * brokers);
+    let nodes: Vec<_> = (0..brokers).map(|_| graph.add_node(())).collect();
+    for route in fleet.routes.values() {
+        let end = |name| nodes[topology.node(name).unwrap() as usize];
+        graph.add_edge(end(&route.a), end(&route.b), u32::from(route.cost.get()));
+    }
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut search = Search::default();
+    let mut tree = Tree::default();
+    for round in 0..41 {
+        let root = (round * 239) % brokers;
+        let node = u32::try_from(root).unwrap();
+        let (time, ()) = milliseconds(|| search.grow(&topology, node, Flow::Both, &[], &mut tree));
+        ours.push(time);
+        let (time, distances) = milliseconds(|| dijkstra(&graph, nodes[root], None, |edge| *edge.weight()));
+        theirs.push(time);
+        for (node, &distance) in tree.distance.iter().enumerate() {
+            let theirs = distances.get(&nodes[node]).copied().unwrap_or(UNREACHABLE);
+            assert_eq!(distance, theirs, "distance of node {node} from {root}");
+        }
+    }
+    let (ours, theirs) = (median(ours), median(theirs));
+    println!(
+        "tree of {brokers} brokers, {} routes: {ours:.3} ms; petgraph dijkstra {theirs:.3} ms; {:.1}x",
+        3 * brokers,
+        theirs / ours
+    );
+    results.insert("tree_ms", ours);
+    results.insert("tree_petgraph_ms", theirs);
+    results.insert("tree_ratio", theirs / ours);
+}
+
+/// The full plan, and the plan with every substitute.
+fn full(fleet: &Fleet, rounds: usize, results: &mut BTreeMap<&'static str, f64>) {
+    let shared = Arc::new(fleet.clone());
+    let (mut plans, mut reports) = (Vec::new(), Vec::new());
+    let mut last = Plan::default();
+    for _ in 0..rounds {
+        let mut planner = Planner::default();
+        let (plan_time, _) = milliseconds(|| planner.replan(&shared, &View::default()));
+        let (report_time, report) = milliseconds(|| planner.report());
+        plans.push(plan_time);
+        reports.push(plan_time + report_time);
+        last = report;
+    }
+    let paths: usize = last.classes.values().map(|class| class.paths.len()).sum();
+    let grafts: usize = last
+        .substitutes
+        .values()
+        .map(|substitution| substitution.grafts.len())
+        .sum();
+    println!(
+        "fleet of {} brokers, {} routes, {} topics in {} classes: {paths} paths, {} links, {grafts} grafts in {} failures",
+        fleet.brokers.len(),
+        fleet.routes.len(),
+        fleet.topics.len(),
+        last.classes.len(),
+        last.links.len(),
+        last.substitutes.len(),
+    );
+    println!(
+        "full plan: {:.1} ms; with substitutes: {:.1} ms",
+        median(plans.clone()),
+        median(reports.clone())
+    );
+    results.insert("full_ms", median(plans));
+    results.insert("substitutes_ms", median(reports));
+}
+
+/// Planning again after one random change, against the full plan of the same fleet; both must be equal.
+fn change(fleet: &Fleet, rounds: usize, results: &mut BTreeMap<&'static str, f64>) {
+    let mut dice = Dice(0xd1ce);
+    let mut fleet = Arc::new(fleet.clone());
+    let mut view = View::default();
+    let mut planner = Planner::default();
+    let mut previous = names(&planner.replan(&fleet, &view));
+    let mut times: [Vec<f64>; 4] = Default::default();
+    let mut scratch = Vec::new();
+    for round in 0..rounds {
+        let kind = round % 4;
+        let mut next = Fleet::clone(&fleet);
+        let brokers = next.brokers.len();
+        let count = next.routes.len();
+        match kind {
+            0 => {
+                let classes = next.topics.len() / 100;
+                let (name, topic) = topic(dice.roll(classes.max(1)), dice.roll(100), brokers, &mut dice);
+                next.topics.insert(name, topic);
+            }
+            1 => {
+                let route = next.routes.values_mut().nth(dice.roll(count)).unwrap();
+                route.cost = Cost::new(i64::try_from(1 + dice.roll(100)).unwrap()).unwrap();
+            }
+            2 => {
+                let route = next.routes.values_mut().nth(dice.roll(count)).unwrap();
+                route.paused = !route.paused;
+            }
+            _ => {
+                view.down.clear();
+                view.down.insert(broker(dice.roll(brokers)));
+            }
+        }
+        let next = Arc::new(next);
+        let (time, changed) = milliseconds(|| planner.replan(&next, &view));
+        times[kind].push(time);
+        if round % 16 < 4 {
+            let (time, whole) = milliseconds(|| Planner::new(previous.clone()).replan(&next, &view));
+            scratch.push(time);
+            assert!(changed == whole, "change {round} differs from the full plan");
+        }
+        previous = names(&changed);
+        fleet = next;
+        if kind == 3 {
+            // The broker comes back before the next change; that is a change as well, but not one of the four.
+            view.down.clear();
+            previous = names(&planner.replan(&fleet, &view));
+        }
+    }
+    let all = median(times.iter().flatten().copied().collect());
+    let whole = median(scratch);
+    println!("full plan of the changed fleet: {whole:.1} ms");
+    for (kind, times) in [
+        "topic edited",
+        "cost changed",
+        "route paused or resumed",
+        "broker down",
+    ]
+    .iter()
+    .zip(times)
+    {
+        println!("  {kind}: median {:.3} ms", median(times));
+    }
+    println!(
+        "one change: median {all:.3} ms, {:.0}x cheaper than the full plan",
+        whole / all
+    );
+    results.insert("change_ms", all);
+    results.insert("change_full_ms", whole);
+    results.insert("change_ratio", whole / all);
+}
+
+fn names(plan: &Plan) -> BTreeMap<TopicName, ClassName> {
+    plan.classes
+        .values()
+        .flat_map(|class| {
+            class
+                .topics
+                .iter()
+                .map(|topic| (topic.clone(), class.name.clone()))
+        })
+        .collect()
+}
+
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
+    line.split_whitespace()
+        .nth(1)?
+        .parse::<f64>()
+        .ok()
+        .map(|kilobytes| kilobytes / 1024.0)
+}
