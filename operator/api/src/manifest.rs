@@ -14,7 +14,7 @@ mod suggest;
 mod tree;
 mod wording;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use problem::{Position, Problem, Severity};
 
@@ -44,6 +44,8 @@ pub struct Loaded {
     pub migrations: Vec<Migration>,
     paths: Vec<String>,
     documents: Vec<Document>,
+    /// The first document of each object.
+    index: BTreeMap<String, usize>,
 }
 
 impl Loaded {
@@ -52,10 +54,7 @@ impl Loaded {
     /// The nearest field around it, if it is not written itself (a default, say); `None` if there is no such object.
     #[must_use]
     pub fn locate(&self, object: &str, field: &str) -> Option<Position> {
-        let document = self
-            .documents
-            .iter()
-            .find(|document| document.object() == object)?;
+        let document = self.documents.get(*self.index.get(object)?)?;
         let at = document.node.find(field).at();
         Some(Position {
             path: self.paths.get(document.source)?.clone(),
@@ -140,7 +139,12 @@ pub fn load(sources: &[Source<'_>]) -> Loaded {
 
     let problems = report.into_problems(&paths);
     let failed = problems.iter().any(|problem| problem.severity == Severity::Error);
+    let mut index = BTreeMap::new();
+    for (position, document) in documents.iter().enumerate() {
+        index.entry(document.object()).or_insert(position);
+    }
     Loaded {
+        index,
         fleet: fleet.filter(|_| !failed),
         problems,
         migrations,

@@ -102,9 +102,11 @@ pub(crate) struct Brokers<'a> {
 impl Brokers<'_> {
     /// Reports a name that no broker has; true if one has it.
     fn exists(&self, name: &BrokerName, document: &Document, field: &str, report: &mut Report) -> bool {
-        let known = self.names.contains_key(name.as_str());
+        if self.names.contains_key(name.as_str()) {
+            return true;
+        }
         let near = nearest(name.as_str(), self.names.keys().copied());
-        if !known && (near.is_some() || !report.has_lost()) {
+        if near.is_some() || !report.has_lost() {
             let remedy = match near {
                 Some(near) => format!("did you mean {near}?"),
                 None => "declare it, or name another one".to_owned(),
@@ -116,7 +118,7 @@ impl Brokers<'_> {
                 remedy,
             );
         }
-        known
+        false
     }
 
     /// Whether a broker is external and without an agent; false if that cannot be told.

@@ -3,10 +3,16 @@
 /// The word of `known` that `text` was most likely meant to be, if one is near enough.
 pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = text.to_lowercase();
-    let limit = 1 + text.chars().count().min(12) / 4;
+    let length = text.chars().count();
+    let limit = 1 + length.min(12) / 4;
     known
         .into_iter()
-        .filter(|word| !word.is_empty())
+        // Names are ASCII nearly always; the length rules most of a large fleet out without looking further.
+        .filter(|word| {
+            !word.is_empty()
+                && word.len().abs_diff(text.len()) <= limit * 4
+                && word.chars().count().abs_diff(length) <= limit
+        })
         .map(|word| (distance(&folded, &word.to_lowercase()), word))
         // One letter is never a slip for another one: "a" is not a misspelt "b".
         .filter(|(distance, word)| *distance <= limit && *distance < word.chars().count())
