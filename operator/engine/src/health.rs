@@ -374,3 +374,6 @@ fn word(process: Process) -> &'static str {
         Process::Stopped => "not running",
     }
 }
+
+#[cfg(test)]
+mod tests;

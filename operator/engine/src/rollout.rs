@@ -326,3 +326,6 @@ fn no_combination<'a>(
         no_combination(&settled, rest, harmful, patience)
     })
 }
+
+#[cfg(test)]
+mod tests;

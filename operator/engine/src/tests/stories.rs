@@ -485,3 +485,39 @@ fn an_external_broker_is_only_routed_around() {
     world.run(5.0);
     assert_eq!(world.phase("x"), BrokerPhase::Ready);
 }
+
+#[test]
+fn watching_a_hundred_brokers_costs_little() {
+    let mut fleet = FleetBuilder::new();
+    for number in 0..99 {
+        fleet = fleet.routes(&format!("n{number}-n{}", number + 1));
+    }
+    for number in 0..50 {
+        let (producer, consumer) = (format!("n{number}"), format!("n{}", number + 40));
+        fleet = fleet.topic(
+            &format!("t{number}"),
+            &format!("t/{number}/#"),
+            &producer,
+            &consumer,
+        );
+    }
+    let mut world = started(fleet.build());
+    let before = world.done.len();
+    let brokers: Vec<_> = world.brokers.keys().cloned().collect();
+    let begun = std::time::Instant::now();
+    for second in 1..=100 {
+        for (index, broker) in brokers.iter().enumerate() {
+            let now = world.now + Duration::from_millis(1000 * second + 10 * index as u64);
+            let round_trip = Duration::from_micros(200);
+            let event = Event::HeartbeatAnswered {
+                broker: broker.clone(),
+                round_trip,
+            };
+            assert!(world.engine.observe(event, now).is_empty());
+        }
+    }
+    // A hundred seconds of heartbeats in 2 % of that, with an unoptimised build.
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    println!("10,000 heartbeats: {:?}", begun.elapsed());
+    assert_eq!(world.done.len(), before);
+}

@@ -1,0 +1,133 @@
+//! Rounds on small fleets, with one topic and harm counted by the check.
+
+use skein_api::name::Qos;
+use skein_filters::TopicFilter;
+use skein_mosquitto::link::{Direction, Mode};
+
+use super::*;
+use crate::strand::links;
+
+fn name(text: &str) -> BrokerName {
+    BrokerName::new(text).unwrap()
+}
+
+/// `a<b` pulls the topic `t`, `a<b/u` the topic `u`.
+fn strands(texts: &str) -> Arc<Strands> {
+    let strand = |text: &str| {
+        let (ends, filter) = text.split_once('/').unwrap_or((text, "t"));
+        let (downstream, upstream) = ends.split_once('<').unwrap();
+        Strand {
+            downstream: name(downstream),
+            upstream: name(upstream),
+            mode: Mode::Pull,
+            control: false,
+            filter: TopicFilter::parse(filter).unwrap(),
+            direction: Direction::In,
+            qos: Qos::AtLeastOnce,
+        }
+    };
+    Arc::new(texts.split_whitespace().map(strand).collect())
+}
+
+fn position(alternatives: &[&str], desired: &str) -> Position {
+    let alternatives: Vec<_> = alternatives.iter().map(|texts| strands(texts)).collect();
+    let newest = alternatives.last().cloned().unwrap_or_default();
+    Position {
+        alternatives,
+        newest,
+        desired: strands(desired),
+        takes: true,
+        unreachable: false,
+    }
+}
+
+fn lost(position: Position) -> Position {
+    Position {
+        takes: false,
+        unreachable: true,
+        ..position
+    }
+}
+
+fn round(positions: Vec<(&str, Position)>) -> (String, Vec<Option<BrokerName>>) {
+    let positions = positions
+        .into_iter()
+        .map(|(broker, position)| (name(broker), position))
+        .collect();
+    let round = next_round(&positions, false, &|strands| {
+        let links = links(strands.iter().copied());
+        !skein_check::hazards(&links, &BTreeSet::new(), None).is_empty()
+    });
+    let given = round.targets.values().flatten();
+    let given = given
+        .map(|it| format!("{}<{}/{}", it.downstream, it.upstream, it.filter))
+        .collect::<Vec<_>>();
+    (
+        given.join(" "),
+        round
+            .withheld
+            .into_iter()
+            .map(|withheld| withheld.blocked_by)
+            .collect(),
+    )
+}
+
+#[test]
+fn what_is_harmless_in_any_order_is_given_at_once() {
+    let (given, withheld) = round(vec![("a", position(&[], "a<b")), ("b", position(&[], "b<c"))]);
+    assert_eq!(given, "a<b/t b<c/t");
+    assert_eq!(withheld, []);
+}
+
+#[test]
+fn one_broker_changes_its_upstream_in_one_round() {
+    // Before and after are both trees; that both are never at work together needs no further round.
+    let (given, withheld) = round(vec![
+        ("a", position(&["a<b"], "a<c")),
+        ("b", position(&["b<d"], "b<d")),
+        ("c", position(&[], "c<d")),
+    ]);
+    assert_eq!(given, "a<c/t b<d/t c<d/t");
+    assert_eq!(withheld, []);
+}
+
+#[test]
+fn a_reversed_edge_takes_two() {
+    let (given, withheld) = round(vec![("a", position(&["a<b"], "")), ("b", position(&[], "b<a"))]);
+    assert_eq!(given, "");
+    assert_eq!(withheld, [None]);
+    let (given, _) = round(vec![
+        ("a", position(&["a<b", ""], "")),
+        ("b", position(&[], "b<a")),
+    ]);
+    assert_eq!(given, "", "it has not confirmed yet");
+    let (given, _) = round(vec![("a", position(&[""], "")), ("b", position(&[], "b<a"))]);
+    assert_eq!(given, "b<a/t");
+}
+
+#[test]
+fn other_topics_do_not_wait_for_one_that_must() {
+    let (given, withheld) = round(vec![
+        ("a", lost(position(&["a<b"], ""))),
+        ("b", position(&[], "b<a b<a/u")),
+    ]);
+    assert_eq!(given, "a<b/t b<a/u");
+    assert_eq!(withheld, [Some(name("a"))]);
+}
+
+#[test]
+fn a_broker_is_not_touched_twice_if_once_will_do() {
+    let (given, withheld) = round(vec![
+        ("a", position(&["a<b"], "")),
+        ("b", position(&[], "b<a b<a/u")),
+    ]);
+    assert_eq!(given, "", "b gets both at once when a has confirmed");
+    assert_eq!(withheld.len(), 2);
+}
+
+#[test]
+fn nothing_is_added_while_frozen() {
+    let positions = BTreeMap::from([(name("a"), position(&["a<b"], "a<c"))]);
+    let round = next_round(&positions, true, &|_| false);
+    assert_eq!(round.targets[&name("a")], Strands::new());
+}
