@@ -153,6 +153,10 @@ async fn a_new_target_closes_old_connections_and_gets_the_new_ones() {
         (Some(second.to_string()), scene.address)
     );
     scene.point(None);
+    let mut reports = Changes::of(scene.directory.path(), [ForwarderDirectory::REPORT]);
+    while scene.directory.running().unwrap().unwrap().target.is_some() {
+        timeout(LONG, reports.next()).await.unwrap();
+    }
     let mut client = scene.client().await;
     let begin = Instant::now();
     ended(&mut client).await;
@@ -178,7 +182,7 @@ async fn held_clients_get_through_when_somebody_listens() {
     let address = nobody().await;
     let scene = Scene::new(Some(address)).await;
     let mut clients = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..30 {
         let mut client = scene.client().await;
         client.write_all(b"early").await.unwrap();
         clients.push(client);

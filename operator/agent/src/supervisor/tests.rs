@@ -10,7 +10,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use skein_mosquitto::transition::Action;
+
+use super::steps::pause;
 use super::*;
+use crate::process::write_config;
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
