@@ -28,11 +28,15 @@ pub(crate) fn narrate(before: Option<&FleetStatus>, after: &FleetStatus) -> Vec<
         let known = paths.get(&key(path)).copied();
         let was_up = known.is_some_and(|known| known.up);
         if path.up && (!was_up || known.is_some_and(|known| known.path != path.path)) {
-            told.push(UpEvent::PathUp {
-                topic: path.topic.clone(),
-                path: path.path.clone(),
-                milliseconds: path.probe_ms,
-            });
+            let same = |event: &UpEvent| matches!(event, UpEvent::PathUp { topic, path: way, .. } if *topic == path.topic && *way == path.path);
+            // Two declared ends served by one broker share a path.
+            if !told.iter().any(same) {
+                told.push(UpEvent::PathUp {
+                    topic: path.topic.clone(),
+                    path: path.path.clone(),
+                    milliseconds: path.probe_ms,
+                });
+            }
         } else if was_up && !path.up {
             told.push(UpEvent::PathDown {
                 topic: path.topic.clone(),

@@ -13,26 +13,50 @@ use skein_planner::plan::Plan;
 /// (class, producer as it serves, consumer as it serves)
 type Pair = (String, String, String);
 
+/// (topic, producer, consumer), as declared
+type Flow = (TopicName, BrokerName, BrokerName);
+
 /// The probes of a plan.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Probing {
-    pairs: BTreeMap<Pair, Vec<(TopicName, BrokerName, BrokerName)>>,
+    pairs: BTreeMap<Pair, Vec<Flow>>,
+    /// The brokers each flow passes.
+    ways: BTreeMap<Flow, Vec<BrokerName>>,
 }
 
 impl Probing {
     pub(crate) fn of(plan: &Plan) -> Self {
-        let mut pairs: BTreeMap<Pair, Vec<_>> = BTreeMap::new();
+        let mut pairs: BTreeMap<Pair, Vec<Flow>> = BTreeMap::new();
+        let mut ways = BTreeMap::new();
         for (name, class) in &plan.classes {
             for path in &class.paths {
+                let flow = (path.topic.clone(), path.producer.clone(), path.consumer.clone());
+                ways.insert(flow.clone(), path.brokers.clone());
                 if let (Some(consumer), Some(producer)) = (path.brokers.first(), path.brokers.last()) {
                     pairs
                         .entry((name.to_string(), producer.to_string(), consumer.to_string()))
                         .or_default()
-                        .push((path.topic.clone(), path.producer.clone(), path.consumer.clone()));
+                        .push(flow);
                 }
             }
         }
-        Self { pairs }
+        Self { pairs, ways }
+    }
+
+    /// What was probed on another way before: nothing has passed the new one yet.
+    pub(crate) fn unproven(&self, before: &Self) -> Vec<Event> {
+        let moved = self
+            .ways
+            .iter()
+            .filter(|(flow, way)| before.ways.get(flow).is_some_and(|old| old != *way));
+        moved
+            .map(|((topic, producer, consumer), _)| Event::Probe {
+                topic: topic.clone(),
+                producer: producer.clone(),
+                consumer: consumer.clone(),
+                took: None,
+            })
+            .collect()
     }
 
     /// What to send and where to await it.
@@ -173,6 +197,25 @@ mod tests {
             probing.events("soil", "i", "a", None).is_empty(),
             "an outcome of the plan before"
         );
+    }
+
+    #[test]
+    fn a_flow_that_took_another_way_is_unproven_and_one_that_did_not_is_not() {
+        let before = Probing::of(&plan(vec![
+            path("air", "i", "a", "a b i"),
+            path("soil", "i", "a", "a b i"),
+        ]));
+        let after = Probing::of(&plan(vec![
+            path("air", "i", "a", "a b i"),
+            path("fire", "i", "a", "a c i"),
+            path("soil", "i", "a", "a c i"),
+        ]));
+        let unproven = after.unproven(&before);
+        assert!(
+            matches!(&unproven[..], [Event::Probe { topic, took: None, .. }] if topic.as_str() == "soil"),
+            "{unproven:?}"
+        );
+        assert!(after.unproven(&after).is_empty());
     }
 
     #[test]

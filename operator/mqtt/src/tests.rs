@@ -296,6 +296,36 @@ async fn copies_of_a_probe_are_told_once() {
 }
 
 #[tokio::test]
+async fn in_a_hurry_a_mended_path_is_told_before_its_next_probe_was_due() {
+    let (i, a) = (FakeBroker::start().await, FakeBroker::start().await);
+    let (sender, outcomes) = mpsc::unbounded_channel();
+    let interval = Duration::from_millis(500);
+    let settings = Settings {
+        instance: "me".to_owned(),
+        probe_interval: interval,
+    };
+    let mut scene = Scene {
+        watch: Watch::start(settings, sender),
+        outcomes,
+    };
+    scene.watch(&[("i", &i), ("a", &a)]);
+    scene.watch.set_probes(vec![probe("i", &["a"])]);
+    scene.until(|outcome| probed(outcome, "a", false)).await;
+    i.bridge_to(&a);
+    scene.watch.hurry();
+    let mended = tokio::time::Instant::now();
+    scene.until(|outcome| probed(outcome, "a", true)).await;
+    assert!(mended.elapsed() < interval / 2, "{:?}", mended.elapsed());
+    for _ in 0..5 {
+        let outcome = scene.until(|outcome| !answered(outcome)).await;
+        assert!(
+            probed(&outcome, "a", true),
+            "nothing is missed for being probed often: {outcome:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_session_publishes_receives_and_ends_orderly() {
     let broker = FakeBroker::start().await;
     let mut session = connect(&broker, |_| {}).await.unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 
 use crate::line::{Duties, Heard, Line, Publication};
 use crate::{Address, PROBE_TOPIC, RumqttSession};
@@ -101,7 +101,13 @@ pub enum Outcome {
 enum Command {
     Brokers(BTreeMap<String, Watched>),
     Probes(Vec<Probe>),
+    Hurry,
 }
+
+/// Rounds per probe interval while there is hurry.
+const QUICK: u32 = 10;
+/// How many of them.
+const QUICK_ROUNDS: u32 = 50;
 
 /// Watches brokers and paths until dropped. Needs a tokio runtime.
 pub struct Watch {
@@ -129,6 +135,12 @@ impl Watch {
     pub fn set_probes(&self, probes: Vec<Probe>) {
         let _ = self.commands.send(Command::Probes(probes));
     }
+
+    /// Probes ten times as often for the next five intervals: something changed, and it is of interest how soon messages
+    /// pass. What is not back within an interval is missed as ever.
+    pub fn hurry(&self) {
+        let _ = self.commands.send(Command::Hurry);
+    }
 }
 
 struct Held {
@@ -143,10 +155,10 @@ struct Awaited {
     consumer: Arc<str>,
     /// The newest round that arrived.
     newest: u64,
-    /// Something was told in the current round.
-    told: bool,
-    /// The round in which it was first to be heard; before, nothing is missed.
-    since: u64,
+    /// When its last arrival was told.
+    told: Option<Instant>,
+    /// Unless it arrives by then, it is missed.
+    due: Instant,
 }
 
 /// At which broker, on which topic, and as which consumer a probe is awaited.
@@ -162,6 +174,10 @@ struct State {
     lines: HashMap<Arc<str>, Held>,
     awaited: BTreeMap<AwaitedKey, Awaited>,
     round: u64,
+    interval: Duration,
+    next_round: Instant,
+    /// How many rounds follow quickly.
+    quick: u32,
 }
 
 async fn run(
@@ -170,8 +186,6 @@ async fn run(
     outcomes: mpsc::UnboundedSender<Outcome>,
 ) {
     let (heard, mut heard_receiver) = mpsc::unbounded_channel();
-    let mut rounds = interval(settings.probe_interval);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut state = State {
         instance: settings.instance.as_str().into(),
         origin: Instant::now(),
@@ -182,6 +196,9 @@ async fn run(
         lines: HashMap::new(),
         awaited: BTreeMap::new(),
         round: 0,
+        interval: settings.probe_interval,
+        next_round: Instant::now(),
+        quick: 0,
     };
     loop {
         tokio::select! {
@@ -190,9 +207,13 @@ async fn run(
                 None => return,
                 Some(Command::Brokers(brokers)) => state.set_brokers(brokers),
                 Some(Command::Probes(probes)) => state.set_probes(probes),
+                Some(Command::Hurry) => {
+                    state.quick = QUICK_ROUNDS;
+                    state.next_round = state.next_round.min(Instant::now() + state.interval / QUICK);
+                }
             },
             Some((broker, heard)) = heard_receiver.recv() => state.hear(broker, heard),
-            _ = rounds.tick() => state.next_round(),
+            () = sleep_until(state.next_round) => state.next_round(),
         }
     }
 }
@@ -225,9 +246,9 @@ impl State {
                     producer: producer.clone(),
                     consumer: end.consumer.as_str().into(),
                     newest: self.round,
-                    told: true,
+                    told: None,
                     // The subscription takes its time: the next round may miss it without fault of the path.
-                    since: self.round + 2,
+                    due: Instant::now() + 2 * self.interval,
                 };
                 let known = self.awaited.remove(&key);
                 awaited.insert(key, known.unwrap_or_else(fresh));
@@ -308,8 +329,10 @@ impl State {
             // As with heartbeats: an old probe is not the newest, but the path passed it now. Copies count for nothing.
             let fresh = round > awaited.newest;
             awaited.newest = awaited.newest.max(round);
-            if fresh && (round == self.round || !awaited.told) {
-                awaited.told = true;
+            let quiet = awaited.told.is_none_or(|told| at >= told + self.interval / QUICK);
+            if fresh && (round == self.round || quiet) {
+                awaited.told = Some(at);
+                awaited.due = at + self.interval;
                 let _ = self.outcomes.send(Outcome::Probed {
                     class: awaited.class.clone(),
                     producer: awaited.producer.clone(),
@@ -321,8 +344,11 @@ impl State {
     }
 
     fn next_round(&mut self) {
+        let now = Instant::now();
         for awaited in self.awaited.values_mut() {
-            if !std::mem::take(&mut awaited.told) && self.round >= awaited.since {
+            if now >= awaited.due {
+                // A little less than the interval: the next round must not come just too early to tell.
+                awaited.due = now + self.interval * 7 / 8;
                 let _ = self.outcomes.send(Outcome::Probed {
                     class: awaited.class.clone(),
                     producer: awaited.producer.clone(),
@@ -332,6 +358,13 @@ impl State {
             }
         }
         self.round += 1;
+        let pace = if self.quick > 0 {
+            self.interval / QUICK
+        } else {
+            self.interval
+        };
+        self.quick = self.quick.saturating_sub(1);
+        self.next_round = now + pace;
         let sent = self.origin.elapsed();
         for probe in &self.probes {
             if let Some(held) = self.lines.get(probe.at.as_str()) {

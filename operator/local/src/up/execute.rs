@@ -128,7 +128,12 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         let probing = Probing::of(self.engine.plan());
         if probing != self.probing {
             self.watch.set_probes(probing.probes());
+            self.watch.hurry();
+            let unproven = probing.unproven(&self.probing);
             self.probing = probing;
+            for event in unproven {
+                self.observe(event)?;
+            }
         }
         let classes = probing::classes(self.engine.plan());
         if classes != self.classes {

@@ -1,6 +1,6 @@
 //! The loop: what is seen goes to the engine, what the engine says is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,8 +34,11 @@ use crate::translate;
 
 /// An edit is read this long after the last write: an editor writes more than once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Changes of the status are gathered this long.
+/// Changes of the status are gathered at least this long.
 const GATHER: Duration = Duration::from_millis(20);
+/// Starting processes takes the loop no longer than this at a time: a thousand of them take long, and heartbeats
+/// must not wait for that.
+const SLICE: Duration = Duration::from_millis(10);
 /// The status is written at least this often.
 const WRITE: Duration = Duration::from_secs(1);
 
@@ -66,9 +69,13 @@ pub(super) struct Runner<F> {
     pub(super) troubles: BTreeMap<String, String>,
     pub(super) status: Option<FleetStatus>,
     pub(super) status_due: Option<Instant>,
+    /// How long changes of the status are gathered: the larger the fleet, the longer.
+    pub(super) gathering: Duration,
     pub(super) written: Instant,
     pub(super) edited: Option<Instant>,
     pub(super) was_ready: bool,
+    /// Brokers whose processes are still to be started or taken over.
+    pub(super) to_begin: VecDeque<BrokerName>,
 }
 
 /// Runs the fleet until a signal ends it.
@@ -114,9 +121,11 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         troubles: BTreeMap::new(),
         status: None,
         status_due: None,
+        gathering: GATHER,
         written: Instant::now(),
         edited: None,
         was_ready: false,
+        to_begin: VecDeque::new(),
     };
     let result = match runner.start(&sources, declared) {
         Ok(()) => {
@@ -183,9 +192,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         }
         self.fleet = fleet.clone();
         self.observe(Event::FleetChanged(fleet))?;
-        for name in begun {
-            self.begin(&name);
-        }
+        self.to_begin.extend(begun);
         self.watch_brokers();
         Ok(())
     }
@@ -270,10 +277,17 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     fn next_wakeup(&self) -> Instant {
         let engine = self.engine.next_wakeup().map(|moment| self.origin + moment);
         let debounced = self.edited.map(|edited| edited + DEBOUNCE);
-        [engine, debounced, self.status_due, self.processes.next_due()]
-            .into_iter()
-            .flatten()
-            .fold(self.written + WRITE, Instant::min)
+        let begin = (!self.to_begin.is_empty()).then(Instant::now);
+        [
+            engine,
+            debounced,
+            begin,
+            self.status_due,
+            self.processes.next_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(self.written + WRITE, Instant::min)
     }
 
     fn due_by_now(&mut self) -> Result<(), UpError> {
@@ -284,6 +298,11 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             .is_some_and(|moment| self.origin + moment <= now)
         {
             self.observe(Event::Tick)?;
+        }
+        while Instant::now() < now + SLICE
+            && let Some(broker) = self.to_begin.pop_front()
+        {
+            self.begin(&broker);
         }
         for (broker, role) in self.processes.due(now) {
             self.begin_one(&broker, role);
@@ -443,12 +462,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 
     /// The status will be looked at soon.
     pub(super) fn gather(&mut self) {
-        self.status_due.get_or_insert_with(|| Instant::now() + GATHER);
+        self.status_due
+            .get_or_insert_with(|| Instant::now() + self.gathering);
     }
 
     /// Writes the status if it changed or is old, and tells what changed.
     fn refresh_status(&mut self) -> Result<(), UpError> {
         self.status_due = None;
+        let began = Instant::now();
         let seen = self.engine.status();
         let mut problems = seen.problems;
         problems.extend(self.troubles.values().cloned());
@@ -467,6 +488,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             .as_ref()
             .is_none_or(|before| !before.same_but_for_figures(&status));
         if !changed && now < self.written + WRITE {
+            self.gathering = (began.elapsed() * 10).clamp(GATHER, WRITE);
             return Ok(());
         }
         files::write_json(&self.place.state.status_file(), &status)?;
@@ -475,6 +497,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             // The same trouble was told when it was found.
             let known = self.troubles.get("manifests");
             for event in narrate(self.status.as_ref(), &status) {
+                if matches!(event, UpEvent::PathDown { .. }) {
+                    self.watch.hurry();
+                }
                 if !matches!(&event, UpEvent::Trouble(text) if Some(text) == known) {
                     (self.tell)(event);
                 }
@@ -482,6 +507,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         }
         self.tell_readiness(&status);
         self.status = Some(status);
+        self.gathering = (began.elapsed() * 10).clamp(GATHER, WRITE);
         Ok(())
     }
 
