@@ -57,8 +57,12 @@ impl Failures<'_> {
             let root = planned.choice.root().and_then(|root| self.situation.player(root));
             let mut tree = root.map(|root| trees.avoiding(topology, root, &self.situation.closed));
             let mut concerned = NodeSet::new(topology);
-            for node in flows.iter().flat_map(|flow| &flow.way) {
-                concerned.insert(*node);
+            for flow in &flows {
+                // A pair that has no way today may have one from its end's substitute.
+                let ends = flow.players.into_iter().flat_map(|(producer, consumer)| [producer, consumer]);
+                for node in flow.way.iter().copied().chain(ends) {
+                    concerned.insert(node);
+                }
             }
             let quick = topology.is_symmetric() && flows.iter().all(|flow| !flow.way.is_empty());
             for node in concerned.iter() {
