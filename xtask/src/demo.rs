@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Build skein with optimisation (the build takes longer)
     #[arg(long)]
     release: bool,
+    /// The skein program to run, instead of building it
+    #[arg(long, value_name = "PATH", conflicts_with = "release")]
+    skein: Option<PathBuf>,
     /// The mosquitto program to run instead of the cached one
     #[arg(long, value_name = "PATH")]
     mosquitto: Option<PathBuf>,
@@ -35,7 +38,10 @@ pub(crate) struct Arguments {
 /// Runs the task.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (broker, version) = broker(arguments)?;
-    let skein = build(arguments.release)?;
+    let skein = match &arguments.skein {
+        Some(path) => std::path::absolute(path)?,
+        None => build(arguments.release)?,
+    };
     println!("\nMosquitto {version}, {}\n", broker.display());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -88,8 +94,8 @@ async fn perform(fleet: Fleet, skein: &Path, keep: bool) -> Result<()> {
     let told = tokio::select! {
         told = story::tell(&fleet, &stage) => told,
         ended = up.wait_end() => Err(anyhow::anyhow!("skein up ended by itself ({})", ended?)),
-        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted; everything is stopped")),
-        _ = terminate.recv() => Err(anyhow::anyhow!("terminated; everything is stopped")),
+        _ = interrupt.recv() => return interrupted(up, &fleet, &stage).await,
+        _ = terminate.recv() => return interrupted(up, &fleet, &stage).await,
     };
     match told {
         Ok(()) if keep => {
@@ -117,6 +123,13 @@ async fn perform(fleet: Fleet, skein: &Path, keep: bool) -> Result<()> {
             )))
         }
     }
+}
+
+async fn interrupted(up: Up<'_>, fleet: &Fleet, stage: &Stage) -> Result<()> {
+    println!();
+    stage.say("interrupted; stopping the fleet");
+    stop(up, fleet, stage).await?;
+    bail!("interrupted")
 }
 
 async fn stop(up: Up<'_>, fleet: &Fleet, stage: &Stage) -> Result<()> {

@@ -91,7 +91,7 @@ async fn accident(fleet: &Fleet, stage: &Stage, stream: &Stream, command: &[&str
     let after = stream.subscriber.summary();
     let pause = stream.subscriber.take_longest_pause();
     Stage::more(&format!(
-        "the new path stood after {}; {} messages arrived meanwhile, the longest pause between two was {}",
+        "the status showed the new path after {}; {} messages arrived meanwhile, the longest pause between two was {}",
         span(rerouted),
         after.received - before.received,
         span(pause)
