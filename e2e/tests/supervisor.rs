@@ -208,7 +208,9 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        for process in [self.directory.supervisor(), self.directory.broker()] {
+        let forwarder = ForwarderDirectory::new(self.directory.path()).running();
+        let forwarder = forwarder.map(|found| found.map(|report| report.identity));
+        for process in [self.directory.supervisor(), self.directory.broker(), forwarder] {
             if let Ok(Some(process)) = process {
                 let _ = process.signal(Signal::KILL);
             }
