@@ -22,7 +22,7 @@ use crate::event::{Event, Moment, Process, Report, Restored};
 use crate::failover::{Failovers, is_active};
 use crate::health::{Rules, Surroundings};
 use crate::rollout::Withheld;
-use crate::site::Site;
+use crate::site::{Aim, Site};
 use crate::tools::Tools;
 use crate::vantage::Vantage;
 
@@ -68,6 +68,8 @@ pub struct Engine {
     plan: Arc<Plan>,
     /// The plan's links by the broker that holds them.
     desired: BTreeMap<BrokerName, Vec<Arc<Link>>>,
+    /// As much of it as leads to brokers whose place is known.
+    aims: BTreeMap<BrokerName, Aim>,
     classes: BTreeMap<TopicName, ClassName>,
     /// Who could stand in for whom, as planned while the broker was well.
     substitutes: BTreeMap<BrokerName, Arc<Substitution>>,
@@ -86,6 +88,7 @@ pub struct Engine {
     stale_plan: bool,
     stale_rollout: bool,
     stale_report: bool,
+    stale_aims: bool,
 }
 
 impl Engine {
@@ -105,6 +108,7 @@ impl Engine {
             failovers: Failovers::default(),
             plan: Arc::default(),
             desired: BTreeMap::new(),
+            aims: BTreeMap::new(),
             classes: BTreeMap::new(),
             substitutes: BTreeMap::new(),
             faults: Vec::new(),
@@ -117,6 +121,7 @@ impl Engine {
             stale_plan: false,
             stale_rollout: false,
             stale_report: false,
+            stale_aims: true,
         }
     }
 
@@ -136,6 +141,7 @@ impl Engine {
                 let site = self.site(&broker);
                 if site.placement.as_ref() != Some(&placement) {
                     site.placement = Some(placement);
+                    self.stale_aims = true;
                     self.stale_rollout = true;
                 }
             }
@@ -325,6 +331,9 @@ impl Engine {
         }
         if gone {
             self.retired.remove(broker);
+        }
+        if changed && let Some(site) = self.sites.get_mut(broker) {
+            site.touched = true;
         }
         self.stale_rollout |= changed;
         self.after_health(broker, before);

@@ -41,7 +41,7 @@ pub(crate) struct Withheld {
 /// What to give.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Round {
-    /// What each broker should have now; a broker that is to keep what it has is in here too.
+    /// What each broker should have now; one that has what it should have, or takes nothing, is not in here.
     pub(crate) targets: BTreeMap<BrokerName, Strands>,
     /// What has to wait, sorted.
     pub(crate) withheld: Vec<Withheld>,
@@ -59,13 +59,11 @@ pub(crate) fn next_round(
     let mut round = Round::default();
     let mut missing: Vec<&Strand> = Vec::new();
     for (broker, position) in positions {
-        let target = if position.takes {
+        if position.takes && position.newest != position.desired {
             missing.extend(position.desired.difference(&position.newest));
-            position.newest.intersection(&position.desired).cloned().collect()
-        } else {
-            Strands::clone(&position.newest)
-        };
-        round.targets.insert(broker.clone(), target);
+            let kept = position.newest.intersection(&position.desired).cloned().collect();
+            round.targets.insert(broker.clone(), kept);
+        }
     }
     if missing.is_empty() {
         return round;

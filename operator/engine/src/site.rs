@@ -10,6 +10,7 @@ use skein_mosquitto::version::Version;
 use crate::event::{Epoch, Moment, Placement};
 use crate::health::Health;
 use crate::ledger::Ledger;
+use crate::strand::Strands;
 
 /// One broker, declared or not (any more).
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Site {
     pub(crate) alarm: Option<Moment>,
     /// What its last configuration was made from, and the numbers in use then: equal means nothing to do.
     pub(crate) made_from: Option<(Ingredients, Option<Epoch>, Option<Epoch>)>,
+    /// Something besides its links may have changed since its configuration was last looked at.
+    pub(crate) touched: bool,
     /// Why it cannot be given the configuration it should have.
     pub(crate) complaints: Vec<String>,
 }
@@ -40,6 +43,13 @@ pub(crate) enum Hold {
     Begun,
     /// It has waited long enough.
     Over,
+}
+
+/// What a broker is to hold in the end.
+#[derive(Clone, Debug)]
+pub(crate) struct Aim {
+    pub(crate) links: Vec<Arc<Link>>,
+    pub(crate) strands: Arc<Strands>,
 }
 
 /// All that goes into a configuration.
@@ -63,6 +73,7 @@ impl Site {
             hold: Hold::NotBegun,
             alarm: None,
             made_from: None,
+            touched: true,
             complaints: Vec::new(),
         }
     }

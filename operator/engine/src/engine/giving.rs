@@ -14,7 +14,7 @@ use crate::directive::{BrokerPhase, Directive};
 use crate::event::{Epoch, Moment, Process};
 use crate::ledger::Given;
 use crate::rollout::{Position, next_round};
-use crate::site::{Hold, Ingredients, Site};
+use crate::site::{Aim, Hold, Ingredients, Site};
 use crate::strand::{self, Strands};
 use crate::tools::{Danger, Hazard};
 
@@ -55,19 +55,30 @@ impl Engine {
         controlled && site.placement.is_some() && !site.health.supervisor_lost() && known
     }
 
+    /// Brings what each broker is to hold in line with the plan and with who can be reached under which address.
+    fn mind_aims(&mut self, fleet: &Fleet) {
+        if !std::mem::take(&mut self.stale_aims) {
+            return;
+        }
+        let mut aims = BTreeMap::new();
+        for (broker, links) in &self.desired {
+            let placed = |link: &&Arc<Link>| self.address(fleet, &link.upstream).is_some();
+            let links: Vec<Arc<Link>> = links.iter().filter(placed).cloned().collect();
+            let strands = Arc::new(strand::strands(links.iter().map(Arc::as_ref)));
+            aims.insert(broker.clone(), Aim { links, strands });
+        }
+        self.aims = aims;
+        for site in self.sites.values_mut() {
+            site.touched = true;
+        }
+    }
+
     pub(super) fn roll_out(&mut self, directives: &mut Vec<Directive>) {
         let Some(fleet) = self.fleet.clone() else { return };
         if self.plan.classes.is_empty() && !self.faults.is_empty() {
             return;
         }
-        let wanted: BTreeMap<BrokerName, Vec<Arc<Link>>> = self
-            .desired
-            .iter()
-            .map(|(broker, links)| {
-                let reachable = |link: &&Arc<Link>| self.address(&fleet, &link.upstream).is_some();
-                (broker.clone(), links.iter().filter(reachable).cloned().collect())
-            })
-            .collect();
+        self.mind_aims(&fleet);
         let nothing = Arc::new(Strands::new());
         let mut positions = BTreeMap::new();
         let mut down = BTreeSet::new();
@@ -75,9 +86,6 @@ impl Engine {
             if site.health.phase() == BrokerPhase::Down {
                 down.insert(name.clone());
             }
-            let desired = wanted
-                .get(name)
-                .map(|links| Arc::new(strand::strands(links.iter().map(Arc::as_ref))));
             let position = Position {
                 alternatives: site
                     .ledger
@@ -88,7 +96,10 @@ impl Engine {
                     .ledger
                     .newest()
                     .map_or_else(|| Arc::clone(&nothing), |it| Arc::clone(&it.strands)),
-                desired: desired.unwrap_or_else(|| Arc::clone(&nothing)),
+                desired: self
+                    .aims
+                    .get(name)
+                    .map_or_else(|| Arc::clone(&nothing), |aim| Arc::clone(&aim.strands)),
                 takes: Self::takes(&fleet, name, site),
                 unreachable: is_unreachable(site) || !fleet.brokers.contains_key(name),
             };
@@ -102,10 +113,18 @@ impl Engine {
         let round = next_round(&positions, frozen, &|strands| {
             self.is_harmful(strand::links(strands.iter().copied()), &down, &deduplicating)
         });
-        for (broker, target) in &round.targets {
-            if positions.get(broker).is_some_and(|position| position.takes) {
-                let links = wanted.get(broker).map(Vec::as_slice).unwrap_or_default();
-                directives.extend(self.give(&fleet, broker, strand::reduced(links, target)));
+        for (broker, position) in positions.iter().filter(|(_, position)| position.takes) {
+            let target = round.targets.get(broker).unwrap_or(&position.newest);
+            let touched = self
+                .sites
+                .get_mut(broker)
+                .is_some_and(|site| std::mem::take(&mut site.touched));
+            if touched || *target != *position.newest {
+                let links = self
+                    .aims
+                    .get(broker)
+                    .map(|aim| strand::reduced(&aim.links, target));
+                directives.extend(self.give(&fleet, broker, links.unwrap_or_default()));
             }
         }
         self.withheld = round.withheld;
