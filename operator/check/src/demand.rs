@@ -5,12 +5,17 @@
 //! messages that match the fewest lines arrive; and its quality can only be lowered further by overlapping lines on
 //! one arc, which are walked too.
 
+use std::collections::HashSet;
+
 use skein_filters::FilterTrie;
 
 use crate::flows::Flow;
 use crate::groups::Groups;
 use crate::judge::{Judge, Message};
 use crate::model::{ArcId, Broker, FilterId, Model};
+
+/// At most so many further messages are walked to find needless lines.
+const MOST_STRAY: usize = 100_000;
 
 /// The flows with numbers for their brokers.
 pub(crate) struct Demand<'f> {
@@ -38,23 +43,55 @@ impl<'f> Demand<'f> {
     }
 
     pub(crate) fn walk(&self, model: &Model<'_>, groups: &Groups, judge: &mut Judge<'_, '_>) {
-        let mut wanted = Wanted {
-            round: 0,
-            brokers: vec![0; model.broker_count()],
-            arcs: vec![0; model.arc_count()],
-        };
+        let mut wanted = Wanted::new(model);
         for (number, flow) in self.flows.iter().enumerate() {
-            for (topic, matched) in messages(flow, model, groups) {
-                judge.walker.load(&matched);
-                for entry in &self.producers[number] {
-                    let message = Message {
-                        topic: &topic,
-                        matched: &matched,
-                        entry: *entry,
-                    };
-                    self.judge(number, message, judge, &mut wanted);
-                }
+            for message in messages(flow, model, groups) {
+                self.walk_from_producers(number, &message, judge, &mut wanted);
+                wanted.note_lines(model, &message.1);
             }
+        }
+        // What the flows' own messages had no use for may still carry some of a wide flow's that nobody wants there.
+        let start = judge.walked;
+        for (line, filter) in model.filters.iter().enumerate() {
+            if wanted.lines[line] == model.places(line).len() || filter.as_str().starts_with("$skein/") {
+                continue;
+            }
+            let mut narrowed = Vec::new();
+            self.trie.overlapping(filter, |flow| {
+                narrowed.push((*flow, self.flows[*flow].filter.intersection(filter)));
+            });
+            for (number, filter) in narrowed {
+                let Some(filter) = filter else { continue };
+                if judge.walked - start > MOST_STRAY {
+                    return;
+                }
+                let topic = model.witness(&filter);
+                let matched = model.matching(&topic);
+                self.walk_from_producers(number, &(topic, matched), judge, &mut wanted);
+            }
+        }
+    }
+
+    fn walk_from_producers(
+        &self,
+        number: usize,
+        (topic, matched): &(String, Vec<FilterId>),
+        judge: &mut Judge<'_, '_>,
+        wanted: &mut Wanted,
+    ) {
+        wanted.message += 1;
+        judge.walker.load(matched);
+        for entry in &self.producers[number] {
+            self.judge(
+                number,
+                Message {
+                    topic,
+                    matched,
+                    entry: *entry,
+                },
+                judge,
+                wanted,
+            );
         }
     }
 
@@ -89,6 +126,7 @@ impl<'f> Demand<'f> {
                 || judge.walker.onward(*arc).any(|next| wanted.arcs[next] == round);
             if useful {
                 wanted.arcs[*arc] = round;
+                wanted.useful[*arc] = wanted.message;
             } else {
                 needless.push(*arc);
             }
@@ -106,11 +144,44 @@ impl<'f> Demand<'f> {
     }
 }
 
-/// Marks, valid in the round they were made in.
+/// What was found useful. Marks are valid in the round, or the message, that they were made in.
 struct Wanted {
     round: u32,
     brokers: Vec<u32>,
     arcs: Vec<u32>,
+    message: u32,
+    useful: Vec<u32>,
+    /// How many places of each line filter some message had use for, and which.
+    lines: Vec<usize>,
+    places: HashSet<(FilterId, ArcId)>,
+}
+
+impl Wanted {
+    fn new(model: &Model<'_>) -> Self {
+        Self {
+            round: 0,
+            brokers: vec![0; model.broker_count()],
+            arcs: vec![0; model.arc_count()],
+            message: 0,
+            useful: vec![0; model.arc_count()],
+            lines: vec![0; model.filters.len()],
+            places: HashSet::new(),
+        }
+    }
+
+    /// Notes which lines the message under way had use for.
+    fn note_lines(&mut self, model: &Model<'_>, matched: &[FilterId]) {
+        for filter in matched {
+            if self.lines[*filter] == model.places(*filter).len() {
+                continue;
+            }
+            for place in model.places(*filter) {
+                if self.useful[place.arc] == self.message && self.places.insert((*filter, place.arc)) {
+                    self.lines[*filter] += 1;
+                }
+            }
+        }
+    }
 }
 
 /// The messages of a flow that are worth walking, with the line filters they match.

@@ -1,6 +1,11 @@
 //! The check against a simulation that sends every copy of every message by itself, over random links.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::similar_names,
+    clippy::needless_for_each,
+    reason = "a test, and it may fail"
+)]
 
 mod common;
 

@@ -303,6 +303,15 @@ fn a_hop_that_serves_nobody_is_needless_and_shown_where_it_goes_astray() {
 }
 
 #[test]
+fn a_line_left_over_is_needless_though_only_some_messages_of_a_wide_flow_take_it() {
+    let flows = [flow("archive", "x/#", "p", "a")];
+    let links = [link("a<p", "x/# in 1"), link("b<p", "x/y in 1")];
+    let found = problems(&flows, &links);
+    assert_eq!(kinds(&found), [Kind::Needless]);
+    assert_eq!((found[0].broker.as_str(), found[0].topic.as_str()), ("b", "x/y"));
+}
+
+#[test]
 fn the_lowest_line_on_the_way_sets_the_quality() {
     let links = [link("a<b", "x in 1"), link("b<p", "x in 0")];
     let found = problems(&[flow("x", "x", "p", "a")], &links);
