@@ -3,11 +3,15 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::paint::{BAD, paint};
+
 /// The end of a command that did not do its work.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// What the user gave is wrong: exit code 2. One problem per line.
+    /// What the user gave is wrong: exit code 2.
     BadInput(String),
+    /// Manifests are wrong: exit code 2. A line for each problem, then how many they are.
+    Problems(String),
     /// It could not be done: exit code 1.
     CouldNot(String),
 }
@@ -26,7 +30,7 @@ impl Failure {
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::BadInput(_) => ExitCode::from(2),
+            Self::BadInput(_) | Self::Problems(_) => ExitCode::from(2),
             Self::CouldNot(_) => ExitCode::FAILURE,
         }
     }
@@ -35,7 +39,11 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadInput(message) | Self::CouldNot(message) => f.write_str(message),
+            Self::BadInput(message) | Self::CouldNot(message) => {
+                write!(f, "{} {message}", paint(BAD.bold(), "error:"))
+            }
+            // Each begins with its place, which terminals and editors recognise.
+            Self::Problems(lines) => f.write_str(lines),
         }
     }
 }

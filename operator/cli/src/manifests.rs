@@ -76,7 +76,7 @@ pub(crate) fn bad(path: &Path, problems: &[Problem]) -> Failure {
     if problems.len() > errors {
         text += &format!(" and {}", count(problems.len() - errors, "warning"));
     }
-    Failure::bad_input(format!("{text} in {}", path.display()))
+    Failure::Problems(format!("{text} in {}", path.display()))
 }
 
 /// A problem in the colour of its severity; the place stays plain, so that terminals and editors recognise it.

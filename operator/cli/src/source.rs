@@ -46,13 +46,22 @@ impl Subject {
         let state = client::find(state).map_err(|error| {
             let hint = "or read manifests with -f DIR";
             match Failure::from(error) {
-                Failure::BadInput(message) => Failure::bad_input(format!("{message}; {hint}")),
-                Failure::CouldNot(message) => Failure::could_not(format!("{message}; {hint}")),
+                Failure::BadInput(message) => Failure::BadInput(format!("{message}; {hint}")),
+                Failure::CouldNot(message) => Failure::CouldNot(format!("{message}; {hint}")),
+                problems @ Failure::Problems(_) => problems,
             }
         })?;
         let files = client::manifests(&state)?;
         let fleet = manifests::judge(state.path(), &files)?;
-        let mut view = View::default();
+        // The class names that the fleet runs with, as far as it has written them down.
+        let previous_classes = std::fs::read_to_string(state.path().join("classes.json"))
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
+        let mut view = View {
+            previous_classes,
+            ..View::default()
+        };
         for broker in client::status(&state)?
             .into_iter()
             .flat_map(|status| status.brokers)
@@ -78,8 +87,8 @@ impl Subject {
             })
         };
         match (subject(old), subject(new)) {
-            (Err(Failure::BadInput(one)), Err(Failure::BadInput(other))) => {
-                Err(Failure::bad_input(format!("{one}\n{other}")))
+            (Err(Failure::Problems(one)), Err(Failure::Problems(other))) => {
+                Err(Failure::Problems(format!("{one}\n{other}")))
             }
             (old, new) => {
                 let (old, mut new) = (old?, new?);

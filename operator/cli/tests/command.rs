@@ -417,3 +417,78 @@ fn a_reader_that_goes_away_is_no_failure() {
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
 }
+
+/// The state of a fleet as `skein up` leaves it: b is down and c serves its clients.
+fn left_behind() -> TempDir {
+    let state = tempfile::tempdir().unwrap();
+    let mut text = String::new();
+    for name in ["a", "b", "c", "d"] {
+        text += &format!(
+            "apiVersion: mqtt.skein.dev/v1alpha1\nkind: Broker\nmetadata: {{name: {name}}}\nspec: {{managed: {{allowAnonymous: true}}}}\n---\n"
+        );
+    }
+    for (from, to) in [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")] {
+        text += &format!(
+            "apiVersion: mqtt.skein.dev/v1alpha1\nkind: NodeRoute\nmetadata: {{name: {from}-{to}}}\nspec: {{between: [{from}, {to}]}}\n---\n"
+        );
+    }
+    text += "apiVersion: mqtt.skein.dev/v1alpha1\nkind: Topic\nmetadata: {name: t}\nspec: {filter: t, producers: [{broker: d}], consumers: [{broker: a}]}\n";
+    let broker = |name: &str, phase: &str, served_by: &str| {
+        serde_json::json!({
+            "name": name, "phase": phase, "servedBy": served_by, "clientAddress": null, "peerAddress": null, "pid": null,
+            "version": null, "heartbeatMs": 0.123_456, "epochGiven": 1, "epochLoaded": 1,
+        })
+    };
+    let status = serde_json::json!({
+        "updatedAt": "2026-01-02T03:04:05Z", "fleet": "/somewhere", "pid": 1, "problems": [], "migrations": [],
+        "brokers": [broker("a", "Ready", "a"), broker("b", "Down", "c"), broker("c", "Ready", "c"), broker("d", "Ready", "d")],
+        "paths": [{"topic": "t", "producer": "d", "consumer": "a", "path": ["a", "c", "d"], "up": true, "probeMs": 1.0}],
+    });
+    let manifests = serde_json::json!([{"path": "fleet.yaml", "text": text}]);
+    fs::write(state.path().join("lock"), "").unwrap();
+    fs::write(state.path().join("status.json"), status.to_string()).unwrap();
+    fs::write(state.path().join("fleet.json"), manifests.to_string()).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        fs::create_dir_all(state.path().join("brokers").join(name)).unwrap();
+    }
+    state
+}
+
+#[test]
+fn a_fleet_is_read_from_its_state_with_what_is_down() {
+    let state = left_behind();
+    let path = shown(state.path());
+
+    let status = skein(&["status", "--state", path, "-o", "json"]);
+    assert_eq!(status.code, 0, "{}", status.err);
+    let status = status.json();
+    assert_eq!(status["running"], false);
+    assert_eq!(status["brokers"][1]["phase"], "Down");
+    assert_eq!(status["brokers"][1]["servedBy"], "c");
+    assert_eq!(status["brokers"][0]["heartbeatMs"], 0.123);
+    assert_eq!(status["paths"][0]["path"], serde_json::json!(["a", "c", "d"]));
+    assert_eq!(status["migrations"], serde_json::json!([]));
+
+    let plan = skein(&["plan", "--state", path, "-o", "json"]);
+    assert_eq!(plan.code, 0, "{}", plan.err);
+    assert_eq!(way(&plan.json(), "d", "a"), "a c d");
+    let explained = skein(&["explain", "route/a-b", "--state", path]);
+    assert!(explained.out.contains("Broker b is down."), "{}", explained.out);
+}
+
+#[test]
+fn breaking_and_mending_leave_word_for_the_supervisor() {
+    let state = left_behind();
+    let path = shown(state.path());
+    let files = || fs::read_dir(state.path().join("brokers/c")).unwrap().count();
+    assert_eq!(files(), 0);
+
+    assert_eq!(skein(&["break", "c", "--hang", "--state", path]).code, 0);
+    assert!(files() > 0);
+    assert_eq!(skein(&["mend", "c", "--state", path]).code, 0);
+    assert_eq!(files(), 0);
+
+    let unknown = skein(&["break", "zebra", "--state", path]);
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.err.contains("a, b, c, d"), "{}", unknown.err);
+}

@@ -134,4 +134,29 @@ mod tests {
         let plan = crate::plan(&fleet, &View::default());
         insta::assert_snapshot!(dot(&fleet, &View::default(), &plan));
     }
+
+    #[test]
+    fn a_link_that_carries_both_ways_has_two_heads() {
+        let fleet = FleetBuilder::new()
+            .routes("a-b")
+            .topic("t", "t", "a b", "a b")
+            .build();
+        let drawing = dot(&fleet, &View::default(), &crate::plan(&fleet, &View::default()));
+        assert!(drawing.contains("penwidth=2, dir=both"), "{drawing}");
+    }
+
+    #[test]
+    fn a_broker_that_is_down_is_red() {
+        let fleet = FleetBuilder::new().brokers("a b").build();
+        let view = View {
+            down: fleet.brokers.keys().take(1).cloned().collect(),
+            ..View::default()
+        };
+        let drawing = dot(&fleet, &view, &crate::plan(&fleet, &view));
+        assert_eq!(
+            drawing.matches("color=red").count(),
+            2,
+            "the frame and the name of one broker: {drawing}"
+        );
+    }
 }

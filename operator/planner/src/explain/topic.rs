@@ -1,14 +1,18 @@
 //! Why a topic flows as it does, hop by hop, and the paper's routing table of it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::Serialize;
 use skein_api::fleet::{Fleet, Topic};
 use skein_api::name::{BrokerName, ClassName, Qos, RouteName, TopicName};
 use skein_filters::TopicFilter;
 use skein_mosquitto::link::{Direction, Link, Mode};
 
-use super::ways::{Way, Ways, carrier};
+use super::ways::{Reach, Way, Ways, carrier};
 use super::{arrows, listed};
 use crate::plan::{Class, Path, Plan, View};
+use crate::search::Flow;
 
 /// All about one topic.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -128,7 +132,6 @@ pub fn topic(
 ) -> Option<TopicExplanation> {
     let declared = fleet.topics.get(name)?;
     let class = plan.classes.values().find(|class| class.topics.contains(name));
-    let ways = Ways::new(fleet, view);
     let asked = |path: &&Path| {
         path.topic == *name
             && from.is_none_or(|from| path.producer == *from)
@@ -152,40 +155,54 @@ pub fn topic(
             .filter(|other| *other != name)
             .cloned()
             .collect(),
-        paths: chosen
-            .iter()
-            .map(|path| one_path(fleet, view, plan, &ways, class, path, declared))
-            .collect(),
+        paths: paths(fleet, view, plan, class, &chosen, declared),
         routing_table: routing_table(&chosen),
     })
 }
 
-fn one_path(
+fn paths(
     fleet: &Fleet,
     view: &View,
     plan: &Plan,
-    ways: &Ways,
-    class: Option<&std::sync::Arc<Class>>,
-    path: &Path,
+    class: Option<&Arc<Class>>,
+    chosen: &[&Path],
     declared: &Topic,
-) -> PathExplanation {
+) -> Vec<PathExplanation> {
+    let ways = Ways::new(fleet, view);
     let served = |name: &BrokerName| view.served_by.get(name).unwrap_or(name).clone();
-    let shortest = ways.shortest(&served(&path.producer), &served(&path.consumer));
-    let hops = path
-        .brokers
-        .windows(2)
-        .map(|hop| one_hop(fleet, plan, &hop[0], &hop[1], declared))
-        .collect();
-    PathExplanation {
-        producer: path.producer.clone(),
-        consumer: path.consumer.clone(),
-        path: path.brokers.clone(),
-        cost: path.cost,
-        stretch: path.stretch(),
-        reasons: reasons(fleet, view, class.map(AsRef::as_ref), path, shortest.as_ref()),
-        shortest,
-        hops,
+    // Many pairs share consumers and hops: each is looked at once.
+    let mut reaches: BTreeMap<BrokerName, Option<Reach<'_>>> = BTreeMap::new();
+    let mut hops: BTreeMap<(BrokerName, BrokerName), Hop> = BTreeMap::new();
+    let mut told = Vec::with_capacity(chosen.len());
+    for path in chosen {
+        let consumer = served(&path.consumer);
+        let reach = reaches
+            .entry(consumer)
+            .or_insert_with_key(|consumer| ways.tree(consumer, Flow::ToRoot));
+        let shortest = reach
+            .as_ref()
+            .and_then(|reach| reach.way(&served(&path.producer)));
+        let mut hop = |to: &BrokerName, from: &BrokerName| {
+            hops.entry((to.clone(), from.clone()))
+                .or_insert_with(|| one_hop(fleet, plan, to, from, declared))
+                .clone()
+        };
+        told.push(PathExplanation {
+            producer: path.producer.clone(),
+            consumer: path.consumer.clone(),
+            path: path.brokers.clone(),
+            cost: path.cost,
+            stretch: path.stretch(),
+            reasons: reasons(fleet, view, class.map(AsRef::as_ref), path, shortest.as_ref()),
+            shortest,
+            hops: path
+                .brokers
+                .windows(2)
+                .map(|ends| hop(&ends[0], &ends[1]))
+                .collect(),
+        });
     }
+    told
 }
 
 fn one_hop(fleet: &Fleet, plan: &Plan, to: &BrokerName, from: &BrokerName, declared: &Topic) -> Hop {

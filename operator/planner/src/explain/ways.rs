@@ -54,16 +54,7 @@ impl Ways {
 
     /// The shortest way of data from a producer to a consumer.
     pub(super) fn shortest(&self, producer: &BrokerName, consumer: &BrokerName) -> Option<Way> {
-        let reach = self.tree(consumer, Flow::ToRoot)?;
-        let cost = reach.distance(producer)?;
-        let mut node = self.topology.node(producer)?;
-        let mut path = vec![producer.clone()];
-        while reach.tree.parent[node as usize] != NOWHERE {
-            node = reach.tree.parent[node as usize];
-            path.push(self.topology.name(node).clone());
-        }
-        path.reverse();
-        Some(Way { path, cost })
+        self.tree(consumer, Flow::ToRoot)?.way(producer)
     }
 }
 
@@ -78,6 +69,19 @@ impl Reach<'_> {
     pub(super) fn distance(&self, broker: &BrokerName) -> Option<u32> {
         let node = self.ways.topology.node(broker)?;
         Some(self.tree.distance[node as usize]).filter(|&distance| distance != UNREACHABLE)
+    }
+
+    /// The shortest way from a producer to the broker, if that is what was asked for ([`Flow::ToRoot`]).
+    pub(super) fn way(&self, producer: &BrokerName) -> Option<Way> {
+        let cost = self.distance(producer)?;
+        let mut node = self.ways.topology.node(producer)?;
+        let mut path = vec![producer.clone()];
+        while self.tree.parent[node as usize] != NOWHERE {
+            node = self.tree.parent[node as usize];
+            path.push(self.ways.topology.name(node).clone());
+        }
+        path.reverse();
+        Some(Way { path, cost })
     }
 }
 
