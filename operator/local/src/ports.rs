@@ -45,6 +45,7 @@ pub(crate) struct PortBook {
     ports: BTreeMap<BrokerName, Ports>,
     range: RangeInclusive<u16>,
     next: u16,
+    reserved: BTreeSet<u16>,
 }
 
 impl PortBook {
@@ -71,7 +72,13 @@ impl PortBook {
             ports,
             range,
             next,
+            reserved: BTreeSet::new(),
         })
+    }
+
+    /// Keeps these from being given away: manifests name them.
+    pub(crate) fn reserve(&mut self, ports: BTreeSet<u16>) {
+        self.reserved = ports;
     }
 
     /// The ports of a broker, if it has any.
@@ -127,7 +134,7 @@ impl PortBook {
             } else {
                 port + 1
             };
-            if !taken.contains(&port) && is_free(port) {
+            if !taken.contains(&port) && !self.reserved.contains(&port) && is_free(port) {
                 return Ok(port);
             }
         }
@@ -189,6 +196,16 @@ mod tests {
         let error = book.assign(&name("a")).unwrap_err().to_string();
         assert!(error.contains(&format!("from {port} to {port}")), "{error}");
         assert!(!is_free(port));
+    }
+
+    #[test]
+    fn a_port_that_a_manifest_names_is_passed_over() {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut book = PortBook::open(temporary.path().join("ports.json")).unwrap();
+        let wanted = book.free().unwrap() + 1;
+        book.reserve([wanted].into());
+        let ports = book.assign(&name("a")).unwrap();
+        assert!(ports.client > wanted && ports.peer > wanted, "{ports:?}");
     }
 
     #[test]

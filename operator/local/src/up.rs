@@ -1,7 +1,9 @@
 //! [`Up`]: a fleet on this machine from start to stop, and what stands in its way.
 
+mod declare;
 mod execute;
 mod runner;
+mod show;
 mod stop;
 
 use std::path::PathBuf;

@@ -7,25 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_agent::BrokerDirectory;
-use skein_agent::files;
 use skein_api::fleet::{Fleet, Hosting};
-use skein_api::manifest::is_manifest;
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_engine::event::{Event, Placement};
 use skein_engine::{Engine, Settings};
-use skein_mqtt::{Address, Outcome, Watch, Watched};
+use skein_mqtt::{Outcome, Watch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::{UpError, read};
+use super::UpError;
+use super::show::{GATHER, WRITE};
 use crate::changes::Changes;
-use crate::happening::{Summary, UpEvent};
-use crate::manifests::{Declared, ManifestFile, differences};
+use crate::happening::UpEvent;
+use crate::manifests::{Declared, ManifestFile};
 use crate::migrations::Migrations;
-use crate::narrate::narrate;
 use crate::plugin;
-use crate::ports::{PortBook, Ports};
+use crate::ports::PortBook;
 use crate::probing::Probing;
 use crate::processes::{Gone, Processes, Role};
 use crate::state::StateDirectory;
@@ -34,13 +32,9 @@ use crate::translate;
 
 /// An edit is read this long after the last write: an editor writes more than once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Changes of the status are gathered at least this long.
-const GATHER: Duration = Duration::from_millis(20);
 /// Starting processes takes the loop no longer than this at a time: a thousand of them take long, and heartbeats
 /// must not wait for that.
 const SLICE: Duration = Duration::from_millis(10);
-/// The status is written at least this often.
-const WRITE: Duration = Duration::from_secs(1);
 
 /// Where everything is.
 pub(super) struct Place {
@@ -140,113 +134,6 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
 }
 
 impl<F: FnMut(UpEvent)> Runner<F> {
-    fn start(&mut self, sources: &[ManifestFile], declared: Declared) -> Result<(), UpError> {
-        let restored = self.restored();
-        self.observe(Event::Restored(restored))?;
-        for broker in self.place.state.known_brokers() {
-            let managed = declared.fleet.brokers.get(&broker).is_some_and(is_managed);
-            if !managed {
-                self.processes.stop(&broker);
-            }
-        }
-        let directory = if self.place.manifests.is_dir() {
-            self.place.manifests.clone()
-        } else {
-            self.place.manifests.parent().unwrap_or(Path::new("/")).to_owned()
-        };
-        self.changes
-            .add(&directory, |name| name.to_str().is_some_and(is_manifest));
-        self.put_in_force(sources, declared.fleet)?;
-        self.point_as_served()?;
-        self.refresh_status()
-    }
-
-    /// Makes a fleet the one that runs.
-    fn put_in_force(&mut self, sources: &[ManifestFile], fleet: Arc<Fleet>) -> Result<(), UpError> {
-        files::write_json(&self.place.state.fleet_file(), &sources)?;
-        let mut begun = Vec::new();
-        for (name, broker) in &fleet.brokers {
-            let placement = self.placement(name, broker)?;
-            if self.placed.get(name) == Some(&placement) {
-                continue;
-            }
-            if !is_managed(broker) {
-                // It may have been one of ours.
-                self.processes.stop(name);
-                (self.tell)(UpEvent::Watching {
-                    broker: name.clone(),
-                    address: join(&placement.client),
-                });
-            }
-            self.placed.insert(name.clone(), placement.clone());
-            self.observe(Event::Placed {
-                broker: name.clone(),
-                placement,
-            })?;
-            if is_managed(broker) {
-                begun.push(name.clone());
-                self.changes.add(self.place.state.broker(name).path(), is_report);
-                // What a living supervisor said; what a dead one said is no longer so.
-                self.hear_supervisor(name)?;
-            }
-        }
-        self.fleet = fleet.clone();
-        self.observe(Event::FleetChanged(fleet))?;
-        self.to_begin.extend(begun);
-        self.watch_brokers();
-        Ok(())
-    }
-
-    /// Where a broker is; its directories are made and its ports chosen.
-    fn placement(
-        &mut self,
-        name: &BrokerName,
-        broker: &skein_api::fleet::Broker,
-    ) -> Result<Placement, UpError> {
-        if let Hosting::External(external) = &broker.hosting {
-            let address = (external.host.clone(), external.port);
-            return Ok(Placement {
-                peer: address.clone(),
-                client: address,
-                data_directory: String::new(),
-            });
-        }
-        let directory = self.place.state.broker(name);
-        let forwarder = self.place.state.forwarder(name);
-        if !self.placed.contains_key(name) {
-            self.check_ports(name, &directory)?;
-        }
-        directory.create()?;
-        StateDirectory::make(forwarder.path()).map_err(|source| UpError::System {
-            action: "make a forwarder's directory",
-            source,
-        })?;
-        let Ports { client, peer } = self.ports.assign(name)?;
-        let here = |port| ("127.0.0.1".to_owned(), port);
-        Ok(Placement {
-            peer: here(peer),
-            client: here(client),
-            data_directory: directory.data().display().to_string(),
-        })
-    }
-
-    /// Gives a broker other ports if its own were taken while it did not run: the peer port always, the client port only
-    /// if no client can know it yet.
-    fn check_ports(&mut self, name: &BrokerName, directory: &BrokerDirectory) -> Result<(), UpError> {
-        let Some(ports) = self.ports.get(name) else {
-            return Ok(());
-        };
-        let fresh = !self.place.state.forwarder(name).path().exists();
-        if fresh && !crate::ports::is_free(ports.client) {
-            self.ports.forget(name);
-        }
-        let runs = directory.broker()?.is_some();
-        if !runs && self.ports.get(name).is_some() && !crate::ports::is_free(ports.peer) {
-            self.ports.move_peer(name)?;
-        }
-        Ok(())
-    }
-
     async fn turn(
         &mut self,
         outcomes: &mut mpsc::UnboundedReceiver<Outcome>,
@@ -332,7 +219,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     }
 
     /// Takes a supervisor's report in, if it is of the one that lives.
-    fn hear_supervisor(&mut self, broker: &BrokerName) -> Result<(), UpError> {
+    pub(super) fn hear_supervisor(&mut self, broker: &BrokerName) -> Result<(), UpError> {
         let directory = self.place.state.broker(broker);
         let living = directory.supervisor().ok().flatten();
         let trouble = format!("report/{broker}");
@@ -410,130 +297,13 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         }
         Ok(())
     }
-
-    /// The manifests were edited.
-    fn edit(&mut self) -> Result<(), UpError> {
-        const TROUBLE: &str = "manifests";
-        match read(&self.place.manifests) {
-            Ok((sources, declared)) => {
-                let was_refused = self.troubles.remove(TROUBLE).is_some();
-                if declared.fleet == self.fleet {
-                    if was_refused {
-                        (self.tell)(UpEvent::Applied { changes: Vec::new() });
-                        self.gather();
-                    }
-                    return Ok(());
-                }
-                let changes = differences(&self.fleet, &declared.fleet);
-                self.put_in_force(&sources, declared.fleet)?;
-                (self.tell)(UpEvent::Applied { changes });
-            }
-            Err(error) => {
-                let known = self.troubles.insert(
-                    TROUBLE.to_owned(),
-                    format!("the last edit of the manifests is not in force: {error}"),
-                );
-                // The same mistake saved again is not worth saying again.
-                if known.as_ref() != self.troubles.get(TROUBLE) {
-                    match error {
-                        UpError::Manifests(problems) => (self.tell)(UpEvent::Refused(problems)),
-                        other => (self.tell)(UpEvent::Trouble(format!("the edit is not in force: {other}"))),
-                    }
-                }
-            }
-        }
-        self.gather();
-        Ok(())
-    }
-
-    fn watch_brokers(&self) {
-        let watched = |(name, broker): (&BrokerName, &skein_api::fleet::Broker)| {
-            let (host, port) = self.placed.get(name)?.peer.clone();
-            let watched = Watched {
-                address: Address { host, port },
-                credentials: None,
-                interval: broker.heartbeat.interval,
-            };
-            Some((name.to_string(), watched))
-        };
-        self.watch
-            .set_brokers(self.fleet.brokers.iter().filter_map(watched).collect());
-    }
-
-    /// The status will be looked at soon.
-    pub(super) fn gather(&mut self) {
-        self.status_due
-            .get_or_insert_with(|| Instant::now() + self.gathering);
-    }
-
-    /// Writes the status if it changed or is old, and tells what changed.
-    fn refresh_status(&mut self) -> Result<(), UpError> {
-        self.status_due = None;
-        let began = Instant::now();
-        let seen = self.engine.status();
-        let mut problems = seen.problems;
-        problems.extend(self.troubles.values().cloned());
-        let status = FleetStatus {
-            updated_at: jiff::Timestamp::now().to_string(),
-            fleet: self.place.manifests.clone(),
-            pid: std::process::id(),
-            brokers: seen.brokers,
-            paths: seen.paths,
-            migrations: self.migrations.records().to_vec(),
-            problems,
-        };
-        let now = Instant::now();
-        let changed = self
-            .status
-            .as_ref()
-            .is_none_or(|before| !before.same_but_for_figures(&status));
-        if !changed && now < self.written + WRITE {
-            self.gathering = (began.elapsed() * 10).clamp(GATHER, WRITE);
-            return Ok(());
-        }
-        files::write_json(&self.place.state.status_file(), &status)?;
-        self.written = now;
-        if changed {
-            // The same trouble was told when it was found.
-            let known = self.troubles.get("manifests");
-            for event in narrate(self.status.as_ref(), &status) {
-                if matches!(event, UpEvent::PathDown { .. }) {
-                    self.watch.hurry();
-                }
-                if !matches!(&event, UpEvent::Trouble(text) if Some(text) == known) {
-                    (self.tell)(event);
-                }
-            }
-        }
-        self.tell_readiness(&status);
-        self.status = Some(status);
-        self.gathering = (began.elapsed() * 10).clamp(GATHER, WRITE);
-        Ok(())
-    }
-
-    fn tell_readiness(&mut self, status: &FleetStatus) {
-        use skein_engine::directive::BrokerPhase;
-        let ready = status
-            .brokers
-            .iter()
-            .all(|broker| broker.phase == BrokerPhase::Ready)
-            && status.paths.iter().all(|path| path.up);
-        if ready && !self.was_ready {
-            self.was_ready = true;
-            (self.tell)(UpEvent::Ready(Summary {
-                brokers: status.brokers.len(),
-                paths: status.paths.len(),
-                milliseconds: self.origin.elapsed().as_millis(),
-            }));
-        }
-    }
 }
 
 pub(super) fn is_managed(broker: &skein_api::fleet::Broker) -> bool {
     matches!(broker.hosting, Hosting::Managed(_))
 }
 
-fn is_report(name: &OsStr) -> bool {
+pub(super) fn is_report(name: &OsStr) -> bool {
     name == BrokerDirectory::REPORT
 }
 

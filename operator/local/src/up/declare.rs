@@ -1,0 +1,191 @@
+//! What is declared, put in force: at the start, and at every edit.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use skein_agent::{BrokerDirectory, files};
+use skein_api::fleet::{Broker, Fleet, Hosting};
+use skein_api::manifest::is_manifest;
+use skein_api::name::BrokerName;
+use skein_engine::event::{Event, Placement};
+use skein_mqtt::{Address, Watched};
+
+use super::runner::{Runner, is_managed, is_report, join};
+use super::{UpError, read};
+use crate::happening::UpEvent;
+use crate::manifests::{Declared, ManifestFile, differences};
+use crate::ports::{self, Ports};
+use crate::state::StateDirectory;
+
+impl<F: FnMut(UpEvent)> Runner<F> {
+    pub(super) fn start(&mut self, sources: &[ManifestFile], declared: Declared) -> Result<(), UpError> {
+        let restored = self.restored();
+        self.observe(Event::Restored(restored))?;
+        for broker in self.place.state.known_brokers() {
+            let managed = declared.fleet.brokers.get(&broker).is_some_and(is_managed);
+            if !managed {
+                self.processes.stop(&broker);
+            }
+        }
+        let directory = if self.place.manifests.is_dir() {
+            self.place.manifests.clone()
+        } else {
+            self.place.manifests.parent().unwrap_or(Path::new("/")).to_owned()
+        };
+        self.changes
+            .add(&directory, |name| name.to_str().is_some_and(is_manifest));
+        self.put_in_force(sources, declared.fleet)?;
+        self.point_as_served()?;
+        self.refresh_status()
+    }
+
+    /// Makes a fleet the one that runs.
+    pub(super) fn put_in_force(
+        &mut self,
+        sources: &[ManifestFile],
+        fleet: Arc<Fleet>,
+    ) -> Result<(), UpError> {
+        files::write_json(&self.place.state.fleet_file(), &sources)?;
+        self.ports.reserve(named_ports(&fleet));
+        let mut begun = Vec::new();
+        for (name, broker) in &fleet.brokers {
+            let placement = self.placement(name, broker)?;
+            if self.placed.get(name) == Some(&placement) {
+                continue;
+            }
+            if !is_managed(broker) {
+                // It may have been one of ours.
+                self.processes.stop(name);
+                (self.tell)(UpEvent::Watching {
+                    broker: name.clone(),
+                    address: join(&placement.client),
+                });
+            }
+            self.placed.insert(name.clone(), placement.clone());
+            self.observe(Event::Placed {
+                broker: name.clone(),
+                placement,
+            })?;
+            if is_managed(broker) {
+                begun.push(name.clone());
+                self.changes.add(self.place.state.broker(name).path(), is_report);
+                // What a living supervisor said; what a dead one said is no longer so.
+                self.hear_supervisor(name)?;
+            }
+        }
+        self.fleet = fleet.clone();
+        self.observe(Event::FleetChanged(fleet))?;
+        self.to_begin.extend(begun);
+        self.watch_brokers();
+        Ok(())
+    }
+
+    /// Where a broker is; its directories are made and its ports chosen.
+    pub(super) fn placement(&mut self, name: &BrokerName, broker: &Broker) -> Result<Placement, UpError> {
+        if let Hosting::External(external) = &broker.hosting {
+            let address = (external.host.clone(), external.port);
+            return Ok(Placement {
+                peer: address.clone(),
+                client: address,
+                data_directory: String::new(),
+            });
+        }
+        let directory = self.place.state.broker(name);
+        let forwarder = self.place.state.forwarder(name);
+        if !self.placed.contains_key(name) {
+            self.check_ports(name, &directory)?;
+        }
+        directory.create()?;
+        StateDirectory::make(forwarder.path()).map_err(|source| UpError::System {
+            action: "make a forwarder's directory",
+            source,
+        })?;
+        let Ports { client, peer } = self.ports.assign(name)?;
+        let here = |port| ("127.0.0.1".to_owned(), port);
+        Ok(Placement {
+            peer: here(peer),
+            client: here(client),
+            data_directory: directory.data().display().to_string(),
+        })
+    }
+
+    /// Gives a broker other ports if its own were taken while it did not run: the peer port always, the client port only
+    /// if no client can know it yet.
+    pub(super) fn check_ports(
+        &mut self,
+        name: &BrokerName,
+        directory: &BrokerDirectory,
+    ) -> Result<(), UpError> {
+        let Some(ports) = self.ports.get(name) else {
+            return Ok(());
+        };
+        let fresh = !self.place.state.forwarder(name).path().exists();
+        if fresh && !ports::is_free(ports.client) {
+            self.ports.forget(name);
+        }
+        let runs = directory.broker()?.is_some();
+        if !runs && self.ports.get(name).is_some() && !ports::is_free(ports.peer) {
+            self.ports.move_peer(name)?;
+        }
+        Ok(())
+    }
+
+    /// The manifests were edited.
+    pub(super) fn edit(&mut self) -> Result<(), UpError> {
+        const TROUBLE: &str = "manifests";
+        match read(&self.place.manifests) {
+            Ok((sources, declared)) => {
+                let was_refused = self.troubles.remove(TROUBLE).is_some();
+                if declared.fleet == self.fleet {
+                    if was_refused {
+                        (self.tell)(UpEvent::Applied { changes: Vec::new() });
+                        self.gather();
+                    }
+                    return Ok(());
+                }
+                let changes = differences(&self.fleet, &declared.fleet);
+                self.put_in_force(&sources, declared.fleet)?;
+                (self.tell)(UpEvent::Applied { changes });
+            }
+            Err(error) => {
+                let known = self.troubles.insert(
+                    TROUBLE.to_owned(),
+                    format!("the last edit of the manifests is not in force: {error}"),
+                );
+                // The same mistake saved again is not worth saying again.
+                if known.as_ref() != self.troubles.get(TROUBLE) {
+                    match error {
+                        UpError::Manifests(problems) => (self.tell)(UpEvent::Refused(problems)),
+                        other => (self.tell)(UpEvent::Trouble(format!("the edit is not in force: {other}"))),
+                    }
+                }
+            }
+        }
+        self.gather();
+        Ok(())
+    }
+
+    pub(super) fn watch_brokers(&self) {
+        let watched = |(name, broker): (&BrokerName, &Broker)| {
+            let (host, port) = self.placed.get(name)?.peer.clone();
+            let watched = Watched {
+                address: Address { host, port },
+                credentials: None,
+                interval: broker.heartbeat.interval,
+            };
+            Some((name.to_string(), watched))
+        };
+        self.watch
+            .set_brokers(self.fleet.brokers.iter().filter_map(watched).collect());
+    }
+}
+
+/// Ports that manifests name, wherever they are meant to be: here, perhaps.
+fn named_ports(fleet: &Fleet) -> BTreeSet<u16> {
+    let of = |broker: &Broker| match &broker.hosting {
+        Hosting::External(external) => vec![external.port],
+        Hosting::Managed(managed) => managed.listeners.iter().map(|listener| listener.port).collect(),
+    };
+    fleet.brokers.values().flat_map(of).collect()
+}

@@ -1,0 +1,87 @@
+//! The status, written for everyone and told where it changed.
+
+use std::time::Duration;
+
+use skein_agent::files;
+use skein_engine::directive::BrokerPhase;
+use tokio::time::Instant;
+
+use super::UpError;
+use super::runner::Runner;
+use crate::happening::{Summary, UpEvent};
+use crate::narrate::narrate;
+use crate::status::FleetStatus;
+
+/// Changes of the status are gathered at least this long.
+pub(super) const GATHER: Duration = Duration::from_millis(20);
+/// The status is written at least this often.
+pub(super) const WRITE: Duration = Duration::from_secs(1);
+
+impl<F: FnMut(UpEvent)> Runner<F> {
+    /// The status will be looked at soon.
+    pub(super) fn gather(&mut self) {
+        self.status_due
+            .get_or_insert_with(|| Instant::now() + self.gathering);
+    }
+
+    /// Writes the status if it changed or is old, and tells what changed.
+    pub(super) fn refresh_status(&mut self) -> Result<(), UpError> {
+        self.status_due = None;
+        let began = Instant::now();
+        let seen = self.engine.status();
+        let mut problems = seen.problems;
+        problems.extend(self.troubles.values().cloned());
+        let status = FleetStatus {
+            updated_at: jiff::Timestamp::now().to_string(),
+            fleet: self.place.manifests.clone(),
+            pid: std::process::id(),
+            brokers: seen.brokers,
+            paths: seen.paths,
+            migrations: self.migrations.records().to_vec(),
+            problems,
+        };
+        let now = Instant::now();
+        let changed = self
+            .status
+            .as_ref()
+            .is_none_or(|before| !before.same_but_for_figures(&status));
+        if !changed && now < self.written + WRITE {
+            self.gathering = (began.elapsed() * 10).clamp(GATHER, WRITE);
+            return Ok(());
+        }
+        files::write_json(&self.place.state.status_file(), &status)?;
+        self.written = now;
+        if changed {
+            // The same trouble was told when it was found.
+            let known = self.troubles.get("manifests");
+            for event in narrate(self.status.as_ref(), &status) {
+                if matches!(event, UpEvent::PathDown { .. }) {
+                    self.watch.hurry();
+                }
+                if !matches!(&event, UpEvent::Trouble(text) if Some(text) == known) {
+                    (self.tell)(event);
+                }
+            }
+        }
+        self.tell_readiness(&status);
+        self.status = Some(status);
+        self.gathering = (began.elapsed() * 10).clamp(GATHER, WRITE);
+        Ok(())
+    }
+
+    pub(super) fn tell_readiness(&mut self, status: &FleetStatus) {
+        let ready = status
+            .brokers
+            .iter()
+            .all(|broker| broker.phase == BrokerPhase::Ready)
+            && status.paths.iter().all(|path| path.up);
+        if ready && !self.was_ready {
+            self.was_ready = true;
+            (self.tell)(UpEvent::Ready(Summary {
+                brokers: status.brokers.len(),
+                paths: status.paths.len(),
+                milliseconds: self.origin.elapsed().as_millis(),
+            }));
+        }
+    }
+}
