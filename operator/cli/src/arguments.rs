@@ -1,10 +1,11 @@
 //! The command line: names, arguments and the help that teaches them. Knows nothing of what the commands do.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
-use skein_api::name::BrokerName;
+use skein_api::name::{BrokerName, NameError};
 
 use crate::help;
 
@@ -88,9 +89,31 @@ pub(crate) struct Source {
     /// The running fleet to ask, if there are several: its state directory
     #[arg(long, value_name = "PATH", conflicts_with = "directory")]
     pub(crate) state: Option<PathBuf>,
-    /// Suppose that this broker is down; may be repeated
-    #[arg(long, value_name = "BROKER")]
-    pub(crate) down: Vec<BrokerName>,
+    /// Suppose that this broker is down (and, after '=', who serves its clients); may be repeated
+    #[arg(long, value_name = "BROKER[=SUBSTITUTE]")]
+    pub(crate) down: Vec<Down>,
+}
+
+/// A broker to suppose down.
+#[derive(Clone, Debug)]
+pub(crate) struct Down {
+    pub(crate) broker: BrokerName,
+    pub(crate) substitute: Option<BrokerName>,
+}
+
+impl FromStr for Down {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (broker, substitute) = match text.split_once('=') {
+            Some((broker, substitute)) => (broker, Some(BrokerName::new(substitute)?)),
+            None => (text, None),
+        };
+        Ok(Self {
+            broker: BrokerName::new(broker)?,
+            substitute,
+        })
+    }
 }
 
 /// How results are printed.

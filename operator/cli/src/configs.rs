@@ -22,7 +22,7 @@ const VERSION: Version = Version::new(2, 1, 2);
 const DATA: &str = "/mosquitto/data";
 const SQLITE_PLUGIN: &str = "/usr/lib/mosquitto_persist_sqlite.so";
 
-/// The configuration of every broker that Skein controls and the plan does not take to be down.
+/// The configuration of every broker that Skein controls. One that is down holds no links in a plan, but may come back.
 pub(crate) fn all(fleet: &Fleet, plan: &Plan) -> Result<BTreeMap<BrokerName, Config>, Failure> {
     let mut configs = BTreeMap::new();
     let mut problems = Vec::new();

@@ -73,6 +73,7 @@ pub(crate) const PLAN: &str = "\
 Examples:
   skein plan -f farm                         the plan, for people
   skein plan -f farm --down c                the same with broker c dead
+  skein plan -f farm --down i=i2             with i dead and i2 serving its clients
   skein plan -f farm -o json | jq .paths     for programs
   skein plan -f farm --roles                 who publishes and subscribes what, as 0 and 1
 

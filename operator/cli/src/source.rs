@@ -5,9 +5,10 @@ use std::path::Path;
 use skein_api::fleet::Fleet;
 use skein_engine::directive::BrokerPhase;
 use skein_local::client;
+use skein_planner::explain::listed;
 use skein_planner::plan::{Plan, View};
 
-use crate::arguments::Source;
+use crate::arguments::{Down, Source};
 use crate::failure::Failure;
 use crate::manifests;
 
@@ -30,13 +31,29 @@ impl Subject {
             },
             None => Self::running(source.state.as_deref())?,
         };
-        for name in &source.down {
-            if !subject.fleet.brokers.contains_key(name) {
-                return Err(Failure::bad_input(format!(
-                    "--down {name}: there is no such broker"
-                )));
+        for Down { broker, substitute } in &source.down {
+            for name in std::iter::once(broker).chain(substitute) {
+                if !subject.fleet.brokers.contains_key(name) {
+                    let known = listed(subject.fleet.brokers.keys());
+                    return Err(Failure::bad_input(format!(
+                        "--down: there is no broker {name}; there are {known}"
+                    )));
+                }
             }
-            subject.view.down.insert(name.clone());
+            subject.view.down.insert(broker.clone());
+            if let Some(substitute) = substitute {
+                subject.view.served_by.insert(broker.clone(), substitute.clone());
+            }
+        }
+        for Down { broker, substitute } in &source.down {
+            if let Some(substitute) = substitute
+                .as_ref()
+                .filter(|name| subject.view.down.contains(*name))
+            {
+                let message =
+                    format!("--down: {substitute} cannot serve the clients of {broker}, for it is down too");
+                return Err(Failure::bad_input(message));
+            }
         }
         Ok(subject)
     }

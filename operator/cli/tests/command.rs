@@ -1,6 +1,6 @@
 //! The `skein` binary over the samples: exit codes, JSON shapes, and what goes to which stream.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // It is all test.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::format_push_string)] // It is all test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -188,6 +188,12 @@ fn the_papers_paths_are_found() {
     assert_eq!(way(&farm, "i", "a"), "a b c i");
     let without_c = skein(&["plan", "-f", &sample("farm"), "--down", "c", "-o", "json"]).json();
     assert_eq!(way(&without_c, "i", "a"), "a e f g i");
+    let with_twin = skein(&["plan", "-f", &sample("farm"), "--down", "i=i2", "-o", "json"]).json();
+    assert_eq!(
+        way(&with_twin, "i", "a"),
+        "a b c i2",
+        "the twin stands where i was"
+    );
     let campus = skein(&["plan", "-f", &sample("campus"), "-o", "json"]).json();
     assert_eq!(way(&campus, "r6", "r1"), "r1 r2 r4 r6");
 }
@@ -235,6 +241,8 @@ fn what_is_not_there_ends_with_2() {
         &["plan", "-f", "/nowhere/at/all"][..],
         &["plan", "-f", shown(empty.path())],
         &["plan", "-f", &farm, "--down", "nobody"],
+        &["plan", "-f", &farm, "--down", "i=nobody"],
+        &["plan", "-f", &farm, "--down", "i=i2", "--down", "i2"],
         &["explain", "topic/nothing", "-f", &farm],
         &["explain", "broker/nobody", "-f", &farm],
         &["explain", "route/nowhere", "-f", &farm],

@@ -305,6 +305,17 @@ fn a_transit_broker_is_routed_around() {
 }
 
 #[test]
+fn a_path_to_a_substitute_says_so() {
+    let fleet = farm().build();
+    let mut view = down(&["i"]);
+    view.served_by.insert(name("i"), name("g"));
+    let path = explained_topic(&fleet, &view, "soil").paths.remove(0);
+    assert_eq!(arrows(&path.path), "a ← e ← f ← g");
+    assert_eq!(path.reasons[0], "Producer i is down; g stands in for it.");
+    assert_eq!(path.shortest.unwrap().cost, 3);
+}
+
+#[test]
 fn a_broker_that_is_down_says_who_serves_its_clients() {
     let fleet = farm().build();
     let told = |view: &View| {

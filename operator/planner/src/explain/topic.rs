@@ -255,7 +255,7 @@ fn reasons(
     shortest: Option<&Way>,
 ) -> Vec<String> {
     let mut reasons = Vec::new();
-    for (end, role) in [(&path.producer, "producer"), (&path.consumer, "consumer")] {
+    for (end, role) in [(&path.producer, "Producer"), (&path.consumer, "Consumer")] {
         if let Some(substitute) = view.served_by.get(end) {
             reasons.push(format!("{role} {end} is down; {substitute} stands in for it."));
         } else if view.down.contains(end) {
