@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::{flow, line, link, name, names};
 use skein_api::fleet::FleetBuilder;
-use skein_api::name::BrokerName;
+use skein_api::name::{BrokerName, Qos};
 use skein_check::{Flow, Kind, Problem, Severity, check, deduplicating, flows, hazards};
 use skein_mosquitto::link::Link;
 
@@ -330,6 +330,11 @@ fn where_lines_cross_the_lower_quality_counts() {
     let found = problems(&[flow("t", "t/b/#", "p", "a")], &links);
     assert_eq!(kinds(&found), [Kind::QosLowered]);
     assert_eq!(found[0].topic, "t/b/c");
+    // Also where the lower line serves a flow of its own, which wants no more.
+    let mut modest = flow("modest", "t/+/c", "p", "a");
+    modest.qos = Qos::AtMostOnce;
+    let found = problems(&[flow("t", "t/b/#", "p", "a"), modest], &links);
+    assert_eq!(kinds(&found), [Kind::QosLowered]);
 }
 
 #[test]
