@@ -3,6 +3,7 @@
 //! Here is the order of things; what each means is in `health`, `vantage`, `failover`, `ledger` and `rollout`.
 
 mod giving;
+mod hearing;
 mod planning;
 mod problems;
 mod status;
@@ -13,13 +14,12 @@ use std::time::Duration;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
-use skein_mosquitto::config::{parse, render};
 use skein_mosquitto::link::Link;
 use skein_planner::plan::{Plan, Substitution};
 
 use crate::directive::{BrokerPhase, Directive};
-use crate::event::{Event, Moment, Process, Report, Restored};
-use crate::failover::{Failovers, is_active};
+use crate::event::{Event, Moment};
+use crate::failover::Failovers;
 use crate::health::{Rules, Surroundings};
 use crate::rollout::Withheld;
 use crate::site::{Aim, Site};
@@ -68,8 +68,8 @@ pub struct Engine {
     plan: Arc<Plan>,
     /// The plan's links by the broker that holds them.
     desired: BTreeMap<BrokerName, Vec<Arc<Link>>>,
-    /// As much of it as leads to brokers whose place is known.
-    aims: BTreeMap<BrokerName, Aim>,
+    /// As much of it as leads to brokers whose place is known; `None` if that must be found anew.
+    aims: Option<BTreeMap<BrokerName, Aim>>,
     classes: BTreeMap<TopicName, ClassName>,
     /// Who could stand in for whom, as planned while the broker was well.
     substitutes: BTreeMap<BrokerName, Arc<Substitution>>,
@@ -88,7 +88,6 @@ pub struct Engine {
     stale_plan: bool,
     stale_rollout: bool,
     stale_report: bool,
-    stale_aims: bool,
 }
 
 impl Engine {
@@ -108,7 +107,7 @@ impl Engine {
             failovers: Failovers::default(),
             plan: Arc::default(),
             desired: BTreeMap::new(),
-            aims: BTreeMap::new(),
+            aims: None,
             classes: BTreeMap::new(),
             substitutes: BTreeMap::new(),
             faults: Vec::new(),
@@ -121,7 +120,6 @@ impl Engine {
             stale_plan: false,
             stale_rollout: false,
             stale_report: false,
-            stale_aims: true,
         }
     }
 
@@ -141,7 +139,7 @@ impl Engine {
                 let site = self.site(&broker);
                 if site.placement.as_ref() != Some(&placement) {
                     site.placement = Some(placement);
-                    self.stale_aims = true;
+                    self.aims = None;
                     self.stale_rollout = true;
                 }
             }
@@ -203,160 +201,6 @@ impl Engine {
             .brokers
             .get(broker)
             .map(|declared| Rules::of(declared, self.settings.start))
-    }
-
-    fn take_fleet(&mut self, fleet: Arc<Fleet>, now: Moment, directives: &mut Vec<Directive>) {
-        for name in fleet.brokers.keys() {
-            self.site(name);
-            self.retired.remove(name);
-        }
-        for (name, site) in &self.sites {
-            let gone = !fleet.brokers.contains_key(name) && !site.ledger.is_empty();
-            if gone && !self.retired.contains_key(name) {
-                self.retired
-                    .insert(name.clone(), now.saturating_add(self.settings.retire));
-                directives.push(Directive::Retire { broker: name.clone() });
-            }
-        }
-        let pulse = fleet
-            .brokers
-            .values()
-            .map(|broker| broker.heartbeat.interval)
-            .min();
-        self.vantage.watch(pulse);
-        self.fleet = Some(fleet);
-        self.stale_plan = true;
-        let names: Vec<BrokerName> = self.sites.keys().cloned().collect();
-        for name in names {
-            self.judge(&name, now);
-        }
-    }
-
-    fn restore(&mut self, restored: Restored) {
-        let mut texts = restored.texts;
-        for (broker, configs) in restored.configs {
-            let newest = texts.remove(&broker).and_then(|text| parse(&text).ok());
-            let site = self.site(&broker);
-            site.restored = true;
-            site.health.ran_before();
-            site.ledger.restore(configs, newest);
-        }
-        for migration in restored
-            .migrations
-            .iter()
-            .filter(|migration| is_active(migration))
-        {
-            self.site(&migration.broker)
-                .health
-                .was_down(migration.evidence.clone());
-        }
-        self.failovers.restore(restored.migrations);
-        self.classes = restored.classes;
-        self.stale_plan = true;
-    }
-
-    fn take_answer(&mut self, broker: &BrokerName, round_trip: Duration, now: Moment) {
-        let site = self.site(broker);
-        let before = site.health.phase();
-        site.health.on_answer(now, round_trip);
-        self.after_health(broker, before);
-        if self.vantage.set_isolated(false) {
-            self.discount_others(broker, now);
-        }
-        self.vantage.contact(broker, now);
-        self.judge(broker, now);
-        if !self.awaiting.is_empty() {
-            for name in self.awaiting.clone() {
-                self.judge(&name, now);
-            }
-        }
-    }
-
-    fn take_miss(&mut self, broker: &BrokerName, refused: bool, now: Moment) {
-        let Some(rules) = self.rules(broker) else { return };
-        let site = self.site(broker);
-        let before = site.health.phase();
-        site.health.on_miss(now, refused, &rules);
-        self.after_health(broker, before);
-        if refused {
-            self.vantage.contact(broker, now);
-        }
-        let nobody = self.nobody_is_reached();
-        if self.vantage.set_isolated(nobody) {
-            self.discount_others(broker, now);
-        }
-        self.judge(broker, now);
-    }
-
-    fn take_report(
-        &mut self,
-        broker: &BrokerName,
-        report: &Report,
-        now: Moment,
-        directives: &mut Vec<Directive>,
-    ) {
-        let declared = self
-            .fleet
-            .as_ref()
-            .is_none_or(|fleet| fleet.brokers.contains_key(broker));
-        let site = self.site(broker);
-        let before = site.health.phase();
-        let was_lost = site.health.supervisor_lost();
-        let was_hung = matches!(site.health.process(), Some(Process::Hung { .. }));
-        site.health.on_process(now, report.process);
-        let mut changed = site.ledger.report(report) || was_lost;
-        let gone = !declared && report.process == Process::Stopped;
-        if gone {
-            site.ledger.clear();
-            changed = true;
-        }
-        if report.version.is_some() && site.version != report.version {
-            site.version.clone_from(&report.version);
-            changed = true;
-        }
-        changed |= was_hung != matches!(report.process, Process::Hung { .. });
-        if was_lost && !site.ledger.is_confirmed() {
-            // What was given while it was away may never have reached it.
-            let again = site.ledger.newest().and_then(|given| {
-                let config = render(given.config.as_ref()?);
-                let (epoch, links) = (given.epoch, given.links.clone());
-                Some(Directive::GiveConfig {
-                    broker: broker.clone(),
-                    epoch,
-                    config,
-                    links,
-                })
-            });
-            directives.extend(again.filter(|_| declared));
-        }
-        if gone {
-            self.retired.remove(broker);
-        }
-        if changed && let Some(site) = self.sites.get_mut(broker) {
-            site.touched = true;
-        }
-        self.stale_rollout |= changed;
-        self.after_health(broker, before);
-        self.judge(broker, now);
-    }
-
-    fn take_loss(&mut self, broker: &BrokerName, now: Moment) {
-        let declared = self
-            .fleet
-            .as_ref()
-            .is_none_or(|fleet| fleet.brokers.contains_key(broker));
-        let site = self.site(broker);
-        let before = site.health.phase();
-        site.health.on_supervisor_lost();
-        if !declared {
-            site.ledger.clear();
-        }
-        if !declared {
-            self.retired.remove(broker);
-        }
-        self.stale_rollout = true;
-        self.after_health(broker, before);
-        self.judge(broker, now);
     }
 
     /// Notes what a changed phase touches.

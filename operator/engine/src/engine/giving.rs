@@ -57,7 +57,7 @@ impl Engine {
 
     /// Brings what each broker is to hold in line with the plan and with who can be reached under which address.
     fn mind_aims(&mut self, fleet: &Fleet) {
-        if !std::mem::take(&mut self.stale_aims) {
+        if self.aims.is_some() {
             return;
         }
         let mut aims = BTreeMap::new();
@@ -67,10 +67,14 @@ impl Engine {
             let strands = Arc::new(strand::strands(links.iter().map(Arc::as_ref)));
             aims.insert(broker.clone(), Aim { links, strands });
         }
-        self.aims = aims;
+        self.aims = Some(aims);
         for site in self.sites.values_mut() {
             site.touched = true;
         }
+    }
+
+    fn aim(&self, broker: &BrokerName) -> Option<&Aim> {
+        self.aims.as_ref()?.get(broker)
     }
 
     pub(super) fn roll_out(&mut self, directives: &mut Vec<Directive>) {
@@ -97,8 +101,7 @@ impl Engine {
                     .newest()
                     .map_or_else(|| Arc::clone(&nothing), |it| Arc::clone(&it.strands)),
                 desired: self
-                    .aims
-                    .get(name)
+                    .aim(name)
                     .map_or_else(|| Arc::clone(&nothing), |aim| Arc::clone(&aim.strands)),
                 takes: Self::takes(&fleet, name, site),
                 unreachable: is_unreachable(site) || !fleet.brokers.contains_key(name),
@@ -120,10 +123,7 @@ impl Engine {
                 .get_mut(broker)
                 .is_some_and(|site| std::mem::take(&mut site.touched));
             if touched || *target != *position.newest {
-                let links = self
-                    .aims
-                    .get(broker)
-                    .map(|aim| strand::reduced(&aim.links, target));
+                let links = self.aim(broker).map(|aim| strand::reduced(&aim.links, target));
                 directives.extend(self.give(&fleet, broker, links.unwrap_or_default()));
             }
         }

@@ -85,7 +85,7 @@ impl Engine {
             .collect();
         self.plan = plan;
         self.desired = desired;
-        self.stale_aims = true;
+        self.aims = None;
         self.stale_rollout = true;
         self.stale_report = true;
     }

@@ -1,0 +1,169 @@
+//! What each event says of a broker, and what it makes stale.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_api::fleet::Fleet;
+use skein_api::name::BrokerName;
+use skein_mosquitto::config::{parse, render};
+
+use super::Engine;
+use crate::directive::Directive;
+use crate::event::{Moment, Process, Report, Restored};
+use crate::failover::is_active;
+
+impl Engine {
+    pub(super) fn take_fleet(&mut self, fleet: Arc<Fleet>, now: Moment, directives: &mut Vec<Directive>) {
+        for name in fleet.brokers.keys() {
+            self.site(name);
+            self.retired.remove(name);
+        }
+        for (name, site) in &self.sites {
+            let gone = !fleet.brokers.contains_key(name) && !site.ledger.is_empty();
+            if gone && !self.retired.contains_key(name) {
+                self.retired
+                    .insert(name.clone(), now.saturating_add(self.settings.retire));
+                directives.push(Directive::Retire { broker: name.clone() });
+            }
+        }
+        let pulse = fleet
+            .brokers
+            .values()
+            .map(|broker| broker.heartbeat.interval)
+            .min();
+        self.vantage.watch(pulse);
+        self.fleet = Some(fleet);
+        self.stale_plan = true;
+        let names: Vec<BrokerName> = self.sites.keys().cloned().collect();
+        for name in names {
+            self.judge(&name, now);
+        }
+    }
+
+    pub(super) fn restore(&mut self, restored: Restored) {
+        let mut texts = restored.texts;
+        for (broker, configs) in restored.configs {
+            let newest = texts.remove(&broker).and_then(|text| parse(&text).ok());
+            let site = self.site(&broker);
+            site.restored = true;
+            site.health.ran_before();
+            site.ledger.restore(configs, newest);
+        }
+        for migration in restored
+            .migrations
+            .iter()
+            .filter(|migration| is_active(migration))
+        {
+            self.site(&migration.broker)
+                .health
+                .was_down(migration.evidence.clone());
+        }
+        self.failovers.restore(restored.migrations);
+        self.classes = restored.classes;
+        self.stale_plan = true;
+    }
+
+    pub(super) fn take_answer(&mut self, broker: &BrokerName, round_trip: Duration, now: Moment) {
+        let site = self.site(broker);
+        let before = site.health.phase();
+        site.health.on_answer(now, round_trip);
+        self.after_health(broker, before);
+        if self.vantage.set_isolated(false) {
+            self.discount_others(broker, now);
+        }
+        self.vantage.contact(broker, now);
+        self.judge(broker, now);
+        if !self.awaiting.is_empty() {
+            for name in self.awaiting.clone() {
+                self.judge(&name, now);
+            }
+        }
+    }
+
+    pub(super) fn take_miss(&mut self, broker: &BrokerName, refused: bool, now: Moment) {
+        let Some(rules) = self.rules(broker) else { return };
+        let site = self.site(broker);
+        let before = site.health.phase();
+        site.health.on_miss(now, refused, &rules);
+        self.after_health(broker, before);
+        if refused {
+            self.vantage.contact(broker, now);
+        }
+        let nobody = self.nobody_is_reached();
+        if self.vantage.set_isolated(nobody) {
+            self.discount_others(broker, now);
+        }
+        self.judge(broker, now);
+    }
+
+    pub(super) fn take_report(
+        &mut self,
+        broker: &BrokerName,
+        report: &Report,
+        now: Moment,
+        directives: &mut Vec<Directive>,
+    ) {
+        let declared = self
+            .fleet
+            .as_ref()
+            .is_none_or(|fleet| fleet.brokers.contains_key(broker));
+        let site = self.site(broker);
+        let before = site.health.phase();
+        let was_lost = site.health.supervisor_lost();
+        let was_hung = matches!(site.health.process(), Some(Process::Hung { .. }));
+        site.health.on_process(now, report.process);
+        let mut changed = site.ledger.report(report) || was_lost;
+        let gone = !declared && report.process == Process::Stopped;
+        if gone {
+            site.ledger.clear();
+            changed = true;
+        }
+        if report.version.is_some() && site.version != report.version {
+            site.version.clone_from(&report.version);
+            changed = true;
+        }
+        changed |= was_hung != matches!(report.process, Process::Hung { .. });
+        if was_lost && !site.ledger.is_confirmed() {
+            // What was given while it was away may never have reached it.
+            let again = site.ledger.newest().and_then(|given| {
+                let config = render(given.config.as_ref()?);
+                let (epoch, links) = (given.epoch, given.links.clone());
+                Some(Directive::GiveConfig {
+                    broker: broker.clone(),
+                    epoch,
+                    config,
+                    links,
+                })
+            });
+            directives.extend(again.filter(|_| declared));
+        }
+        if gone {
+            self.retired.remove(broker);
+        }
+        if changed && let Some(site) = self.sites.get_mut(broker) {
+            site.touched = true;
+        }
+        self.stale_rollout |= changed;
+        self.after_health(broker, before);
+        self.judge(broker, now);
+    }
+
+    pub(super) fn take_loss(&mut self, broker: &BrokerName, now: Moment) {
+        let declared = self
+            .fleet
+            .as_ref()
+            .is_none_or(|fleet| fleet.brokers.contains_key(broker));
+        let site = self.site(broker);
+        let before = site.health.phase();
+        site.health.on_supervisor_lost();
+        if !declared {
+            site.ledger.clear();
+        }
+        if !declared {
+            self.retired.remove(broker);
+        }
+        self.stale_rollout = true;
+        self.after_health(broker, before);
+        self.judge(broker, now);
+    }
+}
