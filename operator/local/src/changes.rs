@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 /// How often every file is looked at where the kernel tells of changes.
-const SURE: Duration = Duration::from_secs(1);
+const SURE: Duration = Duration::from_secs(5);
 /// How often where it does not.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -71,6 +71,7 @@ impl Changes {
             .is_some_and(|watcher| watcher.watch(directory, RecursiveMode::NonRecursive).is_ok());
         if !watched {
             self.pace = POLL;
+            self.next_look = self.next_look.min(Instant::now() + POLL);
         }
         let seen = fingerprint(directory, counts);
         self.directories

@@ -21,7 +21,7 @@ use crate::state::StateDirectory;
 impl<F: FnMut(UpEvent)> Runner<F> {
     pub(super) fn start(&mut self, sources: &[ManifestFile], declared: Declared) -> Result<(), UpError> {
         let restored = self.restored();
-        self.observe(Event::Restored(restored))?;
+        self.observe(Event::Restored(restored));
         for broker in self.place.state.known_brokers() {
             let managed = declared.fleet.brokers.get(&broker).is_some_and(is_managed);
             if !managed {
@@ -37,7 +37,8 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             .add(&directory, |name| name.to_str().is_some_and(is_manifest));
         self.put_in_force(sources, declared.fleet)?;
         self.point_as_served()?;
-        self.refresh_status()
+        self.refresh_status();
+        Ok(())
     }
 
     /// Makes a fleet the one that runs.
@@ -46,17 +47,22 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         sources: &[ManifestFile],
         fleet: Arc<Fleet>,
     ) -> Result<(), UpError> {
-        files::write_json(&self.place.state.fleet_file(), &sources)?;
+        // All that can fail comes first: an edit is in force as a whole or not at all.
         self.ports.reserve(named_ports(&fleet));
-        let mut begun = Vec::new();
+        let mut fresh = Vec::new();
         for (name, broker) in &fleet.brokers {
             let placement = self.placement(name, broker)?;
-            if self.placed.get(name) == Some(&placement) {
-                continue;
+            if self.placed.get(name) != Some(&placement) {
+                fresh.push((name, broker, placement));
             }
+        }
+        files::write_json(&self.place.state.fleet_file(), &sources)?;
+        let mut begun = Vec::new();
+        for (name, broker, placement) in fresh {
             if !is_managed(broker) {
                 // It may have been one of ours.
                 self.processes.stop(name);
+                self.changes.remove(self.place.state.broker(name).path());
                 (self.tell)(UpEvent::Watching {
                     broker: name.clone(),
                     address: join(&placement.client),
@@ -66,16 +72,16 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             self.observe(Event::Placed {
                 broker: name.clone(),
                 placement,
-            })?;
+            });
             if is_managed(broker) {
                 begun.push(name.clone());
                 self.changes.add(self.place.state.broker(name).path(), is_report);
                 // What a living supervisor said; what a dead one said is no longer so.
-                self.hear_supervisor(name)?;
+                self.hear_supervisor(name);
             }
         }
         self.fleet = fleet.clone();
-        self.observe(Event::FleetChanged(fleet))?;
+        self.observe(Event::FleetChanged(fleet));
         self.to_begin.extend(begun);
         self.watch_brokers();
         Ok(())
@@ -132,38 +138,35 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     }
 
     /// The manifests were edited.
-    pub(super) fn edit(&mut self) -> Result<(), UpError> {
+    pub(super) fn edit(&mut self) {
         const TROUBLE: &str = "manifests";
-        match read(&self.place.manifests) {
-            Ok((sources, declared)) => {
-                let was_refused = self.troubles.remove(TROUBLE).is_some();
-                if declared.fleet == self.fleet {
-                    if was_refused {
-                        (self.tell)(UpEvent::Applied { changes: Vec::new() });
-                        self.gather();
-                    }
-                    return Ok(());
-                }
-                let changes = differences(&self.fleet, &declared.fleet);
+        let applied = read(&self.place.manifests).and_then(|(sources, declared)| {
+            let changes = differences(&self.fleet, &declared.fleet);
+            if !changes.is_empty() {
                 self.put_in_force(&sources, declared.fleet)?;
-                (self.tell)(UpEvent::Applied { changes });
+            }
+            Ok(changes)
+        });
+        match applied {
+            Ok(changes) => {
+                let was_refused = self.troubles.remove(TROUBLE).is_some();
+                if was_refused || !changes.is_empty() {
+                    (self.tell)(UpEvent::Applied { changes });
+                }
             }
             Err(error) => {
-                let known = self.troubles.insert(
-                    TROUBLE.to_owned(),
-                    format!("the last edit of the manifests is not in force: {error}"),
-                );
+                let text = format!("the last edit of the manifests is not in force: {error}");
+                let known = self.troubles.insert(TROUBLE.to_owned(), text.clone());
                 // The same mistake saved again is not worth saying again.
-                if known.as_ref() != self.troubles.get(TROUBLE) {
+                if known.as_ref() != Some(&text) {
                     match error {
                         UpError::Manifests(problems) => (self.tell)(UpEvent::Refused(problems)),
-                        other => (self.tell)(UpEvent::Trouble(format!("the edit is not in force: {other}"))),
+                        _ => (self.tell)(UpEvent::Trouble(text)),
                     }
                 }
             }
         }
         self.gather();
-        Ok(())
     }
 
     pub(super) fn watch_brokers(&self) {

@@ -1,15 +1,14 @@
 //! Directives, executed; and what the engine needs to go on from where an earlier life ended.
 
-use std::sync::Arc;
+use std::path::Path;
 
 use skein_agent::Configuration;
-use skein_agent::files;
+use skein_agent::files::{self, FileError};
 use skein_api::name::BrokerName;
 use skein_engine::directive::Directive;
 use skein_engine::event::{Epoch, Event, Process, Report, Restored};
 use skein_mosquitto::link::Link;
 
-use super::UpError;
 use super::runner::{Runner, is_managed, join};
 use crate::happening::UpEvent;
 use crate::links;
@@ -18,48 +17,79 @@ use crate::processes::{Begun, Role};
 
 impl<F: FnMut(UpEvent)> Runner<F> {
     /// Tells the engine, and does what it says.
-    pub(super) fn observe(&mut self, event: Event) -> Result<(), UpError> {
+    pub(super) fn observe(&mut self, event: Event) {
         let replanned = matches!(event, Event::FleetChanged(_));
         let directives = self.engine.observe(event, self.origin.elapsed());
         let replanned = replanned || !directives.is_empty();
         for directive in directives {
-            self.execute(directive)?;
+            self.execute(directive);
         }
         if replanned {
-            self.follow_plan()?;
+            self.follow_plan();
         }
         self.gather();
-        Ok(())
     }
 
-    fn execute(&mut self, directive: Directive) -> Result<(), UpError> {
+    /// Executes a directive. What the machine refuses is told, and tried again: the engine counts on it.
+    fn execute(&mut self, directive: Directive) {
+        let about = about(&directive);
+        // An older one about the same must not come after this.
+        self.undone.remove(&about);
+        match self.try_execute(&directive) {
+            Ok(()) => {
+                self.troubles.remove(&about);
+            }
+            Err(error) => {
+                self.troubles.insert(about.clone(), error.to_string());
+                self.undone.insert(about, directive);
+            }
+        }
+    }
+
+    /// Tries again what could not be done.
+    pub(super) fn retry_undone(&mut self) {
+        for directive in std::mem::take(&mut self.undone).into_values() {
+            self.execute(directive);
+        }
+    }
+
+    fn try_execute(&mut self, directive: &Directive) -> Result<(), Undone> {
         match directive {
             Directive::GiveConfig {
                 broker,
                 epoch,
                 config,
                 links,
-            } => self.give(&broker, epoch, config, &links),
-            Directive::PointAddress { broker, to } => self.point(&broker, &to),
+            } => {
+                let links = links::to_json(links.iter().map(AsRef::as_ref))?;
+                self.place
+                    .state
+                    .broker(broker)
+                    .give(*epoch, config.as_str(), links)?;
+            }
+            Directive::PointAddress { broker, to } => self.point(broker, to)?,
             Directive::RecordMigration(migration) => {
                 self.migrations
-                    .record(migration, &jiff::Timestamp::now().to_string());
-                let path = self.place.state.migrations_file();
-                Ok(files::write_json(&path, &self.migrations.records())?)
+                    .record(migration.clone(), &jiff::Timestamp::now().to_string());
+                files::write_json(&self.place.state.migrations_file(), &self.migrations.records())?;
             }
             Directive::Retire { broker } => {
-                self.processes.stop(&broker);
-                self.changes.remove(self.place.state.broker(&broker).path());
-                self.placed.remove(&broker);
-                self.retired(&broker)
+                let asked = self.processes.stop(broker);
+                self.changes.remove(self.place.state.broker(broker).path());
+                self.placed.remove(broker);
+                if asked.is_empty() {
+                    // It was stopped long ago: nothing will end that could be told later.
+                    self.retired(broker);
+                }
             }
         }
+        Ok(())
     }
 
     /// Says that a broker no longer declared is stopped, once it is.
-    pub(super) fn retired(&mut self, broker: &BrokerName) -> Result<(), UpError> {
+    pub(super) fn retired(&mut self, broker: &BrokerName) {
         if self.placed.contains_key(broker) || !self.processes.is_dead(broker) {
-            return Ok(());
+            return;
         }
         let loaded = self.place.state.broker(broker).loaded().ok().flatten();
         let report = Report {
@@ -68,40 +98,13 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             version: None,
             process: Process::Stopped,
         };
-        (self.tell)(UpEvent::Stopped {
-            broker: broker.clone(),
-        });
         self.observe(Event::Supervisor {
             broker: broker.clone(),
             report,
-        })
+        });
     }
 
-    fn give(
-        &mut self,
-        broker: &BrokerName,
-        epoch: Epoch,
-        config: String,
-        carried: &[Arc<Link>],
-    ) -> Result<(), UpError> {
-        let directory = self.place.state.broker(broker);
-        let trouble = format!("links/{broker}");
-        match links::to_json(carried.iter().map(AsRef::as_ref)) {
-            Ok(links) => {
-                self.troubles.remove(&trouble);
-                Ok(directory.give(epoch, config, links)?)
-            }
-            Err(error) => {
-                self.troubles.insert(
-                    trouble,
-                    format!("broker {broker}: cannot keep its links: {error}"),
-                );
-                Ok(())
-            }
-        }
-    }
-
-    fn point(&mut self, broker: &BrokerName, to: &BrokerName) -> Result<(), UpError> {
+    fn point(&mut self, broker: &BrokerName, to: &BrokerName) -> Result<(), FileError> {
         let managed = self.fleet.brokers.get(broker).is_some_and(is_managed);
         let Some(target) = self.placed.get(to).filter(|_| managed) else {
             return Ok(());
@@ -115,7 +118,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     }
 
     /// After a start, forwarders lead where an earlier life pointed them; the engine says who serves now.
-    pub(super) fn point_as_served(&mut self) -> Result<(), UpError> {
+    pub(super) fn point_as_served(&mut self) -> Result<(), FileError> {
         for broker in self.engine.status().brokers {
             let to = broker.served_by.as_ref().unwrap_or(&broker.name);
             self.point(&broker.name, to)?;
@@ -124,7 +127,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     }
 
     /// Probes and class names follow the plan.
-    fn follow_plan(&mut self) -> Result<(), UpError> {
+    fn follow_plan(&mut self) {
         let probing = Probing::of(self.engine.plan());
         if probing != self.probing {
             self.watch.set_probes(probing.probes());
@@ -132,15 +135,26 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             let unproven = probing.unproven(&self.probing);
             self.probing = probing;
             for event in unproven {
-                self.observe(event)?;
+                self.observe(event);
             }
         }
         let classes = probing::classes(self.engine.plan());
         if classes != self.classes {
-            files::write_json(&self.place.state.classes_file(), &classes)?;
             self.classes = classes;
+            self.keep("classes", &self.place.state.classes_file(), &self.classes.clone());
         }
-        Ok(())
+    }
+
+    /// Writes a file that the next life is better off with; that it cannot be written is only a trouble.
+    pub(super) fn keep<T: serde::Serialize>(&mut self, what: &str, path: &Path, value: &T) {
+        match files::write_json(path, value) {
+            Ok(()) => {
+                self.troubles.remove(what);
+            }
+            Err(error) => {
+                self.troubles.insert(what.to_owned(), error.to_string());
+            }
+        }
     }
 
     /// Starts or takes over both processes of a broker.
@@ -236,5 +250,24 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             restored.configs.insert(broker, kept);
         }
         restored
+    }
+}
+
+/// Why a directive is not executed.
+#[derive(Debug, thiserror::Error)]
+enum Undone {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Links(#[from] links::LinkError),
+}
+
+/// What a directive is about: a newer one about the same makes an older one void.
+fn about(directive: &Directive) -> String {
+    match directive {
+        Directive::GiveConfig { broker, .. } => format!("configuration/{broker}"),
+        Directive::PointAddress { broker, .. } => format!("address/{broker}"),
+        Directive::RecordMigration(migration) => format!("migration/{}", migration.name),
+        Directive::Retire { broker } => format!("retire/{broker}"),
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use skein_agent::BrokerDirectory;
 use skein_api::fleet::{Fleet, Hosting};
 use skein_api::name::{BrokerName, ClassName, TopicName};
+use skein_engine::directive::Directive;
 use skein_engine::event::{Event, Placement};
 use skein_engine::{Engine, Settings};
 use skein_mqtt::{Outcome, Watch};
@@ -61,6 +62,8 @@ pub(super) struct Runner<F> {
     pub(super) migrations: Migrations,
     /// What is wrong beside what the engine knows, by what it is about.
     pub(super) troubles: BTreeMap<String, String>,
+    /// Directives that could not be executed, to be tried again, by what they are about.
+    pub(super) undone: BTreeMap<String, Directive>,
     pub(super) status: Option<FleetStatus>,
     pub(super) status_due: Option<Instant>,
     /// How long changes of the status are gathered: the larger the fleet, the longer.
@@ -113,6 +116,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         changes: Changes::new(),
         probing: Probing::default(),
         troubles: BTreeMap::new(),
+        undone: BTreeMap::new(),
         status: None,
         status_due: None,
         gathering: GATHER,
@@ -125,7 +129,8 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         Ok(()) => {
             runner
                 .turn(&mut outcomes, &mut gone, &mut interrupt, &mut terminate)
-                .await
+                .await;
+            Ok(())
         }
         Err(error) => Err(error),
     };
@@ -140,24 +145,24 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         gone: &mut mpsc::UnboundedReceiver<Gone>,
         interrupt: &mut Signal,
         terminate: &mut Signal,
-    ) -> Result<(), UpError> {
+    ) {
         loop {
             let wake = self.next_wakeup();
             tokio::select! {
                 biased;
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
-                Some(gone) = gone.recv() => self.process_gone(&gone)?,
-                directory = self.changes.next() => self.changed(&directory)?,
+                _ = interrupt.recv() => return,
+                _ = terminate.recv() => return,
+                Some(gone) = gone.recv() => self.process_gone(&gone),
+                directory = self.changes.next() => self.changed(&directory),
                 Some(outcome) = outcomes.recv() => {
-                    self.outcome(outcome)?;
+                    self.outcome(outcome);
                     while let Ok(outcome) = outcomes.try_recv() {
-                        self.outcome(outcome)?;
+                        self.outcome(outcome);
                     }
                 }
                 () = sleep_until(wake) => {}
             }
-            self.due_by_now()?;
+            self.due_by_now();
         }
     }
 
@@ -177,14 +182,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         .fold(self.written + WRITE, Instant::min)
     }
 
-    fn due_by_now(&mut self) -> Result<(), UpError> {
+    fn due_by_now(&mut self) {
         let now = Instant::now();
         if self
             .engine
             .next_wakeup()
             .is_some_and(|moment| self.origin + moment <= now)
         {
-            self.observe(Event::Tick)?;
+            self.observe(Event::Tick);
         }
         while Instant::now() < now + SLICE
             && let Some(broker) = self.to_begin.pop_front()
@@ -196,56 +201,56 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         }
         if self.edited.is_some_and(|edited| edited + DEBOUNCE <= now) {
             self.edited = None;
-            self.edit()?;
+            self.edit();
         }
         if self.status_due.is_some_and(|due| due <= now) || self.written + WRITE <= now {
-            self.refresh_status()?;
+            self.retry_undone();
+            self.refresh_status();
         }
-        Ok(())
     }
 
-    fn changed(&mut self, directory: &Path) -> Result<(), UpError> {
+    fn changed(&mut self, directory: &Path) {
         let broker = directory
             .file_name()
             .and_then(OsStr::to_str)
             .and_then(|name| BrokerName::new(name).ok());
         match broker {
             Some(name) if self.place.state.broker(&name).path() == directory => self.hear_supervisor(&name),
-            _ => {
-                self.edited = Some(Instant::now());
-                Ok(())
-            }
+            _ => self.edited = Some(Instant::now()),
         }
     }
 
     /// Takes a supervisor's report in, if it is of the one that lives.
-    pub(super) fn hear_supervisor(&mut self, broker: &BrokerName) -> Result<(), UpError> {
+    pub(super) fn hear_supervisor(&mut self, broker: &BrokerName) {
         let directory = self.place.state.broker(broker);
         let living = directory.supervisor().ok().flatten();
         let trouble = format!("report/{broker}");
         match directory.report() {
             Ok(Some(report)) if living.is_some_and(|living| living.pid == report.supervisor_pid) => {
                 self.troubles.remove(&trouble);
+                self.troubles.remove(&format!("{:?}/{broker}", Role::Supervisor));
                 let report = translate::report(&report);
                 self.observe(Event::Supervisor {
                     broker: broker.clone(),
                     report,
-                })
+                });
             }
-            Ok(_) => Ok(()),
+            Ok(_) => {}
             Err(error) => {
                 self.troubles.insert(trouble, format!("broker {broker}: {error}"));
-                Ok(())
             }
         }
     }
 
-    fn process_gone(&mut self, gone: &Gone) -> Result<(), UpError> {
+    fn process_gone(&mut self, gone: &Gone) {
         let Some(failures) = self.processes.ended(gone) else {
-            return match gone.role {
-                Role::Supervisor => self.retired(&gone.broker),
-                Role::Forwarder => Ok(()),
-            };
+            if gone.role == Role::Supervisor && !self.placed.contains_key(&gone.broker) {
+                (self.tell)(UpEvent::Stopped {
+                    broker: gone.broker.clone(),
+                });
+                self.retired(&gone.broker);
+            }
+            return;
         };
         if failures >= 3 {
             let complaint = self.processes.complaint(&gone.broker, gone.role);
@@ -255,18 +260,17 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         if gone.role == Role::Supervisor {
             self.observe(Event::SupervisorLost {
                 broker: gone.broker.clone(),
-            })?;
+            });
         }
         self.gather();
-        Ok(())
     }
 
-    fn outcome(&mut self, outcome: Outcome) -> Result<(), UpError> {
+    fn outcome(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Answered { broker, round_trip } => {
                 if let Ok(broker) = BrokerName::new(&broker) {
                     self.troubles.remove(&format!("heartbeat/{broker}"));
-                    self.observe(Event::HeartbeatAnswered { broker, round_trip })?;
+                    self.observe(Event::HeartbeatAnswered { broker, round_trip });
                 }
             }
             Outcome::Missed { broker, refused, why } => {
@@ -281,7 +285,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                         let text = format!("broker {broker} ({}): {why}", join(&placement.peer));
                         self.troubles.insert(format!("heartbeat/{broker}"), text);
                     }
-                    self.observe(Event::HeartbeatMissed { broker, refused })?;
+                    self.observe(Event::HeartbeatMissed { broker, refused });
                 }
             }
             Outcome::Probed {
@@ -291,11 +295,10 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 took,
             } => {
                 for event in self.probing.events(&class, &producer, &consumer, took) {
-                    self.observe(event)?;
+                    self.observe(event);
                 }
             }
         }
-        Ok(())
     }
 }
 

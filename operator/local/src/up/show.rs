@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use skein_agent::files;
 use skein_engine::directive::BrokerPhase;
 use tokio::time::Instant;
 
-use super::UpError;
 use super::runner::Runner;
 use crate::happening::{Summary, UpEvent};
 use crate::narrate::narrate;
@@ -25,7 +23,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     }
 
     /// Writes the status if it changed or is old, and tells what changed.
-    pub(super) fn refresh_status(&mut self) -> Result<(), UpError> {
+    pub(super) fn refresh_status(&mut self) {
         self.status_due = None;
         let began = Instant::now();
         let seen = self.engine.status();
@@ -47,9 +45,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             .is_none_or(|before| !before.same_but_for_figures(&status));
         if !changed && now < self.written + WRITE {
             self.gathering = (began.elapsed() * 10).clamp(GATHER, WRITE);
-            return Ok(());
+            return;
         }
-        files::write_json(&self.place.state.status_file(), &status)?;
+        self.keep("status", &self.place.state.status_file(), &status);
         self.written = now;
         if changed {
             // The same trouble was told when it was found.
@@ -66,7 +64,6 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         self.tell_readiness(&status);
         self.status = Some(status);
         self.gathering = (began.elapsed() * 10).clamp(GATHER, WRITE);
-        Ok(())
     }
 
     pub(super) fn tell_readiness(&mut self, status: &FleetStatus) {
