@@ -10,7 +10,6 @@ use crate::choice::Choice;
 use crate::declared::{Declared, NodeSet, Situation};
 use crate::findings;
 use crate::grow::{self, Grown};
-use crate::plan::Path;
 use crate::search::{NOWHERE, Tree};
 use crate::topology::{Node, Topology, UNREACHABLE};
 use crate::trees::Trees;
@@ -44,7 +43,8 @@ impl Context<'_> {
         let root = choice.root();
         let player = root.and_then(|root| self.situation.player(root));
         let flows = self.route(choice, flows);
-        let paths = self.paths(topics, &flows, player);
+        let shortest = self.shortest(&flows, player);
+        let paths = grow::paths(self.topology, topics, &flows, |flow, cost| shortest[flow].unwrap_or(cost));
         let (parts, widened) = grow::parts(self.topology, name, topics, &flows);
         let uses = self.uses(topics, root);
         let root = player.map(|player| self.topology.name(player).clone());
@@ -111,27 +111,27 @@ impl Context<'_> {
         }
     }
 
-    fn paths(&mut self, topics: &[&Declared], flows: &[grow::Flow], root: Option<Node>) -> Vec<Path> {
+    /// For each flow, the cost of its shortest way, unless its path on a tree of `root` is just that.
+    pub(crate) fn shortest(&mut self, flows: &[grow::Flow], root: Option<Node>) -> Vec<Option<u32>> {
         // The shortest way of a pair is on the tree of its producer.
-        let mut distances: BTreeMap<Node, Arc<Tree>> = BTreeMap::new();
-        for (producer, consumer) in flows.iter().filter_map(|flow| flow.players) {
-            if Some(producer) != root && Some(consumer) != root && producer != consumer {
-                distances.entry(producer).or_insert_with(|| {
-                    self.trees
-                        .avoiding(self.topology, producer, &self.situation.closed)
+        let mut trees: BTreeMap<Node, Arc<Tree>> = BTreeMap::new();
+        flows
+            .iter()
+            .map(|flow| {
+                let (producer, consumer) = flow.players?;
+                if Some(producer) == root || Some(consumer) == root || producer == consumer {
+                    return None;
+                }
+                let tree = trees.entry(producer).or_insert_with(|| {
+                    self.trees.avoiding(self.topology, producer, &self.situation.closed)
                 });
-            }
-        }
-        grow::paths(self.topology, topics, flows, |flow, cost| {
-            flow.players
-                .filter(|&(producer, consumer)| Some(producer) != root && Some(consumer) != root)
-                .and_then(|(producer, consumer)| Some(distances.get(&producer)?.distance[consumer as usize]))
-                .unwrap_or(cost)
-        })
+                Some(tree.distance[consumer as usize]).filter(|&distance| distance != UNREACHABLE)
+            })
+            .collect()
     }
 
     /// Every node that matters to the class while all brokers are healthy.
-    fn uses(&mut self, topics: &[&Declared], root: Option<Node>) -> NodeSet {
+    pub(crate) fn uses(&mut self, topics: &[&Declared], root: Option<Node>) -> NodeSet {
         let mut uses = NodeSet::new(self.topology);
         let Some(root) = root else { return uses };
         let tree = self.trees.declared(self.topology, root);

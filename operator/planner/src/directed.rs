@@ -43,7 +43,8 @@ pub(crate) fn grow(
                 .or_insert_with(|| search.tree(topology, producer, kind, &situation.closed));
         }
     }
-    let paths = grow::paths(topology, topics, &flows, |flow, cost| {
+    let paths = grow::paths(topology, topics, &flows, |place, cost| {
+        let flow = &flows[place];
         let both_ways = !topics[flow.topic].commands.is_empty();
         let found = flow.players.and_then(|(producer, consumer)| {
             Some(shortest.get(&(producer, both_ways))?.distance[consumer as usize])

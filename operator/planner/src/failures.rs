@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use skein_api::name::ClassName;
+use skein_api::name::{BrokerName, ClassName, TopicName};
 
 use crate::choice::Choice;
 use crate::class::Context;
@@ -16,15 +16,14 @@ use crate::search::{NOWHERE, Tree};
 use crate::topology::{Node, Topology};
 use crate::trees::Trees;
 
+/// A graft in numbers: where data goes, where it comes from, place of the class.
+type Found = (Node, Node, u32);
+
 /// What one failure changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Change {
-    pub(crate) grafts: Vec<Graft>,
-    pub(crate) gaps: Vec<(
-        skein_api::name::TopicName,
-        skein_api::name::BrokerName,
-        skein_api::name::BrokerName,
-    )>,
+    grafts: Vec<Found>,
+    pub(crate) gaps: Vec<(TopicName, BrokerName, BrokerName)>,
 }
 
 /// One class as it is planned now.
@@ -48,10 +47,11 @@ impl Failures<'_> {
         trees: &mut Trees,
         substitute: impl Fn(Node) -> Option<Node>,
     ) -> Vec<Change> {
+        self.classes.sort_unstable_by(|one, other| one.name.cmp(other.name));
         let mut changes = vec![Change::default(); topology.len()];
         let mut repair = Repair::default();
         let mut hops = Hops::default();
-        for planned in &self.classes {
+        for (class, planned) in (0..).zip(&self.classes) {
             let flows = routed(planned, topology, trees, self.situation);
             hops.read(topology, planned, &flows);
             let root = planned.choice.root().and_then(|root| self.situation.player(root));
@@ -68,17 +68,13 @@ impl Failures<'_> {
             for node in concerned.iter() {
                 let substitute = substitute(node);
                 let change = &mut changes[node as usize];
+                let failure = Failure { topology, planned, class, node, substitute };
+                let known = change.grafts.len();
                 let done = quick
                     && root != Some(node)
                     && tree.as_mut().is_some_and(|tree| {
                         let tree = Arc::make_mut(tree);
                         repair.branch(topology, tree, node, node);
-                        let failure = Failure {
-                            topology,
-                            planned,
-                            node,
-                            substitute,
-                        };
                         let done = failure.quick(&flows, tree, &repair, &hops, change);
                         repair.undo(tree);
                         done
@@ -86,23 +82,40 @@ impl Failures<'_> {
                 if !done {
                     let situation = self.situation.without(node, substitute);
                     let after = routed(planned, topology, trees, &situation);
-                    let failure = Failure {
-                        topology,
-                        planned,
-                        node,
-                        substitute,
-                    };
                     failure.slow(&flows, &after, &hops, change);
                 }
+                compact(&mut change.grafts, known);
             }
         }
         for change in &mut changes {
             change.grafts.sort_unstable();
-            change.grafts.dedup();
             change.gaps.sort_unstable();
         }
         changes
     }
+
+    /// Grafts by name.
+    pub(crate) fn grafts(&self, topology: &Topology, change: &Change) -> Vec<Graft> {
+        let graft = |&(downstream, upstream, class): &Found| Graft {
+            downstream: topology.name(downstream).clone(),
+            upstream: topology.name(upstream).clone(),
+            class: self.classes[class as usize].name.clone(),
+        };
+        change.grafts.iter().map(graft).collect()
+    }
+}
+
+/// Sorts what was found since there were `known`, and drops what was found twice.
+fn compact(grafts: &mut Vec<Found>, known: usize) {
+    grafts[known..].sort_unstable();
+    let mut kept = known;
+    for place in known..grafts.len() {
+        if kept == known || grafts[place] != grafts[kept - 1] {
+            grafts[kept] = grafts[place];
+            kept += 1;
+        }
+    }
+    grafts.truncate(kept);
 }
 
 /// The flows of a class, routed.
@@ -160,6 +173,8 @@ impl Hops {
 struct Failure<'a> {
     topology: &'a Topology,
     planned: &'a Planned<'a>,
+    /// Place of the class.
+    class: u32,
     node: Node,
     substitute: Option<Node>,
 }
@@ -236,11 +251,7 @@ impl Failure<'_> {
 
     fn graft(&self, from: Node, to: Node, hops: &Hops, change: &mut Change) {
         if !hops.has(from, to) {
-            change.grafts.push(Graft {
-                downstream: self.topology.name(to).clone(),
-                upstream: self.topology.name(from).clone(),
-                class: self.planned.name.clone(),
-            });
+            change.grafts.push((to, from, self.class));
         }
     }
 

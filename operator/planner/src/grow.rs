@@ -90,17 +90,18 @@ pub(crate) fn cost(topology: &Topology, way: &[Node]) -> u32 {
     })
 }
 
-/// The paths of routed flows, sorted by topic, consumer, producer.
+/// The paths of routed flows, sorted by topic, consumer, producer. `shortest` is given the place of a flow and its cost.
 pub(crate) fn paths(
     topology: &Topology,
     topics: &[&Declared],
     flows: &[Flow],
-    shortest: impl Fn(&Flow, u32) -> u32,
+    shortest: impl Fn(usize, u32) -> u32,
 ) -> Vec<Path> {
     let name = |node: Node| topology.name(node).clone();
     flows
         .iter()
-        .map(|flow| {
+        .enumerate()
+        .map(|(place, flow)| {
             let cost = cost(topology, &flow.way);
             Path {
                 topic: topics[flow.topic].name.clone(),
@@ -111,21 +112,18 @@ pub(crate) fn paths(
                 shortest: if flow.way.is_empty() {
                     0
                 } else {
-                    shortest(flow, cost)
+                    shortest(place, cost)
                 },
             }
         })
         .collect()
 }
 
-/// One filter that passes between two neighbours.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Hop {
-    low: Node,
-    high: Node,
-    /// From the smaller node to the larger.
-    upward: bool,
-    filter: Place,
+/// One filter that passes between two neighbours, packed so that sorting is cheap: number of the pair, direction
+/// (1 from the smaller node to the larger), place of the filter.
+fn hop(topology: &Topology, from: Node, to: Node, filter: Place) -> Option<u64> {
+    let pair = u64::from(topology.pair_number(from, to)?);
+    Some(pair << 33 | u64::from(from < to) << 32 | u64::from(filter))
 }
 
 /// What the flows put on links, sorted by link; with it the lines that had to be widened.
@@ -152,26 +150,14 @@ pub(crate) fn parts(
     for (place, &(_, _, topic, filter)) in (0..).zip(&filters) {
         place_of[topic][filter] = place;
     }
-    let mut hops = Vec::new();
+    let mut hops: Vec<u64> = Vec::new();
     for flow in flows {
         let (filter, commands) = place_of[flow.topic]
             .split_first()
             .map_or((0, &[][..]), |(first, rest)| (*first, rest));
         for pair in flow.way.windows(2) {
-            let (to, from) = (pair[0], pair[1]);
-            let (low, high) = (to.min(from), to.max(from));
-            hops.push(Hop {
-                low,
-                high,
-                upward: from < to,
-                filter,
-            });
-            hops.extend(commands.iter().map(|&filter| Hop {
-                low,
-                high,
-                upward: to < from,
-                filter,
-            }));
+            hops.extend(hop(topology, pair[1], pair[0], filter));
+            hops.extend(commands.iter().filter_map(|&filter| hop(topology, pair[0], pair[1], filter)));
         }
     }
     hops.sort_unstable();
@@ -192,14 +178,15 @@ pub(crate) fn parts(
         widened: Vec::new(),
         parts: Vec::new(),
     };
-    let (mut downward, mut upward) = (Vec::new(), Vec::new());
-    for hops in hops.chunk_by(|one, other| (one.low, one.high) == (other.low, other.high)) {
-        let split = hops.partition_point(|hop| !hop.upward);
-        downward.clear();
-        downward.extend(hops[..split].iter().map(|hop| hop.filter));
-        upward.clear();
-        upward.extend(hops[split..].iter().map(|hop| hop.filter));
-        edges.compile((hops[0].low, hops[0].high), &downward, &upward);
+    let mut filters: Vec<Place> = Vec::new();
+    for hops in hops.chunk_by(|one, other| one >> 33 == other >> 33) {
+        let split = hops.partition_point(|hop| hop >> 32 & 1 == 0);
+        filters.clear();
+        #[expect(clippy::cast_possible_truncation, reason = "the filter is the lower half")]
+        filters.extend(hops.iter().map(|&hop| hop as Place));
+        #[expect(clippy::cast_possible_truncation, reason = "a pair's number has 31 bits")]
+        let pair = topology.pair((hops[0] >> 33) as u32);
+        edges.compile(pair, &filters[..split], &filters[split..]);
     }
     let Edges {
         mut parts, widened, ..
@@ -285,19 +272,10 @@ impl Edges<'_> {
     }
 
     fn lines(&mut self, filters: &[Place], direction: Direction, sender: Node) -> Vec<Line> {
-        let reduced = self
-            .relations
-            .reduce(filters, self.topology.is_controlled(sender));
-        self.widened.extend(reduced.widened);
-        reduced
-            .lines
-            .into_iter()
-            .map(|(filter, qos)| Line {
-                filter,
-                direction,
-                qos,
-            })
-            .collect()
+        let deduplicates = self.topology.is_controlled(sender);
+        let (lines, widened) = self.relations.reduce(filters, deduplicates, direction);
+        self.widened.extend(widened);
+        lines
     }
 
     fn any_probe(&self, direction: Direction) -> Vec<Line> {

@@ -6,6 +6,7 @@
 
 use skein_api::name::Qos;
 use skein_filters::{FilterTrie, TopicFilter};
+use skein_mosquitto::link::{Direction, Line};
 
 /// The place of a filter among all filters of its class, which are sorted.
 pub(crate) type Place = u32;
@@ -18,17 +19,9 @@ pub(crate) struct Relations {
     coverers: Vec<Vec<Place>>,
     /// By place: other filters that overlap this one.
     overlaps: Vec<Vec<Place>>,
-    /// Scratch: which filters are in the set at hand.
+    /// Scratch: which filters are in the set at hand, and what is left of it.
     present: Vec<bool>,
-}
-
-/// A set of filters that pass one hop in one direction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reduced {
-    /// What to write down, sorted by filter.
-    pub(crate) lines: Vec<(TopicFilter, Qos)>,
-    /// Filters among them that nobody declared.
-    pub(crate) widened: Vec<TopicFilter>,
+    left: Vec<(Place, Qos)>,
 }
 
 impl Relations {
@@ -84,55 +77,38 @@ impl Relations {
         }
     }
 
-    /// The fewest lines for a sorted set of filters. `deduplicates`: the sending broker gives one copy however many
-    /// lines match.
-    pub(crate) fn reduce(&mut self, places: &[Place], deduplicates: bool) -> Reduced {
-        let line = |place: Place| self.filters[place as usize].clone();
-        if let [only] = places {
-            return Reduced {
-                lines: vec![line(*only)],
-                widened: Vec::new(),
-            };
-        }
+    /// The fewest lines for a sorted set of filters, sorted, and those among them that nobody declared.
+    /// `deduplicates`: the sending broker gives one copy however many lines match.
+    pub(crate) fn reduce(
+        &mut self,
+        places: &[Place],
+        deduplicates: bool,
+        direction: Direction,
+    ) -> (Vec<Line>, Vec<TopicFilter>) {
         self.mark(places, true);
-        let mut qos: Vec<Qos> = places
-            .iter()
-            .map(|&place| self.filters[place as usize].1)
-            .collect();
-        let mut kept = vec![true; places.len()];
+        let mut left = std::mem::take(&mut self.left);
+        left.clear();
+        left.extend(places.iter().map(|&place| (place, self.filters[place as usize].1)));
+        let mut alone = true;
         for (number, &place) in places.iter().enumerate() {
-            for cover in self.coverers[place as usize]
-                .iter()
-                .filter(|&&cover| self.present[cover as usize])
-            {
-                kept[number] = false;
+            for cover in self.coverers[place as usize].iter().filter(|&&cover| self.present[cover as usize]) {
+                // A cover's cover covers too, so every filter that stays hears of all that it covers.
                 if let Ok(cover) = places.binary_search(cover) {
-                    qos[cover] = qos[cover].max(qos[number]);
+                    left[cover].1 = left[cover].1.max(self.filters[places[number] as usize].1);
                 }
             }
+            alone &= self.overlaps[place as usize].is_empty();
         }
-        // A cover's cover covers too, so every kept filter has heard of all that it covers.
+        let mut crossing = false;
+        if !alone {
+            left.retain(|&(place, _)| !self.coverers[place as usize].iter().any(|&cover| self.present[cover as usize]));
+            crossing = left.len() > 1 && self.level_crossing(&mut left);
+        }
         self.mark(places, false);
-        let mut left: Vec<(Place, Qos)> = places
-            .iter()
-            .zip(qos)
-            .zip(kept)
-            .filter(|(_, kept)| *kept)
-            .map(|((&place, qos), _)| (place, qos))
-            .collect();
-        let crossing = self.level_crossing(&mut left);
-        let lines = left
-            .into_iter()
-            .map(|(place, qos)| (self.filters[place as usize].0.clone(), qos))
-            .collect();
-        if crossing && !deduplicates {
-            generalise(lines)
-        } else {
-            Reduced {
-                lines,
-                widened: Vec::new(),
-            }
-        }
+        let line = |&(place, qos): &(Place, Qos)| Line { filter: self.filters[place as usize].0.clone(), direction, qos };
+        let lines: Vec<Line> = left.iter().map(line).collect();
+        self.left = left;
+        if crossing && !deduplicates { generalise(lines) } else { (lines, Vec::new()) }
     }
 
     /// The broker chooses one of several crossing lines for its one copy, so all of them carry the highest quality.
@@ -161,30 +137,29 @@ impl Relations {
 }
 
 /// Replaces crossing filters by their least cover until none cross. Rare, so pair by pair.
-fn generalise(mut lines: Vec<(TopicFilter, Qos)>) -> Reduced {
+fn generalise(mut lines: Vec<Line>) -> (Vec<Line>, Vec<TopicFilter>) {
     let mut widened = Vec::new();
-    let crossing = |lines: &[(TopicFilter, Qos)]| {
+    let crossing = |lines: &[Line]| {
         (0..lines.len()).find_map(|first| {
-            let second =
-                (first + 1..lines.len()).find(|&second| lines[first].0.overlaps(&lines[second].0))?;
-            Some((first, second, lines[first].0.least_cover(&lines[second].0)?))
+            let second = (first + 1..lines.len()).find(|&second| lines[first].filter.overlaps(&lines[second].filter))?;
+            Some((lines[first].clone(), lines[first].filter.least_cover(&lines[second].filter)?))
         })
     };
-    while let Some((first, second, cover)) = crossing(&lines) {
-        let mut qos = lines[first].1.max(lines[second].1);
-        lines.retain(|line| {
-            let covered = cover.covers(&line.0);
-            if covered {
-                qos = qos.max(line.1);
+    while let Some((mut line, cover)) = crossing(&lines) {
+        lines.retain(|covered| {
+            let is_covered = cover.covers(&covered.filter);
+            if is_covered {
+                line.qos = line.qos.max(covered.qos);
             }
-            !covered
+            !is_covered
         });
-        lines.push((cover.clone(), qos));
+        line.filter = cover.clone();
+        lines.push(line);
         lines.sort_unstable();
         widened.push(cover);
     }
-    widened.retain(|wide| lines.iter().any(|(filter, _)| filter == wide));
-    Reduced { lines, widened }
+    widened.retain(|wide| lines.iter().any(|line| line.filter == *wide));
+    (lines, widened)
 }
 
 #[cfg(test)]
@@ -204,10 +179,10 @@ mod tests {
             .collect();
         filters.sort();
         let places: Vec<Place> = (0..).take(filters.len()).collect();
-        let lines = Relations::new(filters).reduce(&places, deduplicates).lines;
+        let (lines, _) = Relations::new(filters).reduce(&places, deduplicates, Direction::In);
         lines
             .iter()
-            .map(|(filter, qos)| format!("{filter}@{qos}"))
+            .map(|line| format!("{}@{}", line.filter, line.qos))
             .collect::<Vec<_>>()
             .join(" ")
     }

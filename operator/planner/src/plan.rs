@@ -101,7 +101,7 @@ pub struct Candidate {
     /// How well it fits.
     pub equivalence: Equivalence,
     /// Roles of the dead broker that it does not play yet: paths that would be added.
-    pub missing: Vec<Role>,
+    pub missing: Arc<[Role]>,
     /// Cost of the shortest way between the two; `None` if there is none.
     pub distance: Option<u32>,
     /// Both are in one zone.

@@ -254,6 +254,22 @@ impl Planner {
         grown.widened
     }
 
+    /// A class whose paths stay where they are, while the shortest ways of some of its pairs have changed.
+    fn stretch(&mut self, place: usize) {
+        let Some(slot) = self.slots.get_mut(place).and_then(Option::as_mut) else { return };
+        let topics: Vec<&Declared> = slot.topics.iter().filter_map(|topic| self.topics.get(topic)).collect();
+        let mut context = Context { topology: &self.topology, situation: &self.situation, trees: &mut self.trees };
+        slot.uses = context.uses(&topics, slot.root);
+        slot.detoured = self.situation.closed.iter().any(|&node| slot.uses.contains(node));
+        let shortest = context.shortest(&grow::flows(&topics, &self.situation), slot.root);
+        let paths = slot.class.paths.iter().zip(&shortest);
+        if paths.into_iter().any(|(path, &shortest)| shortest.is_some_and(|shortest| path.shortest != shortest)) {
+            for (path, shortest) in Arc::make_mut(&mut slot.class).paths.iter_mut().zip(shortest) {
+                path.shortest = shortest.unwrap_or(path.shortest);
+            }
+        }
+    }
+
     fn remember(&mut self) {
         self.names = self
             .slots

@@ -95,16 +95,12 @@ pub(crate) fn all(
     let roles = roles(fleet, topology);
     let coverage = Coverage::new(&roles);
     let mut covered = vec![0u32; topology.len()];
+    let zones: Vec<Option<&str>> = fleet.brokers.values().map(|broker| broker.zone.as_deref()).collect();
     let mut ranked: Vec<Ranked> = Vec::with_capacity(topology.len());
     for node in 0..Node::try_from(topology.len()).unwrap_or(0) {
-        let ranking = Ranking {
-            fleet,
-            topology,
-            closed,
-            roles: &roles,
-            coverage: &coverage,
-            node,
-        };
+        let allowed = fleet.brokers.get(topology.name(node)).and_then(|broker| broker.failover.substitutes.as_ref());
+        let allowed = allowed.map(|names| names.iter().filter_map(|name| topology.node(name)).collect());
+        let ranking = Ranking { topology, closed, zones: &zones, roles: &roles, coverage: &coverage, node, allowed };
         ranked.push(ranking.rank(&mut covered, trees));
     }
     let best = |node: Node| {
@@ -123,7 +119,7 @@ pub(crate) fn all(
             let substitution = Substitution {
                 candidates,
                 cover,
-                grafts: change.grafts,
+                grafts: failures.grafts(topology, &change),
                 gaps: change.gaps,
             };
             (name.clone(), Arc::new(substitution))
@@ -138,12 +134,14 @@ struct Ranked {
 
 /// The ranking of one broker's substitutes.
 struct Ranking<'a> {
-    fleet: &'a Fleet,
     topology: &'a Topology,
     closed: &'a [Node],
+    zones: &'a [Option<&'a str>],
     roles: &'a [Vec<Role>],
     coverage: &'a Coverage,
     node: Node,
+    /// The only brokers that may substitute it, if some are named; sorted, as names are.
+    allowed: Option<Vec<Node>>,
 }
 
 /// What candidates are ordered by, first things first.
@@ -164,7 +162,7 @@ impl Ranking<'_> {
             covered[node as usize] += 1;
         }
         let tree = trees.declared(self.topology, self.node);
-        let zone = self.zone(self.node);
+        let zone = self.zones[self.node as usize];
         let mut ranks: Vec<Rank> = (0..)
             .zip(covered.iter())
             .filter(|&(node, _)| self.is_eligible(node))
@@ -177,7 +175,7 @@ impl Ranking<'_> {
                 } else {
                     Equivalence::Weak
                 };
-                let other_zone = zone.is_none() || self.zone(node) != zone;
+                let other_zone = zone.is_none() || self.zones[node as usize] != zone;
                 let load = self.roles[node as usize].len();
                 (
                     equivalence,
@@ -197,25 +195,26 @@ impl Ranking<'_> {
             ranks.truncate(Substitution::CANDIDATES);
         }
         ranks.sort_unstable();
+        let own: Arc<[Role]> = own.as_slice().into();
         let partly = ranks.first().is_none_or(|rank| rank.0 == Equivalence::Partial);
         let cover = if partly { self.cover(&lists) } else { Vec::new() };
         Ranked {
             candidates: ranks
                 .into_iter()
-                .map(|rank| self.candidate(rank, own, &lists))
+                .map(|rank| self.candidate(rank, &own, &lists))
                 .collect(),
             cover,
         }
     }
 
-    fn candidate(&self, rank: Rank, own: &[Role], lists: &[&[Node]]) -> Candidate {
-        let (equivalence, _, distance, other_zone, load, node) = rank;
-        let missing = own
-            .iter()
-            .zip(lists)
-            .filter(|(_, nodes)| nodes.binary_search(&node).is_err())
-            .map(|(role, _)| role.clone())
-            .collect();
+    fn candidate(&self, rank: Rank, own: &Arc<[Role]>, lists: &[&[Node]]) -> Candidate {
+        let (equivalence, missing, distance, other_zone, load, node) = rank;
+        let lacks = |nodes: &[Node]| nodes.binary_search(&node).is_err();
+        let missing = if missing == own.len() {
+            own.clone() // most candidates of a large fleet play none of the roles
+        } else {
+            own.iter().zip(lists).filter(|(_, nodes)| lacks(nodes)).map(|(role, _)| role.clone()).collect()
+        };
         Candidate {
             broker: self.topology.name(node).clone(),
             equivalence,
@@ -227,22 +226,10 @@ impl Ranking<'_> {
     }
 
     fn is_eligible(&self, node: Node) -> bool {
-        let allowed = self
-            .fleet
-            .brokers
-            .get(self.topology.name(self.node))
-            .is_some_and(|broker| {
-                let allowed = broker.failover.substitutes.as_ref();
-                allowed.is_none_or(|names| names.contains(self.topology.name(node)))
-            });
         node != self.node
-            && allowed
+            && self.allowed.as_ref().is_none_or(|allowed| allowed.binary_search(&node).is_ok())
             && self.topology.is_controlled(node)
             && self.closed.binary_search(&node).is_err()
-    }
-
-    fn zone(&self, node: Node) -> Option<&str> {
-        self.fleet.brokers.get(self.topology.name(node))?.zone.as_deref()
     }
 
     /// Strong equivalence: the very same filters, published and subscribed.

@@ -30,6 +30,8 @@ pub struct Topology {
     names: Vec<BrokerName>,
     offsets: Vec<u32>,
     arcs: Vec<Arc>,
+    /// By arc: the node it leaves.
+    sources: Vec<Node>,
     controlled: Vec<bool>,
     asymmetric_pairs: usize,
     highest_cost: u32,
@@ -78,6 +80,7 @@ impl Topology {
         topology.offsets = vec![0; topology.names.len() + 1];
         for &(from, to) in &pairs {
             topology.offsets[from as usize + 1] += 1;
+            topology.sources.push(from);
             topology.arcs.push(Arc {
                 to,
                 outward: cost(from, to),
@@ -153,6 +156,16 @@ impl Topology {
             .binary_search_by_key(&to, |arc| arc.to)
             .ok()
             .map(|place| start + place)
+    }
+
+    /// The number of a pair of neighbours, in the order of (smaller, larger) node.
+    pub(crate) fn pair_number(&self, a: Node, b: Node) -> Option<u32> {
+        self.place(a.min(b), a.max(b)).and_then(|place| u32::try_from(place).ok())
+    }
+
+    /// The pair that has a number: smaller node, larger node.
+    pub(crate) fn pair(&self, number: u32) -> (Node, Node) {
+        (self.sources[number as usize], self.arcs[number as usize].to)
     }
 
     /// How many brokers there are.

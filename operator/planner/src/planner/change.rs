@@ -44,19 +44,23 @@ impl Planner {
         }
         self.fleet = fleet.clone();
         let mut dirty = BTreeSet::new();
+        let mut stretched = BTreeSet::new();
         for name in routes {
             let ends = [&old, fleet]
                 .into_iter()
                 .filter_map(|fleet| self.topology.ends(fleet.routes.get(name)?));
             for (a, b) in ends.collect::<BTreeSet<_>>() {
-                if !self.change_pair((a.min(b), a.max(b)), name, &mut dirty) {
+                if !self.change_pair((a.min(b), a.max(b)), name, &mut dirty, &mut stretched) {
                     return false;
                 }
             }
         }
         self.change_view(view, &mut dirty);
         if !topics.is_empty() {
-            self.change_topics(&old, &topics, &mut dirty);
+            self.change_topics(&old, &topics, &mut dirty, &mut stretched);
+        }
+        for place in stretched.difference(&dirty) {
+            self.stretch(*place);
         }
         for place in dirty {
             self.grow(place);
@@ -71,6 +75,7 @@ impl Planner {
         pair: (Node, Node),
         name: &skein_api::name::RouteName,
         dirty: &mut BTreeSet<usize>,
+        stretched: &mut BTreeSet<usize>,
     ) -> bool {
         let between = self.routes_between.entry(pair).or_default();
         let still_there = self
@@ -145,7 +150,7 @@ impl Planner {
     }
 
     /// Topics came, went or changed: the classes they leave and the classes they meet are sorted anew.
-    fn change_topics(&mut self, old: &Arc<Fleet>, changed: &[&TopicName], dirty: &mut BTreeSet<usize>) {
+    fn change_topics(&mut self, old: &Arc<Fleet>, changed: &[&TopicName], dirty: &mut BTreeSet<usize>, stretched: &mut BTreeSet<usize>) {
         let fleet = self.fleet.clone();
         let mut met: BTreeSet<usize> = BTreeSet::new();
         let mut members: BTreeSet<TopicName> = BTreeSet::new();
@@ -182,6 +187,7 @@ impl Planner {
                 self.watching[root as usize].remove(place);
             });
             dirty.remove(place);
+            stretched.remove(place);
             self.free.push(*place);
             members.extend(
                 slot.topics
