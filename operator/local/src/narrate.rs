@@ -185,6 +185,12 @@ mod tests {
         assert_eq!(words(Some(&replaced), &returning), [""; 0]);
         assert_eq!(words(Some(&returning), &back), ["c returned", "up a c i"]);
         assert_eq!(words(Some(&back), &back), [""; 0]);
+        let answering = status(Ready, Some("e"), "a c i", true);
+        assert_eq!(
+            words(Some(&answering), &back),
+            ["c returned"],
+            "its clients come back later than it does"
+        );
     }
 
     #[test]
