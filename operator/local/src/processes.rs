@@ -155,6 +155,14 @@ impl Processes {
         }
     }
 
+    /// Tries a process again in a while: what it needs is not there.
+    pub(crate) fn later(&mut self, broker: &BrokerName, role: Role) {
+        self.again.insert(
+            (broker.clone(), role),
+            (Instant::now() + Duration::from_secs(1), 0),
+        );
+    }
+
     fn listens(&self, broker: &BrokerName, listen: SocketAddr) -> bool {
         let report = self.state.forwarder(broker).running().ok().flatten();
         report.is_some_and(|report| report.listen == listen)

@@ -177,16 +177,18 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         let client = self.placed.get(broker)?.client.1;
         let trouble = format!("{role:?}/{broker}");
         if role == Role::Forwarder {
-            let held = self.processes.alive(broker, role).is_some();
-            if !held && !crate::ports::is_free(client) {
+            if self.processes.alive(broker, role).is_none() && !crate::ports::is_free(client) {
                 let text = format!(
-                    "broker {broker}: its client address 127.0.0.1:{client} is taken by another program; stop that program"
+                    "broker {broker}: its client address 127.0.0.1:{client} is taken by another program; stop that \
+                     program, or remove {} and `up` again for new addresses",
+                    self.place.state.ports_file().display()
                 );
-                self.troubles.insert(trouble.clone(), text);
+                self.troubles.insert(trouble, text);
+                self.processes.later(broker, role);
                 self.gather();
-            } else {
-                self.troubles.remove(&trouble);
+                return None;
             }
+            self.troubles.remove(&trouble);
             // A forwarder that finds no target turns clients away.
             let directory = self.place.state.forwarder(broker);
             if directory.target().ok().flatten().is_none() {
