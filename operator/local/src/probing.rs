@@ -1,10 +1,12 @@
 //! Which probes show that the plan's paths pass messages, and which paths each probe speaks for.
 //!
 //! A probe belongs to a class and a pair of brokers as they serve now; several topics of the class, and declared
-//! brokers that one substitute serves, share it.
+//! brokers that one substitute serves, share it. A path with commands passes messages if probes arrive both ways.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_engine::event::Event;
 use skein_mqtt::{Probe, ProbeEnd};
@@ -17,38 +19,81 @@ type Pair = (String, String, String);
 type Flow = (TopicName, BrokerName, BrokerName);
 
 /// The probes of a plan.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Probing {
+    /// The flows that a probe speaks for.
     pairs: BTreeMap<Pair, Vec<Flow>>,
-    /// The brokers each flow passes.
-    ways: BTreeMap<Flow, Vec<BrokerName>>,
+    flows: BTreeMap<Flow, Way>,
+    /// What came of each pair's last probe.
+    last: BTreeMap<Pair, Option<Duration>>,
+}
+
+/// How a flow goes.
+#[derive(Debug, PartialEq, Eq)]
+struct Way {
+    /// The brokers it passes, consumer first.
+    brokers: Vec<BrokerName>,
+    forth: Pair,
+    /// The way of its commands, if it has any.
+    back: Option<Pair>,
 }
 
 impl Probing {
-    pub(crate) fn of(plan: &Plan) -> Self {
+    pub(crate) fn of(fleet: &Fleet, plan: &Plan) -> Self {
         let mut pairs: BTreeMap<Pair, Vec<Flow>> = BTreeMap::new();
-        let mut ways = BTreeMap::new();
+        let mut flows = BTreeMap::new();
         for (name, class) in &plan.classes {
+            let pair =
+                |from: &BrokerName, to: &BrokerName| (name.to_string(), from.to_string(), to.to_string());
             for path in &class.paths {
+                let (Some(consumer), Some(producer)) = (path.brokers.first(), path.brokers.last()) else {
+                    continue;
+                };
                 let flow = (path.topic.clone(), path.producer.clone(), path.consumer.clone());
-                ways.insert(flow.clone(), path.brokers.clone());
-                if let (Some(consumer), Some(producer)) = (path.brokers.first(), path.brokers.last()) {
-                    pairs
-                        .entry((name.to_string(), producer.to_string(), consumer.to_string()))
-                        .or_default()
-                        .push(flow);
+                let topic = fleet.topics.get(&path.topic);
+                let commanded = topic.is_some_and(|topic| !topic.commands.is_empty()) && producer != consumer;
+                let way = Way {
+                    brokers: path.brokers.clone(),
+                    forth: pair(producer, consumer),
+                    back: commanded.then(|| pair(consumer, producer)),
+                };
+                for pair in std::iter::once(&way.forth).chain(&way.back) {
+                    pairs.entry(pair.clone()).or_default().push(flow.clone());
+                }
+                flows.insert(flow, way);
+            }
+        }
+        Self {
+            pairs,
+            flows,
+            last: BTreeMap::new(),
+        }
+    }
+
+    /// The same probes for the same flows.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (&self.pairs, &self.flows) == (&other.pairs, &other.flows)
+    }
+
+    /// Takes over what the probes before this have shown, where it still holds.
+    pub(crate) fn continue_from(&mut self, before: &Self) {
+        for (flow, way) in &self.flows {
+            if before.flows.get(flow) == Some(way) {
+                for pair in std::iter::once(&way.forth).chain(&way.back) {
+                    if let Some(outcome) = before.last.get(pair) {
+                        self.last.insert(pair.clone(), *outcome);
+                    }
                 }
             }
         }
-        Self { pairs, ways }
     }
 
     /// What was probed on another way before: nothing has passed the new one yet.
     pub(crate) fn unproven(&self, before: &Self) -> Vec<Event> {
         let moved = self
-            .ways
+            .flows
             .iter()
-            .filter(|(flow, way)| before.ways.get(flow).is_some_and(|old| old != *way));
+            .filter(|(flow, way)| before.flows.get(flow).is_some_and(|old| old != *way));
         moved
             .map(|((topic, producer, consumer), _)| Event::Probe {
                 topic: topic.clone(),
@@ -80,25 +125,31 @@ impl Probing {
             .collect()
     }
 
-    /// A probe's outcome, for every path it speaks for.
+    /// A probe's outcome: what it means for every path it speaks for.
     pub(crate) fn events(
-        &self,
+        &mut self,
         class: &str,
         producer: &str,
         consumer: &str,
-        took: Option<std::time::Duration>,
+        took: Option<Duration>,
     ) -> Vec<Event> {
         let key = (class.to_owned(), producer.to_owned(), consumer.to_owned());
-        let paths = self.pairs.get(&key).map(Vec::as_slice).unwrap_or_default();
-        paths
-            .iter()
-            .map(|(topic, producer, consumer)| Event::Probe {
-                topic: topic.clone(),
-                producer: producer.clone(),
-                consumer: consumer.clone(),
-                took,
+        let Some(flows) = self.pairs.get(&key) else {
+            return Vec::new();
+        };
+        self.last.insert(key, took);
+        let outcome = |pair: &Pair| self.last.get(pair).copied().flatten();
+        let event = |flow: &Flow| {
+            let way = self.flows.get(flow)?;
+            let back = way.back.as_ref().is_none_or(|back| outcome(back).is_some());
+            Some(Event::Probe {
+                topic: flow.0.clone(),
+                producer: flow.1.clone(),
+                consumer: flow.2.clone(),
+                took: outcome(&way.forth).filter(|_| back),
             })
-            .collect()
+        };
+        flows.iter().filter_map(event).collect()
     }
 }
 
@@ -116,8 +167,19 @@ pub(crate) fn classes(plan: &Plan) -> BTreeMap<TopicName, ClassName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skein_api::fleet::FleetBuilder;
     use skein_planner::plan::{Class, Path};
-    use std::time::Duration;
+
+    /// Only what the plan does not say: which topics have commands.
+    fn fleet() -> Fleet {
+        FleetBuilder::new()
+            .brokers("a b c i")
+            .routes("a-b b-c c-i")
+            .topic("soil", "soil", "i", "a")
+            .topic("valve", "bed", "i", "a")
+            .commands("valve", "valve")
+            .build()
+    }
 
     fn name(text: &str) -> BrokerName {
         BrokerName::new(text).unwrap()
@@ -158,7 +220,7 @@ mod tests {
             path("soil", "i", "a", "a b i"),
             path("soil", "i", "b", "b i"),
         ]);
-        let probing = Probing::of(&plan);
+        let mut probing = Probing::of(&fleet(), &plan);
         let [probe] = probing.probes().try_into().unwrap();
         assert_eq!(
             (probe.class.as_str(), probe.producer.as_str(), probe.at.as_str()),
@@ -186,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_probe_travels_between_those_that_serve_and_speaks_for_those_declared() {
-        let probing = Probing::of(&plan(vec![path("soil", "i", "a", "a b twin")]));
+        let mut probing = Probing::of(&fleet(), &plan(vec![path("soil", "i", "a", "a b twin")]));
         assert_eq!(probing.probes()[0].at, "twin");
         let events = probing.events("soil", "twin", "a", None);
         assert!(
@@ -200,16 +262,52 @@ mod tests {
     }
 
     #[test]
+    fn a_path_with_commands_is_up_when_probes_arrive_both_ways() {
+        let up = |events: Vec<Event>| match &events[..] {
+            [Event::Probe { took, .. }] => took.is_some(),
+            other => panic!("{other:?}"),
+        };
+        let some = Some(Duration::from_millis(1));
+        let mut probing = Probing::of(&fleet(), &plan(vec![path("valve", "i", "a", "a b i")]));
+        assert_eq!(probing.probes().len(), 2);
+        assert!(!up(probing.events("soil", "i", "a", some)));
+        assert!(up(probing.events("soil", "a", "i", some)));
+        let mut same = Probing::of(
+            &fleet(),
+            &plan(vec![
+                path("valve", "i", "a", "a b i"),
+                path("soil", "c", "a", "a b c"),
+            ]),
+        );
+        same.continue_from(&probing);
+        assert!(up(same.events("soil", "i", "a", some)), "it went on meanwhile");
+        let mut other = Probing::of(&fleet(), &plan(vec![path("valve", "i", "a", "a c i")]));
+        other.continue_from(&probing);
+        assert!(
+            !up(other.events("soil", "i", "a", some)),
+            "the way back is unproven"
+        );
+        assert!(up(other.events("soil", "a", "i", some)));
+        assert!(!up(other.events("soil", "a", "i", None)));
+    }
+
+    #[test]
     fn a_flow_that_took_another_way_is_unproven_and_one_that_did_not_is_not() {
-        let before = Probing::of(&plan(vec![
-            path("air", "i", "a", "a b i"),
-            path("soil", "i", "a", "a b i"),
-        ]));
-        let after = Probing::of(&plan(vec![
-            path("air", "i", "a", "a b i"),
-            path("fire", "i", "a", "a c i"),
-            path("soil", "i", "a", "a c i"),
-        ]));
+        let before = Probing::of(
+            &fleet(),
+            &plan(vec![
+                path("air", "i", "a", "a b i"),
+                path("soil", "i", "a", "a b i"),
+            ]),
+        );
+        let after = Probing::of(
+            &fleet(),
+            &plan(vec![
+                path("air", "i", "a", "a b i"),
+                path("fire", "i", "a", "a c i"),
+                path("soil", "i", "a", "a c i"),
+            ]),
+        );
         let unproven = after.unproven(&before);
         assert!(
             matches!(&unproven[..], [Event::Probe { topic, took: None, .. }] if topic.as_str() == "soil"),
@@ -221,7 +319,7 @@ mod tests {
     #[test]
     fn a_path_that_does_not_exist_is_not_probed() {
         assert!(
-            Probing::of(&plan(vec![path("soil", "i", "a", "")]))
+            Probing::of(&fleet(), &plan(vec![path("soil", "i", "a", "")]))
                 .probes()
                 .is_empty()
         );

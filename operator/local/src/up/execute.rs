@@ -128,8 +128,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 
     /// Probes and class names follow the plan.
     fn follow_plan(&mut self) {
-        let probing = Probing::of(self.engine.plan());
-        if probing != self.probing {
+        let mut probing = Probing::of(&self.fleet, self.engine.plan());
+        if !probing.is_like(&self.probing) {
+            probing.continue_from(&self.probing);
             self.watch.set_probes(probing.probes());
             self.watch.hurry();
             let unproven = probing.unproven(&self.probing);
