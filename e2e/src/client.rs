@@ -99,6 +99,27 @@ impl Listener {
         .with_context(|| format!("{:?} arrived", self.messages()))?;
         Ok(self.messages())
     }
+
+    /// Waits until nothing has arrived for a while, and gives what arrived so far; an error if it never ends.
+    pub async fn wait_quiet(&self, quiet: Duration, timeout: Duration) -> Result<Vec<Message>> {
+        let count = || self.client.with(|role| role.sink.0.len());
+        let (mut last, mut since) = (count(), Instant::now());
+        wait_until("an end of the messages", timeout, async || {
+            let now = count();
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            since.elapsed() >= quiet
+        })
+        .await
+        .with_context(|| format!("{} arrived", count()))?;
+        Ok(self.messages())
+    }
+
+    /// Forgets what arrived so far.
+    pub fn clear(&self) {
+        self.client.with(|role| role.sink.0.clear());
+    }
 }
 
 #[derive(Debug, Default)]

@@ -163,6 +163,15 @@ impl Fleet {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// `skein plan -o json` of the running fleet. Findings of severity error are not a failure here.
+    pub async fn plan(&self) -> Result<Value> {
+        let output = self.run(&["plan", "-o", "json"]).await?;
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            let why = String::from_utf8_lossy(&output.stderr);
+            format!("skein plan -o json ended with {}: {why}", output.status)
+        })
+    }
+
     /// `skein status -o json`.
     pub async fn status(&self) -> Result<Value> {
         let text = self.skein(&["status", "-o", "json"]).await?;

@@ -25,6 +25,7 @@
 
 mod broker;
 mod client;
+mod declare;
 mod fleet;
 mod ledger;
 mod mosquitto;
@@ -36,6 +37,7 @@ mod wire;
 
 pub use broker::PlainBroker;
 pub use client::{Listener, Message, echo, publish_once};
+pub use declare::Manifest;
 pub use fleet::{Fleet, Up};
 pub use ledger::{Ledger, Summary};
 pub use mosquitto::{Series, find_mosquitto, mosquitto, version_of};
