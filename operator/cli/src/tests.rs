@@ -67,7 +67,7 @@ fn path(brokers_passed: &str, producer: &str, cost: u32, shortest: u32) -> Path 
         topic: topic("soil"),
         producer: broker(producer),
         consumer: broker("hq"),
-        brokers: brokers(brokers_passed),
+        brokers: brokers(brokers_passed).into(),
         cost,
         shortest,
     }
@@ -83,7 +83,7 @@ fn plan() -> Plan {
     let candidate = |name: &str, equivalence, missing: &[Role], same_zone| Candidate {
         broker: broker(name),
         equivalence,
-        missing: missing.to_vec(),
+        missing: missing.into(),
         distance: Some(3),
         same_zone,
         load: 0,

@@ -53,7 +53,7 @@ impl Probing {
                 let topic = fleet.topics.get(&path.topic);
                 let commanded = topic.is_some_and(|topic| !topic.commands.is_empty()) && producer != consumer;
                 let way = Way {
-                    brokers: path.brokers.clone(),
+                    brokers: path.brokers.to_vec(),
                     forth: pair(producer, consumer),
                     back: commanded.then(|| pair(consumer, producer)),
                 };

@@ -9,7 +9,8 @@ use crate::branches::between;
 use crate::choice::Choice;
 use crate::declared::{Declared, NodeSet, Situation};
 use crate::findings;
-use crate::grow::{self, Grown};
+use crate::grow::{self, Former, Grown};
+use crate::parts::{self, ClassFilters};
 use crate::search::{NOWHERE, Tree};
 use crate::topology::{Node, Topology, UNREACHABLE};
 use crate::trees::Trees;
@@ -38,33 +39,21 @@ impl Context<'_> {
         name: &ClassName,
         topics: &[&Declared],
         choice: &Choice,
-        flows: Vec<grow::Flow>,
+        filters: &mut ClassFilters,
+        former: Option<Former>,
     ) -> Grown {
-        let root = choice.root();
-        let player = root.and_then(|root| self.situation.player(root));
-        let flows = self.route(choice, flows);
+        let player = choice.root().and_then(|root| self.situation.player(root));
+        let flows = self.route(choice, grow::flows(topics, self.situation));
         let shortest = self.shortest(&flows, player);
-        let paths = grow::paths(self.topology, topics, &flows, |flow, cost| shortest[flow].unwrap_or(cost));
-        let (parts, widened) = grow::parts(self.topology, name, topics, &flows);
-        let uses = self.uses(topics, root);
+        let paths = grow::paths(self.topology, topics, &flows, former, |flow| shortest[flow]);
+        let (laid, widened) =
+            parts::lay(self.topology, name, topics, &flows, filters, former.map(|former| former.laid));
         let root = player.map(|player| self.topology.name(player).clone());
         let class = grow::class(name, topics, root, paths);
-        let mut findings = findings::of_class(
-            self.topology,
-            self.situation,
-            &class,
-            topics,
-            &parts,
-            &BTreeSet::new(),
-        );
+        let mut findings =
+            findings::of_class(self.topology, self.situation, &class, topics, &laid, &BTreeSet::new());
         findings.extend(findings::widened(&class, &widened));
-        Grown {
-            class,
-            parts,
-            widened,
-            uses,
-            findings,
-        }
+        Grown { class, flows, laid, widened, findings }
     }
 
     /// Where the fleet has come apart, each part that holds both ends of some pair gets a tree of its own.
@@ -114,7 +103,8 @@ impl Context<'_> {
     /// For each flow, the cost of its shortest way, unless its path on a tree of `root` is just that.
     pub(crate) fn shortest(&mut self, flows: &[grow::Flow], root: Option<Node>) -> Vec<Option<u32>> {
         // The shortest way of a pair is on the tree of its producer.
-        let mut trees: BTreeMap<Node, Arc<Tree>> = BTreeMap::new();
+        let closed = &self.situation.closed;
+        let mut avoiding: BTreeMap<Node, Arc<Tree>> = BTreeMap::new();
         flows
             .iter()
             .map(|flow| {
@@ -122,10 +112,16 @@ impl Context<'_> {
                 if Some(producer) == root || Some(consumer) == root || producer == consumer {
                     return None;
                 }
-                let tree = trees.entry(producer).or_insert_with(|| {
-                    self.trees.avoiding(self.topology, producer, &self.situation.closed)
-                });
-                Some(tree.distance[consumer as usize]).filter(|&distance| distance != UNREACHABLE)
+                let declared = self.trees.declared(self.topology, producer);
+                let distance = if passes(&declared, consumer, closed) {
+                    let tree = avoiding
+                        .entry(producer)
+                        .or_insert_with(|| self.trees.avoiding(self.topology, producer, closed));
+                    tree.distance[consumer as usize]
+                } else {
+                    declared.distance[consumer as usize]
+                };
+                Some(distance).filter(|&distance| distance != UNREACHABLE)
             })
             .collect()
     }
@@ -155,4 +151,15 @@ impl Context<'_> {
         }
         uses
     }
+}
+
+/// Whether the way from a node to the root meets any of some nodes.
+fn passes(tree: &Tree, mut node: Node, closed: &[Node]) -> bool {
+    while !closed.is_empty() && node != NOWHERE {
+        if closed.binary_search(&node).is_ok() {
+            return true;
+        }
+        node = tree.parent[node as usize];
+    }
+    false
 }

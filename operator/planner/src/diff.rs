@@ -226,7 +226,7 @@ fn paths(old: &Plan, new: &Plan) -> Vec<PathChange> {
         }
     }
     let way = |path: &&Path| Way {
-        path: path.brokers.clone(),
+        path: path.brokers.to_vec(),
         cost: path.cost,
     };
     both(&before, &after)

@@ -10,9 +10,10 @@ use skein_api::fleet::Fleet;
 use skein_api::name::ClassName;
 
 use crate::choice::Choice;
-use crate::declared::{Declared, NodeSet, Situation};
+use crate::declared::{Declared, Situation};
 use crate::findings;
 use crate::grow::{self, Flow, Grown, cost};
+use crate::parts::{self, ClassFilters};
 use crate::search::{self, Search, Tree};
 use crate::topology::{Node, Topology, UNREACHABLE};
 
@@ -24,10 +25,11 @@ pub(crate) fn grow(
     name: &ClassName,
     topics: &[&Declared],
     choice: &Choice,
-    flows: &[Flow],
+    filters: &mut ClassFilters,
 ) -> Grown {
+    let flows = grow::flows(topics, situation);
     let mut search = Search::default();
-    let planted = plant(topology, situation, &mut search, topics, choice, flows);
+    let planted = plant(topology, situation, &mut search, topics, choice, &flows);
     let flows = planted.flows;
     let mut shortest: BTreeMap<(Node, bool), Tree> = BTreeMap::new();
     for flow in &flows {
@@ -43,15 +45,14 @@ pub(crate) fn grow(
                 .or_insert_with(|| search.tree(topology, producer, kind, &situation.closed));
         }
     }
-    let paths = grow::paths(topology, topics, &flows, |place, cost| {
+    let paths = grow::paths(topology, topics, &flows, None, |place| {
         let flow = &flows[place];
         let both_ways = !topics[flow.topic].commands.is_empty();
-        let found = flow.players.and_then(|(producer, consumer)| {
-            Some(shortest.get(&(producer, both_ways))?.distance[consumer as usize])
-        });
-        found.unwrap_or(cost).min(cost)
+        let (producer, consumer) = flow.players?;
+        let distance = shortest.get(&(producer, both_ways))?.distance[consumer as usize];
+        Some(distance.min(flow.cost))
     });
-    let (parts, widened) = grow::parts(topology, name, topics, &flows);
+    let (laid, widened) = parts::lay(topology, name, topics, &flows, filters, None);
     let root = planted.root.map(|root| topology.name(root).clone());
     let class = grow::class(name, topics, root, paths);
     let against: BTreeSet<usize> = planted
@@ -60,7 +61,7 @@ pub(crate) fn grow(
         .filter(|(_, hop)| hop.is_some())
         .map(|&(place, _)| place)
         .collect();
-    let mut findings = findings::of_class(topology, situation, &class, topics, &parts, &against);
+    let mut findings = findings::of_class(topology, situation, &class, topics, &laid, &against);
     findings.extend(findings::widened(&class, &widened));
     findings.extend(planted.blocked.into_iter().filter_map(|(place, hop)| {
         let (from, to) = hop?;
@@ -75,15 +76,7 @@ pub(crate) fn grow(
         ))
     }));
     findings.sort_unstable();
-    // Any change may matter to a class here, so it is always planned anew.
-    let uses = NodeSet::new(topology);
-    Grown {
-        class,
-        parts,
-        widened,
-        uses,
-        findings,
-    }
+    Grown { class, flows, laid, widened, findings }
 }
 
 /// Finds the ways of flows, as far as the best tree has them.
@@ -207,7 +200,8 @@ impl Attempt {
                 blocked.push((place, wrong));
                 flow.way.clear();
             } else {
-                total += u64::from(cost(topology, &flow.way));
+                flow.cost = cost(topology, &flow.way);
+                total += u64::from(flow.cost);
             }
         }
         Self {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, TopicName};
 use skein_filters::TopicFilter;
-use skein_mosquitto::link::{Direction, Mode};
+use skein_mosquitto::link::{Direction, Line, Mode};
 
 use crate::classes;
 use crate::declared::{Declared, Situation};
-use crate::grow::Part;
+use crate::parts::Laid;
 use crate::plan::{Class, Finding, Severity, Substitution};
 use crate::topology::{Node, Topology};
 
@@ -24,7 +24,7 @@ pub(crate) fn of_class(
     situation: &Situation,
     class: &Class,
     topics: &[&Declared],
-    parts: &[Part],
+    laid: &Laid,
     explained: &BTreeSet<usize>,
 ) -> Vec<Finding> {
     let mut findings: Vec<Finding> = class
@@ -49,13 +49,16 @@ pub(crate) fn of_class(
             Finding { severity: Severity::Error, object: topic(&path.topic), message }
         })
         .collect();
-    let crossing: BTreeSet<(&BrokerName, &BrokerName)> = parts
+    let out = |line: &Line| line.direction != Direction::In;
+    // Parts come pair by pair and pairs in the order of names.
+    let duplex: Vec<(Node, Node)> = laid
+        .parts
         .iter()
-        .filter(|part| part.mode == Mode::Duplex && topology.is_controlled(part.other))
-        .map(|part| (topology.name(part.holder), topology.name(part.other)))
+        .filter(|(_, part)| part.mode == Mode::Duplex && topology.is_controlled(part.other))
+        .map(|(_, part)| (part.holder, part.other))
         .collect();
-    if let (false, Some(first)) = (crossing.is_empty(), topics.first()) {
-        let edges: Vec<String> = crossing.iter().map(|(a, b)| format!("{a}–{b}")).collect();
+    if let (false, Some(first)) = (duplex.is_empty(), topics.first()) {
+        let edge = |&(a, b): &(Node, Node)| format!("{}–{}", topology.name(a), topology.name(b));
         findings.push(Finding {
             severity: Severity::Warning,
             object: topic(&first.name),
@@ -64,20 +67,15 @@ pub(crate) fn of_class(
                  from the smaller name to the larger queue in the sending broker, which the loss contract does not \
                  cover. Filters that tell the two directions apart avoid this",
                 class.name,
-                listed(&edges),
+                listed(&duplex, edge),
             ),
         });
     }
-    let pushed: BTreeSet<(&BrokerName, &BrokerName)> = parts
-        .iter()
-        .filter(|part| {
-            !topology.is_controlled(part.other)
-                && part.lines.iter().any(|line| line.direction != Direction::In)
-        })
-        .map(|part| (topology.name(part.holder), topology.name(part.other)))
-        .collect();
-    for (holder, other) in pushed {
-        findings.push(Finding {
+    let pushed = laid.parts.iter().map(|(_, part)| part);
+    let pushed = pushed.filter(|part| !topology.is_controlled(part.other) && part.lines.iter().any(out));
+    findings.extend(pushed.map(|part| {
+        let (holder, other) = (topology.name(part.holder), topology.name(part.other));
+        Finding {
             severity: Severity::Warning,
             object: format!("broker/{other}"),
             message: format!(
@@ -85,8 +83,8 @@ pub(crate) fn of_class(
                  in {holder}, which the loss contract does not cover",
                 class.name
             ),
-        });
-    }
+        }
+    }));
     findings.sort_unstable();
     findings
 }
@@ -191,19 +189,17 @@ pub(crate) fn substitution(
         {
             continue;
         }
-        let gaps: Vec<String> = substitution
-            .gaps
-            .iter()
-            .map(|(topic, producer, consumer)| format!("{topic} from {producer} to {consumer}"))
-            .collect();
-        if !gaps.is_empty() {
+        if !substitution.gaps.is_empty() {
+            let gap = |(topic, producer, consumer): &(TopicName, BrokerName, BrokerName)| {
+                format!("{topic} from {producer} to {consumer}")
+            };
             findings.push(Finding {
                 severity: Severity::Warning,
                 object: format!("broker/{name}"),
                 message: format!(
                     "if {name} dies, nothing can carry {}; a further route around it, or a further broker that may \
                      substitute it, closes the gap",
-                    listed(&gaps)
+                    listed(&substitution.gaps, gap)
                 ),
             });
         }
@@ -211,12 +207,8 @@ pub(crate) fn substitution(
     findings
 }
 
-fn listed(names: &[String]) -> String {
+fn listed<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
     const SHOWN: usize = 6;
-    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN {
-        format!("{shown} and {} more", names.len() - SHOWN)
-    } else {
-        shown
-    }
+    let shown = items.iter().take(SHOWN).map(text).collect::<Vec<_>>().join(", ");
+    if items.len() > SHOWN { format!("{shown} and {} more", items.len() - SHOWN) } else { shown }
 }

@@ -17,6 +17,7 @@ pub mod graph;
 mod grow;
 mod lines;
 mod links;
+mod parts;
 pub mod plan;
 mod planner;
 mod repair;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use skein_api::name::ClassName;
 use skein_mosquitto::link::{Link, Mode};
 
-use crate::grow::Part;
+use crate::parts::{Laid, Part};
 use crate::topology::{Node, Topology};
 
 /// Holder, other, mode: a link's identity.
@@ -27,29 +27,46 @@ struct Entry {
 }
 
 impl Links {
-    /// A class puts `new` on links where it had put `old`; both sorted by link.
-    pub(crate) fn replace(&mut self, class: &ClassName, old: &[Arc<Part>], new: &[Arc<Part>]) {
-        let key = |part: &Part| (part.holder, part.other, part.mode);
-        let place = |parts: &[(ClassName, Arc<Part>)]| parts.binary_search_by(|(name, _)| name.cmp(class));
-        for part in old {
-            let kept = new.binary_search_by_key(&key(part), |part| key(part)).is_ok();
-            if !kept
-                && let Some(entry) = self.entries.get_mut(&key(part))
-                && let Ok(place) = place(&entry.parts)
-            {
-                entry.parts.remove(place);
-                self.stale.insert(key(part));
+    /// A class puts `new` on links where it had put `old`.
+    pub(crate) fn replace(&mut self, class: &ClassName, old: &Laid, new: &Laid) {
+        let by_pair = |one: &(u32, Arc<Part>), other: &(u32, Arc<Part>)| one.0 == other.0;
+        let mut old = old.parts.chunk_by(by_pair).peekable();
+        let mut new = new.parts.chunk_by(by_pair).peekable();
+        loop {
+            let first = [old.peek(), new.peek()].into_iter().flatten().map(|parts| parts[0].0).min();
+            let Some(pair) = first else { return };
+            let gone = old.next_if(|parts| parts[0].0 == pair).unwrap_or_default();
+            let come = new.next_if(|parts| parts[0].0 == pair).unwrap_or_default();
+            let is_in = |part: &Arc<Part>, parts: &[(u32, Arc<Part>)]| {
+                parts.iter().any(|(_, other)| Arc::ptr_eq(part, other) || part == other)
+            };
+            for (_, part) in gone.iter().filter(|(_, part)| !is_in(part, come)) {
+                self.remove(class, part);
+            }
+            for (_, part) in come.iter().filter(|(_, part)| !is_in(part, gone)) {
+                self.insert(class, part);
             }
         }
-        for part in new {
-            let parts = &mut self.entries.entry(key(part)).or_default().parts;
-            match place(parts) {
-                Ok(place) if parts[place].1 == *part => continue,
-                Ok(place) => parts[place].1 = part.clone(),
-                Err(place) => parts.insert(place, (class.clone(), part.clone())),
-            }
-            self.stale.insert(key(part));
+    }
+
+    fn remove(&mut self, class: &ClassName, part: &Part) {
+        let key = (part.holder, part.other, part.mode);
+        if let Some(entry) = self.entries.get_mut(&key)
+            && let Ok(place) = entry.parts.binary_search_by(|(name, _)| name.cmp(class))
+        {
+            entry.parts.remove(place);
+            self.stale.insert(key);
         }
+    }
+
+    fn insert(&mut self, class: &ClassName, part: &Arc<Part>) {
+        let key = (part.holder, part.other, part.mode);
+        let parts = &mut self.entries.entry(key).or_default().parts;
+        match parts.binary_search_by(|(name, _)| name.cmp(class)) {
+            Ok(place) => parts[place].1 = part.clone(),
+            Err(place) => parts.insert(place, (class.clone(), part.clone())),
+        }
+        self.stale.insert(key);
     }
 
     /// The links, sorted; those that changed are made anew.

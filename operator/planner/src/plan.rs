@@ -56,7 +56,7 @@ pub struct Path {
     pub consumer: BrokerName,
     /// The brokers it passes, consumer first, as they are now (a substitute stands where it serves). Empty if there
     /// is no way.
-    pub brokers: Vec<BrokerName>,
+    pub brokers: Arc<[BrokerName]>,
     /// Sum of the route costs along it.
     pub cost: u32,
     /// Cost of the shortest possible path for this pair on its own.

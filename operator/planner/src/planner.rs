@@ -20,7 +20,8 @@ use crate::declared::{self, Declared, NodeSet, Situation};
 use crate::directed;
 use crate::failures::{Failures, Planned};
 use crate::findings;
-use crate::grow::{self, Part};
+use crate::grow::{self, Flow, Former};
+use crate::parts::{ClassFilters, Laid};
 use crate::links::Links;
 use crate::plan::{Finding, Plan, Substitution, View};
 use crate::substitutes;
@@ -52,22 +53,33 @@ pub struct Planner {
 }
 
 /// One class.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Slot {
     name: ClassName,
     topics: Vec<TopicName>,
     choice: Choice,
     /// The root its trees were grown from.
     root: Option<Node>,
-    parts: Vec<Arc<Part>>,
+    /// The filters of its topics; made when it is first grown.
+    filters: Option<Box<ClassFilters>>,
+    /// It has been grown; what follows is the result.
+    grown: bool,
+    flows: Vec<Flow>,
+    laid: Laid,
     class: Arc<crate::plan::Class>,
     findings: Vec<Finding>,
-    uses: NodeSet,
+    /// Every node it touches while all brokers are healthy; found when asked for.
+    uses: Option<NodeSet>,
     /// Somebody it would use is closed, so any change may matter to it.
     detoured: bool,
 }
 
 impl Slot {
+    /// Whether it touches any of some nodes while all brokers are healthy; if that is not known, yes.
+    fn uses_any(&self, nodes: &[Node]) -> bool {
+        self.uses.as_ref().is_none_or(|uses| nodes.iter().any(|&node| uses.contains(node)))
+    }
+
     /// Some pair has no way, so a new way anywhere may help it.
     fn incomplete(&self) -> bool {
         self.class.paths.iter().any(|path| path.brokers.is_empty())
@@ -172,9 +184,12 @@ impl Planner {
             topics,
             choice,
             root: None,
-            parts: Vec::new(),
+            filters: None,
+            grown: false,
+            flows: Vec::new(),
+            laid: Laid::default(),
             findings: Vec::new(),
-            uses: NodeSet::default(),
+            uses: None,
             detoured: false,
         };
         self.slots[place] = Some(slot);
@@ -219,39 +234,48 @@ impl Planner {
             .iter()
             .filter_map(|topic| self.topics.get(topic))
             .collect();
-        let flows = grow::flows(&topics, &self.situation);
+        let filters = slot.filters.get_or_insert_with(|| Box::new(ClassFilters::new(&slot.name, &topics)));
         let grown = if self.topology.is_symmetric() {
-            let context = Context {
-                topology: &self.topology,
-                situation: &self.situation,
-                trees: &mut self.trees,
-            };
-            context.grow(&slot.name, &topics, &slot.choice, flows)
+            let (topology, situation) = (&self.topology, &self.situation);
+            let context = Context { topology, situation, trees: &mut self.trees };
+            let former = Former { class: &slot.class, flows: &slot.flows, laid: &slot.laid };
+            context.grow(&slot.name, &topics, &slot.choice, filters, slot.grown.then_some(former))
         } else {
-            directed::grow(
-                &self.topology,
-                &self.situation,
-                &self.fleet,
-                &slot.name,
-                &topics,
-                &slot.choice,
-                &flows,
-            )
+            directed::grow(&self.topology, &self.situation, &self.fleet, &slot.name, &topics, &slot.choice, filters)
         };
-        let parts: Vec<Arc<Part>> = grown.parts.into_iter().map(Arc::new).collect();
-        self.links.replace(&slot.name, &slot.parts, &parts);
-        slot.parts = parts;
+        self.links.replace(&slot.name, &slot.laid, &grown.laid);
+        slot.laid = grown.laid;
+        slot.flows = grown.flows;
         slot.class = grown.class;
+        slot.grown = true;
         slot.root = slot.choice.root();
         slot.findings = grown.findings;
-        slot.detoured = self
-            .situation
-            .closed
-            .iter()
-            .any(|&node| grown.uses.contains(node));
-        slot.uses = grown.uses;
+        slot.uses = None;
         self.slots[place] = Some(slot);
+        self.detour(place);
         grown.widened
+    }
+
+    /// Notes whether a class would use somebody who is closed.
+    fn detour(&mut self, place: usize) {
+        let closed = !self.situation.closed.is_empty();
+        if closed {
+            self.find_uses(place);
+        }
+        if let Some(slot) = self.slots.get_mut(place).and_then(Option::as_mut) {
+            slot.detoured = closed && slot.uses_any(&self.situation.closed);
+        }
+    }
+
+    /// Finds what a class uses while all brokers are healthy, unless that is known.
+    fn find_uses(&mut self, place: usize) {
+        let Some(slot) = self.slots.get_mut(place).and_then(Option::as_mut) else { return };
+        if slot.uses.is_none() {
+            let topics: Vec<&Declared> = slot.topics.iter().filter_map(|topic| self.topics.get(topic)).collect();
+            let (topology, situation) = (&self.topology, &self.situation);
+            let mut context = Context { topology, situation, trees: &mut self.trees };
+            slot.uses = Some(context.uses(&topics, slot.root));
+        }
     }
 
     /// A class whose paths stay where they are, while the shortest ways of some of its pairs have changed.
@@ -259,8 +283,7 @@ impl Planner {
         let Some(slot) = self.slots.get_mut(place).and_then(Option::as_mut) else { return };
         let topics: Vec<&Declared> = slot.topics.iter().filter_map(|topic| self.topics.get(topic)).collect();
         let mut context = Context { topology: &self.topology, situation: &self.situation, trees: &mut self.trees };
-        slot.uses = context.uses(&topics, slot.root);
-        slot.detoured = self.situation.closed.iter().any(|&node| slot.uses.contains(node));
+        slot.uses = None;
         let shortest = context.shortest(&grow::flows(&topics, &self.situation), slot.root);
         let paths = slot.class.paths.iter().zip(&shortest);
         if paths.into_iter().any(|(path, &shortest)| shortest.is_some_and(|shortest| path.shortest != shortest)) {
@@ -268,6 +291,7 @@ impl Planner {
                 path.shortest = shortest.unwrap_or(path.shortest);
             }
         }
+        self.detour(place);
     }
 
     fn remember(&mut self) {

@@ -166,7 +166,7 @@ fn path(path: &Path) -> PathView {
         topic: path.topic.clone(),
         producer: path.producer.clone(),
         consumer: path.consumer.clone(),
-        path: path.brokers.clone(),
+        path: path.brokers.to_vec(),
         cost: path.cost,
         stretch: rounded(path.stretch()),
     }

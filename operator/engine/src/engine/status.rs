@@ -57,7 +57,7 @@ impl Engine {
                 topic: path.topic.clone(),
                 producer: path.producer.clone(),
                 consumer: path.consumer.clone(),
-                path: path.brokers.clone(),
+                path: path.brokers.to_vec(),
                 up: took.is_some() && !path.brokers.is_empty(),
                 probe_ms: took.map(milliseconds),
             });

@@ -131,7 +131,7 @@ fn class(
                     topic,
                     producer,
                     consumer,
-                    brokers: way,
+                    brokers: way.into(),
                     cost: 0,
                     shortest: 0,
                 });
@@ -292,7 +292,7 @@ fn substitution(fleet: &Fleet, broker: &BrokerName) -> Substitution {
             } else {
                 Equivalence::Partial
             },
-            missing: Vec::new(),
+            missing: Vec::new().into(),
             distance: None,
             same_zone: false,
             load: 0,

@@ -190,7 +190,7 @@ fn paths(
         told.push(PathExplanation {
             producer: path.producer.clone(),
             consumer: path.consumer.clone(),
-            path: path.brokers.clone(),
+            path: path.brokers.to_vec(),
             cost: path.cost,
             stretch: path.stretch(),
             reasons: reasons(fleet, view, class.map(AsRef::as_ref), path, shortest.as_ref()),

@@ -10,6 +10,7 @@ use skein_filters::FilterTrie;
 use super::{Planner, Slot};
 use crate::classes;
 use crate::declared::{Declared, Situation};
+use crate::parts::Laid;
 use crate::plan::View;
 use crate::topology::Node;
 
@@ -116,8 +117,10 @@ impl Planner {
                     if moved {
                         touched.insert(place);
                     }
-                    if (moved && slot.root == Some(root)) || slot.choice.shortest_moved(root, is_moved) {
+                    if moved && slot.root == Some(root) {
                         dirty.insert(place);
+                    } else if moved && slot.choice.shortest_moved(root, is_moved) {
+                        stretched.insert(place);
                     }
                 }
             });
@@ -136,8 +139,12 @@ impl Planner {
         let nodes = situation.changed(&self.situation);
         self.situation = situation;
         if !nodes.is_empty() {
-            let touches = |slot: &Slot| slot.detoured || nodes.iter().any(|&node| slot.uses.contains(node));
-            dirty.extend(self.places(touches));
+            for place in 0..self.slots.len() {
+                if !dirty.contains(&place) {
+                    self.find_uses(place);
+                }
+            }
+            dirty.extend(self.places(|slot| slot.detoured || slot.uses_any(&nodes)));
         }
     }
 
@@ -209,7 +216,7 @@ impl Planner {
             self.names.remove(name);
         }
         for slot in left.iter().filter(|slot| !names.contains(&slot.name)) {
-            self.links.replace(&slot.name, &slot.parts, &[]);
+            self.links.replace(&slot.name, &slot.laid, &Laid::default());
         }
         for (group, name) in groups.into_iter().zip(names) {
             self.names
@@ -217,13 +224,10 @@ impl Planner {
             let like = left
                 .iter()
                 .find(|slot| group.iter().any(|topic| slot.topics.binary_search(topic).is_ok()));
-            let parts = left
-                .iter()
-                .find(|slot| slot.name == name)
-                .map(|slot| slot.parts.clone());
+            let laid = left.iter().find(|slot| slot.name == name).map(|slot| slot.laid.clone());
             let place = self.add_slot(name, group);
             if let Some(slot) = self.slots[place].as_mut() {
-                slot.parts = parts.unwrap_or_default();
+                slot.laid = laid.unwrap_or_default();
                 let empty = crate::choice::Choice::default();
                 let like = like.map_or(&empty, |slot| &slot.choice);
                 let (trees, topology) = (&mut self.trees, &self.topology);
