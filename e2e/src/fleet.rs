@@ -211,6 +211,22 @@ impl Fleet {
         .await
     }
 
+    /// Waits until the fleet is at rest: every broker that is not down is ready and runs the last configuration it was
+    /// given, and every path is up.
+    pub async fn wait_settled(&self, timeout: Duration) -> Result<Value> {
+        self.wait_status("the fleet to be at rest", timeout, |status| {
+            let rests = |broker: &Value| {
+                broker["phase"] == "Down"
+                    || broker["phase"] == "Ready" && broker["epochGiven"] == broker["epochLoaded"]
+            };
+            let all = |list: &str, holds: &dyn Fn(&Value) -> bool| {
+                status[list].as_array().is_some_and(|list| list.iter().all(holds))
+            };
+            all("brokers", &rests) && all("paths", &|path| path["up"] == true)
+        })
+        .await
+    }
+
     /// Waits until the path of a topic from one broker to another is up and reads so, consumer first: `"a b c i"`.
     pub async fn wait_path(
         &self,

@@ -27,6 +27,7 @@ mod broker;
 mod client;
 mod declare;
 mod fleet;
+mod flow;
 mod ledger;
 mod mosquitto;
 mod place;
