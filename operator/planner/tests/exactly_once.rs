@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use skein_api::fleet::{Control, External, Fleet, FleetBuilder, Hosting, Route};
+use skein_api::fleet::{Fleet, FleetBuilder, Route};
 use skein_api::name::{BrokerName, Cost, Qos, RouteName, TopicName};
 use skein_check::{Flow, Kind, Problem, check, deduplicating, flows, hazards};
+use skein_filters::TopicFilter;
 use skein_mosquitto::config::{Compile, Placement, compile, links_of, parse, render};
-use skein_mosquitto::link::{Direction, Link, Mode};
+use skein_mosquitto::link::{Direction, Line, Link, Mode};
 use skein_mosquitto::version::Version;
 use skein_planner::plan;
 use skein_planner::plan::{Plan, Severity, View};
@@ -20,9 +21,9 @@ const BROKERS: usize = 10;
 
 /// Filters that cover, cross and miss each other, on few levels so that they meet often. One of them joins nearly all.
 const FILTERS: &[&str] = &[
-    "a/b", "a/+", "a/#", "a/+/c", "a/b/#", "+/b", "a/b/c", "b", "b/+", "b/c", "+/c", "b/#", "c/+/d", "c/d/#", "c/d/d",
-    "+/d/+", "c/d/e", "d", "d/e", "e/+", "+/e", "e/e", "f/+/+", "f/g", "f/g/#", "f/+/h", "g/h/+", "g/+/i", "$own/x",
-    "$own/#", "+", "#",
+    "a/b", "a/+", "a/#", "a/+/c", "a/b/#", "+/b", "a/b/c", "b", "b/+", "b/c", "+/c", "b/#", "c/+/d", "c/d/#",
+    "c/d/d", "+/d/+", "c/d/e", "d", "d/e", "e/+", "+/e", "e/e", "f/+/+", "f/g", "f/g/#", "f/+/h", "g/h/+",
+    "g/+/i", "$own/x", "$own/#", "+", "#",
 ];
 
 #[derive(Clone, Debug)]
@@ -92,19 +93,33 @@ impl World {
             builder = builder.external(name(number).as_str());
         }
         let list = |numbers: &BTreeSet<usize>| {
-            numbers.iter().map(|&number| name(number).to_string()).collect::<Vec<_>>().join(" ")
+            numbers
+                .iter()
+                .map(|&number| name(number).to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         for (number, topic) in self.topics.iter().enumerate() {
             let text = format!("t{number}");
             builder = builder
-                .topic(&text, FILTERS[topic.filter], &list(&topic.producers), &list(&topic.consumers))
+                .topic(
+                    &text,
+                    FILTERS[topic.filter],
+                    &list(&topic.producers),
+                    &list(&topic.consumers),
+                )
                 .qos(&text, Qos::new(topic.qos).unwrap());
             for &command in &topic.commands {
                 builder = builder.commands(&text, FILTERS[command]);
             }
         }
         let mut fleet = builder.build();
-        for (number, road) in self.roads.iter().enumerate().filter(|(_, road)| road.ends.0 != road.ends.1) {
+        for (number, road) in self
+            .roads
+            .iter()
+            .enumerate()
+            .filter(|(_, road)| road.ends.0 != road.ends.1)
+        {
             let route = Route {
                 a: name(road.ends.0),
                 b: name(road.ends.1),
@@ -112,13 +127,18 @@ impl World {
                 cost: Cost::new(road.cost).unwrap(),
                 paused: road.paused,
             };
-            fleet.routes.insert(RouteName::new(&format!("r{number}")).unwrap(), route);
+            fleet
+                .routes
+                .insert(RouteName::new(&format!("r{number}")).unwrap(), route);
         }
         fleet
     }
 
     fn view(&self) -> View {
-        let served = self.down.iter().filter_map(|(&dead, by)| by.filter(|&by| by != dead).map(|by| (dead, by)));
+        let served = self
+            .down
+            .iter()
+            .filter_map(|(&dead, by)| by.filter(|&by| by != dead).map(|by| (dead, by)));
         View {
             down: self.down.keys().map(|&number| name(number)).collect(),
             served_by: served.map(|(dead, by)| (name(dead), name(by))).collect(),
@@ -132,7 +152,9 @@ type Pair = (TopicName, BrokerName, BrokerName);
 
 fn pairs(flow: &Flow) -> impl Iterator<Item = Pair> {
     flow.producers.iter().flat_map(|producer| {
-        flow.consumers.iter().map(|consumer| (flow.topic.clone(), producer.clone(), consumer.clone()))
+        flow.consumers
+            .iter()
+            .map(|consumer| (flow.topic.clone(), producer.clone(), consumer.clone()))
     })
 }
 
@@ -154,7 +176,11 @@ fn promised(fleet: &Fleet, view: &View, plan: &Plan) -> Vec<Flow> {
     for flow in flows(fleet, &view.down, &view.served_by) {
         for pair in pairs(&flow) {
             let (topic, producer, consumer) = pair.clone();
-            let way = if flow.command { (topic, consumer, producer) } else { pair.clone() };
+            let way = if flow.command {
+                (topic, consumer, producer)
+            } else {
+                pair.clone()
+            };
             if ways.contains(&way) {
                 promised.push(Flow {
                     producers: BTreeSet::from([pair.1]),
@@ -170,7 +196,9 @@ fn promised(fleet: &Fleet, view: &View, plan: &Plan) -> Vec<Flow> {
 /// Whether filters were generalised for the sake of a broker that does not remove duplicates: the one excuse for carrying
 /// what nobody asked for, and the plan says so.
 fn is_widened(plan: &Plan) -> bool {
-    plan.findings.iter().any(|finding| finding.message.contains("may match more than was declared"))
+    plan.findings
+        .iter()
+        .any(|finding| finding.message.contains("may match more than was declared"))
 }
 
 /// All that is wrong with links, for messages of the promised flows and for any other message from anywhere.
@@ -193,8 +221,16 @@ fn written_and_read(fleet: &Fleet, links: &[Arc<Link>], version: Version) -> Vec
         sqlite_plugin: None,
     };
     let mut read = Vec::new();
-    for (broker, declared) in fleet.brokers.iter().filter(|(_, declared)| declared.is_controlled()) {
-        let held: Vec<Arc<Link>> = links.iter().filter(|link| link.downstream == *broker).cloned().collect();
+    for (broker, declared) in fleet
+        .brokers
+        .iter()
+        .filter(|(_, declared)| declared.is_controlled())
+    {
+        let held: Vec<Arc<Link>> = links
+            .iter()
+            .filter(|link| link.downstream == *broker)
+            .cloned()
+            .collect();
         let config = compile(&Compile {
             broker,
             declared,
@@ -219,7 +255,9 @@ fn islands(fleet: &Fleet, view: &View) -> BTreeMap<BrokerName, usize> {
     for _ in 0..fleet.brokers.len() {
         for route in fleet.routes.values().filter(|route| !route.paused) {
             let controlled = |name| fleet.brokers.get(name).unwrap().is_controlled();
-            let (Some(&a), Some(&b)) = (islands.get(&route.a), islands.get(&route.b)) else { continue };
+            let (Some(&a), Some(&b)) = (islands.get(&route.a), islands.get(&route.b)) else {
+                continue;
+            };
             if controlled(&route.a) || controlled(&route.b) {
                 islands.insert(route.a.clone(), a.min(b));
                 islands.insert(route.b.clone(), a.min(b));
@@ -234,27 +272,58 @@ fn judge(world: &World) -> Result<(), TestCaseError> {
     let plan = plan(&fleet, &view);
     let found = problems(&fleet, &view, &plan, &plan.links);
     prop_assert!(found.is_empty(), "{found:#?}\nlinks {:#?}", plan.links);
-    for version in [Version::OLDEST, Version { major: 2, minor: 1, patch: 2 }] {
+    for version in [Version::OLDEST, Version::new(2, 1, 2)] {
         let read = written_and_read(&fleet, &plan.links, version);
         prop_assert_eq!(&read, &plan.links);
     }
     // What has no way is said.
     let ways = ways(&plan);
-    for flow in flows(&fleet, &view.down, &view.served_by).iter().filter(|flow| !flow.command) {
+    for flow in flows(&fleet, &view.down, &view.served_by)
+        .iter()
+        .filter(|flow| !flow.command)
+    {
         for pair in pairs(flow).filter(|pair| !ways.contains(pair)) {
             let object = format!("topic/{}", pair.0);
             let said = plan
                 .findings
                 .iter()
                 .any(|finding| finding.severity == Severity::Error && finding.object == object);
-            prop_assert!(said, "{pair:?} has no way, and no finding says so: {:#?}", plan.findings);
+            prop_assert!(
+                said,
+                "{pair:?} has no way, and no finding says so: {:#?}",
+                plan.findings
+            );
         }
     }
     Ok(())
 }
 
+/// Brokers that data can get to from one broker, along routes that lead that way.
+fn downstream_of(fleet: &Fleet, view: &View, producer: &BrokerName) -> BTreeSet<BrokerName> {
+    let is_up = |name: &BrokerName| !view.down.contains(name);
+    let controlled = |name| fleet.brokers.get(name).unwrap().is_controlled();
+    let mut reached: BTreeSet<BrokerName> = BTreeSet::from([producer.clone()]);
+    for _ in 0..fleet.brokers.len() {
+        for route in fleet
+            .routes
+            .values()
+            .filter(|route| !route.paused && is_up(&route.a) && is_up(&route.b))
+        {
+            if !controlled(&route.a) && !controlled(&route.b) {
+                continue;
+            }
+            if reached.contains(&route.a) {
+                reached.insert(route.b.clone());
+            } else if reached.contains(&route.b) && !route.one_way {
+                reached.insert(route.a.clone());
+            }
+        }
+    }
+    reached
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, max_global_rejects: 65_536, ..ProptestConfig::default() })]
 
     #[test]
     fn every_consumer_gets_each_message_exactly_once(world in world(0.0)) {
@@ -275,4 +344,132 @@ proptest! {
     fn one_way_routes_change_nothing_about_that(world in world(0.3)) {
         judge(&world)?;
     }
+
+    #[test]
+    fn to_a_single_consumer_everything_flows_that_a_one_way_route_lets_through(mut world in world(0.4)) {
+        world.topics.truncate(1);
+        for topic in &mut world.topics {
+            topic.commands.clear();
+            topic.consumers = topic.consumers.first().copied().into_iter().collect();
+        }
+        judge(&world)?;
+        let (fleet, view) = (world.fleet(), world.view());
+        let ways = ways(&plan(&fleet, &view));
+        for flow in flows(&fleet, &view.down, &view.served_by) {
+            for pair in pairs(&flow) {
+                let connected = downstream_of(&fleet, &view, &pair.1).contains(&pair.2);
+                prop_assert_eq!(ways.contains(&pair), connected, "{:?}", pair);
+            }
+        }
+    }
+
+    // The same judgement on links that were tampered with: it must see each of these, or it proves nothing.
+
+    #[test]
+    fn a_dropped_line_is_a_loss(world in world(0.1), chosen in any::<prop::sample::Index>()) {
+        let (fleet, view) = (world.fleet(), world.view());
+        let plan = plan(&fleet, &view);
+        let lines: usize = plan.links.iter().map(|link| link.lines.len()).sum();
+        prop_assume!(lines > 0 && !is_widened(&plan));
+        let mut links: Vec<Link> = plan.links.iter().map(|link| Link::clone(link)).collect();
+        let mut chosen = chosen.index(lines);
+        for link in &mut links {
+            if chosen < link.lines.len() {
+                link.lines.remove(chosen);
+                break;
+            }
+            chosen -= link.lines.len();
+        }
+        let links: Vec<Arc<Link>> = links.into_iter().map(Arc::new).collect();
+        prop_assert!(kinds(&fleet, &view, &plan, &links).contains(&Kind::Loss));
+    }
+
+    #[test]
+    fn a_second_way_is_a_duplicate(world in world(0.1), chosen in any::<prop::sample::Index>()) {
+        let (fleet, view) = (world.fleet(), world.view());
+        let plan = plan(&fleet, &view);
+        let paths = plan.classes.values().flat_map(|class| &class.paths);
+        let far: Vec<_> = paths.filter(|path| path.brokers.len() > 2).collect();
+        prop_assume!(!far.is_empty());
+        let path = far[chosen.index(far.len())];
+        let filter = fleet.topics.get(&path.topic).unwrap().filter.clone();
+        let mut links = plan.links.clone();
+        links.push(pull(&path.brokers[0], &path.brokers[path.brokers.len() - 1], filter));
+        // Where data also flows the other way, the second way closes a ring.
+        let kinds = kinds(&fleet, &view, &plan, &links);
+        prop_assert!(kinds.contains(&Kind::Duplicate) || kinds.contains(&Kind::Loop));
+    }
+
+    #[test]
+    fn an_opposite_pull_is_a_loop(world in world(0.1), chosen in any::<prop::sample::Index>()) {
+        let (fleet, view) = (world.fleet(), world.view());
+        let plan = plan(&fleet, &view);
+        let pulls: Vec<_> = plan.links.iter().filter(|link| link.mode == Mode::Pull).collect();
+        prop_assume!(!pulls.is_empty());
+        let link = pulls[chosen.index(pulls.len())];
+        let mut links = plan.links.clone();
+        links.push(pull(&link.upstream, &link.downstream, link.lines[0].filter.clone()));
+        prop_assert!(kinds(&fleet, &view, &plan, &links).contains(&Kind::Loop));
+    }
+}
+
+fn kinds(fleet: &Fleet, view: &View, plan: &Plan, links: &[Arc<Link>]) -> BTreeSet<Kind> {
+    problems(fleet, view, plan, links)
+        .iter()
+        .map(|problem| problem.kind)
+        .collect()
+}
+
+/// A link that pulls one filter.
+fn pull(downstream: &BrokerName, upstream: &BrokerName, filter: TopicFilter) -> Arc<Link> {
+    Arc::new(Link {
+        downstream: downstream.clone(),
+        upstream: upstream.clone(),
+        mode: Mode::Pull,
+        lines: vec![Line {
+            filter,
+            direction: Direction::In,
+            qos: Qos::AtLeastOnce,
+        }],
+        control: Vec::new(),
+        classes: BTreeSet::new(),
+    })
+}
+
+#[test]
+fn a_second_way_on_the_farm_is_told_as_a_duplicate_of_that_message() {
+    let fleet = FleetBuilder::new()
+        .routes("a-b a-e b-c e-f c-i f-i")
+        .topic("soil", "farm/+/soil", "i", "a")
+        .build();
+    let plan = plan(&fleet, &View::default());
+    let filter = TopicFilter::parse("farm/+/soil").unwrap();
+    let mut links = plan.links.clone();
+    for (downstream, upstream) in [("a", "e"), ("e", "f"), ("f", "i")] {
+        links.push(pull(
+            &downstream.parse().unwrap(),
+            &upstream.parse().unwrap(),
+            filter.clone(),
+        ));
+    }
+    let found = problems(&fleet, &View::default(), &plan, &links);
+    assert_eq!(
+        (found[0].kind, found[0].broker.as_str()),
+        (Kind::Duplicate, "a"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn what_is_widened_on_its_way_from_the_cloud_does_not_meet_what_flows_back() {
+    let fleet = FleetBuilder::new()
+        .external("cloud")
+        .routes("a-cloud")
+        .topic("one", "down/+/x", "cloud", "a")
+        .topic("two", "down/y/#", "cloud", "a")
+        .topic("zed", "down/z", "a", "cloud")
+        .build();
+    let plan = plan(&fleet, &View::default());
+    // down/+/# comes back from the cloud, so whatever a sends there must go by the same connection.
+    assert_eq!(problems(&fleet, &View::default(), &plan, &plan.links), []);
 }
