@@ -29,6 +29,7 @@ use skein_mosquitto::settings::review_for;
 use skein_mosquitto::transition::{Action, transition};
 use skein_mosquitto::version::Version;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -625,6 +626,41 @@ async fn a_link_is_back_soon_after_its_upstream() -> Result<()> {
             // The form `restart_timeout 1` takes six seconds on the oldest version.
             assert!(took < Duration::from_secs(4), "{series:?}: {took:?}");
         }
+    }
+    Ok(())
+}
+
+/// A 3.1.1 packet.
+fn packet(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    let length = u8::try_from(body.len()).unwrap();
+    assert!(length < 128, "one byte says how long it is");
+    [&[kind, length], body.as_slice()].concat()
+}
+
+#[tokio::test]
+async fn thirty_qos_2_messages_at_once_arrive_and_nobody_complains() -> Result<()> {
+    const COUNT: u16 = 30;
+    for series in Series::ALL {
+        let broker = Rendered::start(series, "a", &[], None).await?;
+        let listener = Listener::start(&broker.address(), "ear", "t/#", 2).await?;
+        let mut stream = tokio::net::TcpStream::connect(broker.address()).await?;
+        let connect = packet(0x10, &[b"\0\x04MQTT\x04\x02\0\x3c", b"\0\x05burst"]);
+        stream.write_all(&connect).await?;
+        stream.read_exact(&mut [0; 4]).await?;
+        let publish = |id: u16| packet(0x34, &[b"\0\x03t/x", &id.to_be_bytes(), &id.to_be_bytes()]);
+        let release = |id: u16| packet(0x62, &[&id.to_be_bytes()]);
+        stream
+            .write_all(&(1..=COUNT).flat_map(publish).collect::<Vec<u8>>())
+            .await?;
+        // All are received before any is released: that many are on their way at once.
+        stream.read_exact(&mut [0; 4 * COUNT as usize]).await?;
+        stream
+            .write_all(&(1..=COUNT).flat_map(release).collect::<Vec<u8>>())
+            .await?;
+        stream.read_exact(&mut [0; 4 * COUNT as usize]).await?;
+        listener.wait_messages(usize::from(COUNT), SOON).await?;
+        ensure!(!broker.log().contains("receive-maximum"), "{}", broker.log());
     }
     Ok(())
 }

@@ -82,8 +82,8 @@ pub struct Limits {
     pub max_queued_messages: u64,
     /// Bytes waiting per session.
     pub max_queued_bytes: u64,
-    /// Messages on their way per session. Must be 0: with a limit, message 21 of a QoS 2 burst from a 3.1.1 client is
-    /// completed and discarded.
+    /// Messages on their way per session. Must be more than anybody has on their way: one QoS 2 message more from a 3.1.1
+    /// client is completed and discarded. And neither 0 nor 65535, with which 2.1 complains of each message.
     pub max_inflight_messages: u32,
     /// QoS 0 messages wait for absent sessions too. Without it they are lost whenever a link is down.
     pub queue_qos0_messages: bool,

@@ -77,7 +77,7 @@ impl Why {
                 "Skein sets it: what waits while a link is down must be within the declared budget"
             }
             Self::Inflight => {
-                "Skein sets it to 0: with a limit, Mosquitto discards QoS 2 messages beyond it after completing them"
+                "Skein sets it to the most there can be: Mosquitto discards QoS 2 messages beyond it after completing them"
             }
             Self::Size => {
                 "Skein sets it: a message that one broker acknowledges and the next refuses is lost or blocks their link"
