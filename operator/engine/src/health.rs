@@ -100,6 +100,17 @@ impl Health {
         }
     }
 
+    /// It was removed and is declared again: what was seen of it before counts for nothing, but for what its supervisor
+    /// says of a process that lives.
+    pub(crate) fn begin_again(&mut self) {
+        let alive = |process: &Process| !is_dead(*process);
+        *self = Self {
+            process: self.process.filter(alive),
+            trusted_from: self.trusted_from,
+            ..Self::unheard()
+        };
+    }
+
     /// It ran in an earlier life of the controller.
     pub(crate) fn ran_before(&mut self) {
         self.ran = true;

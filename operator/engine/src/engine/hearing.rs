@@ -14,8 +14,15 @@ use crate::failover::is_active;
 
 impl Engine {
     pub(super) fn take_fleet(&mut self, fleet: Arc<Fleet>, now: Moment, directives: &mut Vec<Directive>) {
+        let before = self.fleet.clone();
         for name in fleet.brokers.keys() {
-            self.site(name);
+            let again = before
+                .as_ref()
+                .is_some_and(|before| !before.brokers.contains_key(name));
+            let site = self.site(name);
+            if again {
+                site.health.begin_again();
+            }
             self.retired.remove(name);
         }
         for (name, site) in &self.sites {

@@ -7,7 +7,7 @@ use skein_api::fleet::{Failback, FailoverPolicy, Fleet, FleetBuilder};
 use super::toy::Toy;
 use super::world::{Life, World, name};
 use crate::directive::{BrokerPhase, Directive, MigrationPhase};
-use crate::event::Event;
+use crate::event::{Event, Process, Report};
 use crate::tools::Real;
 
 /// The paper's farm: i produces, a consumes; the short way over b and c, the long one over e, f and g. j produces
@@ -463,6 +463,36 @@ fn a_broker_that_is_no_longer_declared_is_retired() {
     assert!(world.done.contains(&Directive::Retire { broker: name("x") }));
     world.run(5.0);
     assert_eq!(world.status().problems, Vec::<String>::new());
+}
+
+#[test]
+fn a_broker_that_is_declared_again_has_all_the_time_of_a_new_one() {
+    let mut world = started(farm().build());
+    let without_i =
+        FleetBuilder::new()
+            .routes("a-b b-c c-j g-j f-g e-f a-e")
+            .topic("soil", "farm/+/soil", "j", "a");
+    world.declare(without_i.build());
+    world.tell(Event::Supervisor {
+        broker: name("i"),
+        report: Report {
+            loaded: None,
+            rejected: None,
+            version: None,
+            process: Process::Stopped,
+        },
+    });
+    world.run(20.0);
+    world.declare(farm().build());
+    assert_eq!(world.phase("i"), BrokerPhase::Pending);
+    world.set_life("i", Life::Restarting);
+    world.run(10.0);
+    assert_eq!(world.phase("i"), BrokerPhase::Pending);
+    world.set_life("i", Life::Running);
+    world.run(5.0);
+    assert_eq!(world.phase("i"), BrokerPhase::Ready);
+    assert_eq!(world.status().migrations, []);
+    assert_eq!(world.loaded(), "a<b b<c c<i c<j");
 }
 
 #[test]
