@@ -315,8 +315,8 @@ impl Health {
             return None;
         }
         evidence.push(format!(
-            "no heartbeat was answered for {:?}",
-            now.saturating_sub(since)
+            "no heartbeat was answered for {}",
+            spoken(now.saturating_sub(since))
         ));
         if self.lost {
             evidence.push("its supervisor is gone".to_owned());
@@ -369,6 +369,18 @@ impl Health {
         self.answers = 0;
         self.evidence.clear();
         self.settle();
+    }
+}
+
+/// A duration for people: `350 ms`, `5.0 s`, `2.5 min`.
+pub(crate) fn spoken(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if duration < Duration::from_secs(1) {
+        format!("{} ms", duration.as_millis())
+    } else if duration < Duration::from_secs(100) {
+        format!("{seconds:.1} s")
+    } else {
+        format!("{:.1} min", seconds / 60.0)
     }
 }
 

@@ -9,6 +9,7 @@ use skein_api::name::BrokerName;
 use super::Engine;
 use crate::directive::{BrokerPhase, MigrationPhase};
 use crate::event::Process;
+use crate::health::spoken;
 use crate::site::Site;
 
 /// How long a stall of the controller is worth mentioning.
@@ -29,8 +30,9 @@ impl Engine {
         }
         if let Some(late) = self.vantage.recent_stall(STALL_MEMORY) {
             problems.push(format!(
-                "controller: it was stalled for {late:?}, heartbeats missed meanwhile do not count; give it more \
-                 processor time if this comes again"
+                "controller: it was stalled for {}, heartbeats missed meanwhile do not count; give it more \
+                 processor time if this comes again",
+                spoken(late)
             ));
         }
         if self.all_are_down(fleet) {
@@ -71,7 +73,8 @@ impl Engine {
                  supervisor again"
             ));
         }
-        if let (Some(Process::Hung { .. }), true) = (site.health.process(), phase != BrokerPhase::Down) {
+        // Of one that is down there is better evidence, and one that answers again has overtaken that report.
+        if let (Some(Process::Hung { .. }), false) = (site.health.process(), site.health.is_out()) {
             problems.push(format!("Broker/{name}: its process is stopped in its tracks"));
         }
         if controlled && site.placement.is_none() {

@@ -224,3 +224,22 @@ fn it_is_stable_once_it_has_answered_for_a_while() {
     taken.health.take_back();
     taken.is(BrokerPhase::Ready);
 }
+
+#[test]
+fn evidence_is_in_durations_that_people_use() {
+    let spoken = |seconds: f64| spoken(Duration::from_secs_f64(seconds));
+    assert_eq!(spoken(0.350_4), "350 ms");
+    assert_eq!(spoken(1.000_037_11), "1.0 s");
+    assert_eq!(spoken(12.34), "12.3 s");
+    assert_eq!(spoken(150.0), "2.5 min");
+    let dead = Case::ready()
+        .process(101.0, Process::Held)
+        .process(106.000_037, Process::Held);
+    assert_eq!(
+        dead.health.evidence(),
+        [
+            "its supervisor says that the process is held down",
+            "no heartbeat was answered for 5.0 s"
+        ]
+    );
+}

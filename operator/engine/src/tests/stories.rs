@@ -120,6 +120,22 @@ fn a_hang_is_noticed_by_its_heartbeats_alone_and_acted_on_at_once() {
 }
 
 #[test]
+fn a_hang_is_said_before_it_is_proven_and_not_again_when_it_is_over() {
+    const SAID: &str = "stopped in its tracks";
+    let mut world = started(farm().build());
+    world.set_life("c", Life::Hung);
+    world.run(1.0);
+    assert!(world.phase("c") == BrokerPhase::Suspect && world.has_problem(SAID));
+    world.run(5.0);
+    assert_eq!(world.phase("c"), BrokerPhase::Down);
+    // It answers before its supervisor has said that it runs.
+    world.reports_arrive = false;
+    world.set_life("c", Life::Running);
+    world.run(1.0);
+    assert!(world.phase("c") == BrokerPhase::Returning && !world.has_problem(SAID));
+}
+
+#[test]
 fn the_substitute_serves_both_ends_and_hands_them_back() {
     let mut world = started(farm().build());
     world.set_life("i", Life::Held);
