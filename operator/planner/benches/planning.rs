@@ -33,6 +33,10 @@ fn main() {
         return;
     }
     let mut results = BTreeMap::new();
+    if std::env::args().any(|argument| argument == "--changes") {
+        change(&big_fleet(1_000, 100, 100), 400, &mut results);
+        return;
+    }
     tree(if quick { 100 } else { 10_000 }, &mut results);
     let fleet = big_fleet(if quick { 30 } else { 1_000 }, if quick { 4 } else { 100 }, 100);
     full(&fleet, if quick { 1 } else { 9 }, &mut results);

@@ -1,5 +1,7 @@
 //! What a class puts on links: from the flows' ways to lines, pair of neighbours by pair of neighbours.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use skein_api::name::{ClassName, Qos, TopicName};
@@ -26,8 +28,10 @@ pub(crate) struct Part {
 /// The parts of a class, with what they were made of.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Laid {
-    /// Sorted; see [`hop`].
+    /// Which filters pass; sorted, see [`hop`].
     hops: Vec<u64>,
+    /// Whose messages pass; sorted; only there if some pair of neighbours needs it.
+    origins: Vec<u64>,
     /// With the number of the pair of neighbours, in its order.
     pub(crate) parts: Vec<(u32, Arc<Part>)>,
 }
@@ -40,6 +44,8 @@ pub(crate) struct ClassFilters {
     place_of: Vec<Vec<Place>>,
     /// The filter of all path probes of the class.
     any_probe: Option<TopicFilter>,
+    /// The filter of one broker's path probes.
+    probes: BTreeMap<Node, TopicFilter>,
 }
 
 impl ClassFilters {
@@ -55,7 +61,7 @@ impl ClassFilters {
             place_of[topic][filter] = place;
         }
         let filters = filters.into_iter().map(|(filter, qos, ..)| (filter.clone(), qos)).collect();
-        Self { relations: Relations::new(filters), place_of, any_probe: probe(class, "#") }
+        Self { relations: Relations::new(filters), place_of, any_probe: probe(class, "#"), probes: BTreeMap::new() }
     }
 }
 
@@ -123,7 +129,7 @@ pub(crate) fn lay(
         let known = known_parts.next_if(|known| known[0].0 == pair).unwrap_or_default();
         let same = known_hops.next_if(|known| pair_of(known[0]) == pair) == Some(hops);
         // Opposite links name the origins of probes, which may change while the filters stay.
-        if same && known.len() == 1 {
+        if same && (known.len() == 1 || layer.origins_of(pair) == origins_of(&former.origins, pair)) {
             parts.extend_from_slice(known);
             continue;
         }
@@ -134,8 +140,9 @@ pub(crate) fn lay(
     }
     // Which of the class's topics a widened filter is planned with makes no difference to the classes.
     let owner = topics.first().map(|topic| &topic.name);
-    let widened = layer.widened.into_iter().filter_map(|filter| Some((owner?.clone(), filter))).collect();
-    (Laid { hops, parts }, widened)
+    let widened = std::mem::take(&mut layer.widened).into_iter().filter_map(|filter| Some((owner?.clone(), filter))).collect();
+    let origins = layer.origins.unwrap_or_default();
+    (Laid { hops, origins, parts }, widened)
 }
 
 /// Compiles what passes between neighbours into parts of links.
@@ -203,6 +210,28 @@ impl Layer<'_> {
 
     /// Probes of the brokers whose messages pass a pair of neighbours in one direction.
     fn probes(&mut self, pair: u32, upward: bool, direction: Direction) -> Box<[Line]> {
+        let origins: Vec<Node> = self
+            .origins_of(pair)
+            .iter()
+            .filter(|&&hop| is_upward(hop) == upward)
+            .map(|&hop| what_of(hop))
+            .collect();
+        let mut lines = Vec::with_capacity(origins.len());
+        for origin in origins {
+            let filter = match self.filters.probes.entry(origin) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(place) => {
+                    let Some(filter) = probe(self.class, self.topology.name(origin).as_str()) else { continue };
+                    place.insert(filter).clone()
+                }
+            };
+            lines.push(Line { filter, direction, qos: Qos::AtLeastOnce });
+        }
+        lines.into()
+    }
+
+    /// Whose messages pass a pair of neighbours.
+    fn origins_of(&mut self, pair: u32) -> &[u64] {
         let (topology, flows, topics) = (self.topology, self.flows, self.topics);
         let origins = self.origins.get_or_insert_with(|| {
             let mut hops = Vec::new();
@@ -216,15 +245,15 @@ impl Layer<'_> {
             }
             sorted(hops)
         });
-        let key = |hop: u64| (pair_of(hop), is_upward(hop));
-        let start = origins.partition_point(|&hop| key(hop) < (pair, upward));
-        origins[start..]
-            .iter()
-            .take_while(|&&hop| key(hop) == (pair, upward))
-            .filter_map(|&hop| probe(self.class, topology.name(what_of(hop)).as_str()))
-            .map(|filter| Line { filter, direction, qos: Qos::AtLeastOnce })
-            .collect()
+        origins_of(origins, pair)
     }
+}
+
+/// The hops of one pair of neighbours.
+fn origins_of(origins: &[u64], pair: u32) -> &[u64] {
+    let start = origins.partition_point(|&hop| pair_of(hop) < pair);
+    let count = origins[start..].partition_point(|&hop| pair_of(hop) == pair);
+    &origins[start..start + count]
 }
 
 /// Lines of both directions as one list: a filter that passes both ways is one line.
