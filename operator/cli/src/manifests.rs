@@ -1,11 +1,11 @@
 //! A directory of manifests becomes a fleet, or the list of everything that is wrong with it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
-use skein_api::manifest::{self, Loaded, Problem, Severity, Source};
+use skein_api::manifest::{Problem, Severity};
 use skein_local::manifests::{self, ManifestFile};
-use skein_mosquitto::settings;
 
 use crate::failure::Failure;
 use crate::paint::{BAD, CAREFUL, count, paint};
@@ -29,40 +29,13 @@ pub(crate) fn read(path: &Path) -> Result<Fleet, Failure> {
     judge(path, &files)
 }
 
-/// The fleet that files declare; `path` is where they are from.
+/// The fleet that files declare; `path` is where they are from. Refuses what `skein up` would refuse.
 pub(crate) fn judge(path: &Path, files: &[ManifestFile]) -> Result<Fleet, Failure> {
-    let sources: Vec<Source<'_>> = files
-        .iter()
-        .map(|file| Source {
-            path: &file.path,
-            text: &file.text,
-        })
-        .collect();
-    let loaded = manifest::load(&sources);
-    let mut problems = loaded.problems.clone();
-    if let Some(fleet) = &loaded.fleet {
-        problems.extend(
-            settings::review_fleet(fleet)
-                .into_iter()
-                .map(|finding| located(&loaded, &finding)),
-        );
+    let declared = manifests::load(files).map_err(|problems| bad(path, &problems))?;
+    for problem in &declared.warnings {
+        anstream::eprintln!("{}", shown(problem));
     }
-    match loaded.fleet {
-        Some(fleet) if problems.iter().all(|problem| problem.severity != Severity::Error) => {
-            for problem in &problems {
-                anstream::eprintln!("{}", shown(problem));
-            }
-            Ok(fleet)
-        }
-        _ => Err(bad(path, &problems)),
-    }
-}
-
-fn located(loaded: &Loaded, (object, field, message): &(String, String, String)) -> Problem {
-    let (what, remedy) = message
-        .rsplit_once("; ")
-        .unwrap_or((message, "change or remove it"));
-    loaded.problem(Severity::Error, object, field, what, remedy)
+    Ok(Arc::unwrap_or_clone(declared.fleet))
 }
 
 /// Every problem on a line of its own, and how many they are.

@@ -86,6 +86,54 @@ metadata: {name: a-z}
 spec: {between: [a, z], cost: 0}
 ";
 
+const TOO_EARLY: &str = "\
+apiVersion: mqtt.skein.dev/v1alpha1
+kind: Broker
+metadata: {name: a}
+spec:
+  managed:
+    users: {secretName: people}
+    settings: {max_inflight_messages: 5}
+---
+apiVersion: mqtt.skein.dev/v1alpha1
+kind: Broker
+metadata: {name: b}
+spec:
+  external:
+    address: example.org:1883
+    control: Agent
+";
+
+#[test]
+fn every_command_refuses_what_cannot_run_yet() {
+    let directory = manifests(TOO_EARLY);
+    let at = shown(directory.path());
+    let expected = [
+        (6, "spec.managed.users"),
+        (7, "spec.managed.settings.max_inflight_messages"),
+        (15, "spec.external.control"),
+    ];
+    let out = directory.path().join("out");
+    for command in [
+        vec!["up", "-f", at],
+        vec!["plan", "-f", at],
+        vec!["check", "-f", at],
+        vec!["graph", "-f", at],
+        vec!["render", "-f", at, shown(&out)],
+        vec!["diff", at, at],
+    ] {
+        let ran = skein(&command);
+        assert_eq!(ran.code, 2, "{command:?}: {}{}", ran.out, ran.err);
+        for (line, field) in expected {
+            let found = ran
+                .err
+                .lines()
+                .any(|text| text.contains(&format!("fleet.yaml:{line}:")) && text.contains(field));
+            assert!(found, "{command:?} does not name {field}: {}", ran.err);
+        }
+    }
+}
+
 #[test]
 fn every_sample_plans_and_passes_the_check() {
     for name in SAMPLES {

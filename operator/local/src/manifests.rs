@@ -1,4 +1,4 @@
-//! Manifests from files: which files count, and whether this machine can run what they declare.
+//! Manifests from files: which files count, and whether what they declare can run.
 
 use std::fs;
 use std::io;
@@ -21,9 +21,11 @@ pub struct ManifestFile {
 
 /// What a set of files declares.
 #[derive(Clone, Debug)]
-pub(crate) struct Declared {
-    pub(crate) fleet: Arc<Fleet>,
-    pub(crate) warnings: Vec<Problem>,
+pub struct Declared {
+    /// The fleet.
+    pub fleet: Arc<Fleet>,
+    /// What does not stand against it, and may surprise.
+    pub warnings: Vec<Problem>,
 }
 
 /// The manifests of a directory (not of those in it), sorted by name; or the one file that `path` is.
@@ -60,8 +62,12 @@ pub fn read(path: &Path) -> io::Result<Vec<ManifestFile>> {
     paths.iter().map(|path| one(path)).collect()
 }
 
-/// All the files together: a fleet that this machine can run, or everything that stands against it.
-pub(crate) fn load(files: &[ManifestFile]) -> Result<Declared, Vec<Problem>> {
+/// All the files together: a fleet that can run, or everything that stands against it. The one judgement for every
+/// command, so that what can be planned can be run.
+///
+/// # Errors
+/// Every problem, warnings too, if one of them is an error.
+pub fn load(files: &[ManifestFile]) -> Result<Declared, Vec<Problem>> {
     let sources: Vec<Source<'_>> = files
         .iter()
         .map(|file| Source {
@@ -81,7 +87,7 @@ pub(crate) fn load(files: &[ManifestFile]) -> Result<Declared, Vec<Problem>> {
                     loaded.problem(Severity::Error, &object, &field, message, remedy)
                 });
         problems.extend(later);
-        for (object, field, message, remedy) in beyond_this_machine(fleet) {
+        for (object, field, message, remedy) in not_there_yet(fleet) {
             if !problems
                 .iter()
                 .any(|known| known.object == object && known.field == field)
@@ -99,8 +105,8 @@ pub(crate) fn load(files: &[ManifestFile]) -> Result<Declared, Vec<Problem>> {
     }
 }
 
-/// What is declared and not there yet on one machine: object, field, what is wrong, what to do.
-fn beyond_this_machine(fleet: &Fleet) -> Vec<(String, &'static str, &'static str, &'static str)> {
+/// What may be declared and is not there yet: object, field, what is wrong, what to do.
+fn not_there_yet(fleet: &Fleet) -> Vec<(String, &'static str, &'static str, &'static str)> {
     let mut found = Vec::new();
     for (name, broker) in &fleet.brokers {
         let mut add = |field, message, remedy| found.push((format!("Broker/{name}"), field, message, remedy));
@@ -109,8 +115,8 @@ fn beyond_this_machine(fleet: &Fleet) -> Vec<(String, &'static str, &'static str
                 if managed.users.is_some() {
                     add(
                         "spec.managed.users",
-                        "there are no Secrets on one machine",
-                        "set allowAnonymous: true",
+                        "users are not there yet",
+                        "remove them, set allowAnonymous: true, and keep the broker on a network you trust",
                     );
                 }
             }
@@ -120,20 +126,6 @@ fn beyond_this_machine(fleet: &Fleet) -> Vec<(String, &'static str, &'static str
                         "spec.external.control",
                         "an agent beside an external broker is not there yet",
                         "set it to None, or let Skein run the broker with spec.managed",
-                    );
-                }
-                if external.tls {
-                    add(
-                        "spec.external.tls",
-                        "TLS is not there yet",
-                        "use a listener without TLS",
-                    );
-                }
-                if external.credentials.is_some() {
-                    add(
-                        "spec.external.credentials",
-                        "there are no Secrets on one machine",
-                        "use a broker that lets clients without a user name in",
                     );
                 }
             }
@@ -231,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_machine_cannot_do_is_a_problem_with_its_place() {
+    fn what_is_not_there_yet_is_a_problem_with_its_place() {
         let text = "apiVersion: mqtt.skein.dev/v1alpha1\nkind: Broker\nmetadata: {name: cloud}\nspec:\n  external:\n    \
                     address: example.org:1883\n    control: Agent\n";
         let files = [ManifestFile {
