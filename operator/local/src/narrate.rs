@@ -45,10 +45,17 @@ pub(crate) fn narrate(before: Option<&FleetStatus>, after: &FleetStatus) -> Vec<
             });
         }
     }
-    let new = after
-        .problems
+    let already_said: Vec<String> = told
         .iter()
-        .filter(|problem| before.is_none_or(|before| !before.problems.contains(problem)));
+        .filter_map(|event| match event {
+            UpEvent::BrokerDown { broker, .. } => Some(format!("Broker/{broker}: down: ")),
+            _ => None,
+        })
+        .collect();
+    let new = after.problems.iter().filter(|problem| {
+        let known = before.is_some_and(|before| before.problems.contains(problem));
+        !known && !already_said.iter().any(|start| problem.starts_with(start))
+    });
     told.extend(new.map(|problem| UpEvent::Trouble(problem.clone())));
     told
 }
@@ -175,7 +182,10 @@ mod tests {
             },
             times: BTreeMap::new(),
         });
-        let replaced = status(Down, Some("e"), "a e i", true);
+        let problem = "Broker/c: down: refused".to_owned();
+        down.problems.push(problem.clone());
+        let mut replaced = status(Down, Some("e"), "a e i", true);
+        replaced.problems.push(problem.clone());
         let returning = status(Returning, Some("e"), "a e i", true);
         let back = status(Ready, Some("c"), "a c i", true);
         assert_eq!(words(None, &fine), ["up a c i"]);
@@ -185,6 +195,9 @@ mod tests {
         assert_eq!(words(Some(&replaced), &returning), [""; 0]);
         assert_eq!(words(Some(&returning), &back), ["c returned", "up a c i"]);
         assert_eq!(words(Some(&back), &back), [""; 0]);
+        let mut down_again = replaced.clone();
+        down_again.migrations.clone_from(&down.migrations);
+        assert_eq!(words(Some(&returning), &down_again), [problem]);
         let answering = status(Ready, Some("e"), "a c i", true);
         assert_eq!(
             words(Some(&answering), &back),
