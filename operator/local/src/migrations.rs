@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skein_engine::directive::Migration;
+use skein_engine::directive::{Migration, MigrationPhase};
 
 use crate::status::MigrationRecord;
 
@@ -47,17 +47,39 @@ impl Migrations {
         } else {
             let times = BTreeMap::from([(phase, now.to_owned())]);
             self.records.push(MigrationRecord { migration, times });
-            let surplus = self.records.len().saturating_sub(KEPT);
-            self.records.drain(..surplus);
+            self.drop_surplus();
         }
     }
+
+    /// Drops the oldest that are over. Each broker's newest stays: its name says which number comes next.
+    fn drop_surplus(&mut self) {
+        let mut surplus = self.records.len().saturating_sub(KEPT);
+        let mut index = 0;
+        while surplus > 0
+            && let Some(record) = self.records.get(index)
+        {
+            let same_broker = |later: &MigrationRecord| later.migration.broker == record.migration.broker;
+            if is_over(record) && self.records.iter().skip(index + 1).any(same_broker) {
+                self.records.remove(index);
+                surplus -= 1;
+            } else {
+                index += 1;
+            }
+        }
+    }
+}
+
+fn is_over(record: &MigrationRecord) -> bool {
+    matches!(
+        record.migration.phase,
+        MigrationPhase::FailedBack | MigrationPhase::Aborted
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use skein_api::name::BrokerName;
-    use skein_engine::directive::MigrationPhase;
 
     #[test]
     fn each_phase_has_the_time_it_was_reached() {
@@ -83,5 +105,29 @@ mod tests {
             ])
         );
         assert_eq!(migrations.plain(), [migration(MigrationPhase::Completed)]);
+    }
+
+    #[test]
+    fn what_is_not_over_stays_and_numbers_go_on() {
+        let migration = |broker: &str, number: usize, phase| Migration {
+            name: format!("{broker}-{number}"),
+            broker: BrokerName::new(broker).unwrap(),
+            to: None,
+            phase,
+            evidence: Vec::new(),
+        };
+        let mut migrations = Migrations::default();
+        migrations.record(migration("a", 1, MigrationPhase::Completed), "1");
+        migrations.record(migration("b", 1, MigrationPhase::FailedBack), "1");
+        for number in 1..=KEPT {
+            migrations.record(migration("c", number, MigrationPhase::FailedBack), "2");
+        }
+        let names: Vec<&str> = migrations
+            .records()
+            .iter()
+            .map(|record| record.migration.name.as_str())
+            .collect();
+        assert_eq!(names.len(), KEPT);
+        assert_eq!(names[..3], ["a-1", "b-1", "c-3"]);
     }
 }
