@@ -244,10 +244,13 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 
     fn process_gone(&mut self, gone: &Gone) {
         let Some(failures) = self.processes.ended(gone) else {
-            if gone.role == Role::Supervisor && !self.placed.contains_key(&gone.broker) {
-                (self.tell)(UpEvent::Stopped {
-                    broker: gone.broker.clone(),
-                });
+            if !self.placed.contains_key(&gone.broker) {
+                if gone.role == Role::Supervisor {
+                    (self.tell)(UpEvent::Stopped {
+                        broker: gone.broker.clone(),
+                    });
+                }
+                // Whichever of its processes ends last.
                 self.retired(&gone.broker);
             }
             return;
