@@ -1,0 +1,180 @@
+//! A broker that returns on its old configuration after the data on its edges was turned round: the classic storm of
+//! hand-made bridges (thousands of copies of one message in a second). A link is present until its owner says otherwise,
+//! so nothing is given to anybody that would close a loop with it.
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use skein_e2e::{Fleet, Listener, Manifest, Series, Up, mosquitto, publish_once, wait_until};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// A storm has no such pause.
+const QUIET: Duration = Duration::from_millis(700);
+const MESSAGES: usize = 50;
+
+#[tokio::test]
+async fn no_storm_on_the_oldest_mosquitto() -> Result<()> {
+    story(Series::Oldest).await
+}
+
+#[tokio::test]
+async fn no_storm_on_the_newest_mosquitto() -> Result<()> {
+    story(Series::Newest).await
+}
+
+/// p and z are joined by x, and at a high cost directly; q is behind z.
+fn triangle(producer: &str, consumers: &str) -> Manifest {
+    Manifest::new()
+        .brokers("p q x z")
+        .routes("p-x x-z p-z:5 z-q")
+        .topic("news", "news/#", producer, consumers)
+}
+
+/// Mosquitto started by hand, on files that Skein wrote once; killed when dropped.
+struct ByHand(Child);
+
+impl ByHand {
+    fn start(series: Series, config: &std::path::Path) -> Result<Self> {
+        let child = Command::new(mosquitto(series))
+            .arg("-c")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self(child))
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn story(series: Series) -> Result<()> {
+    let fleet = Fleet::new(series)?;
+    fleet.write("fleet.yaml", triangle("p", "z q").text())?;
+    let up = fleet.up()?;
+    up.wait_path("news", "p", "q", "q z x p", PATIENCE).await?;
+    up.wait_settled(PATIENCE).await?;
+    up.check_once("news/before", "p", "z q", PATIENCE).await?;
+
+    // x dies, and its supervisor is in no state to give the next x another configuration.
+    let directory = fleet.state().join("brokers/x");
+    let old = std::fs::read_to_string(directory.join("mosquitto.conf"))?;
+    ensure!(old.contains("topic news/# in"), "x pulls from p: {old}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(directory.join("report.json"))?)?;
+    let supervisor = pid_of(&report["supervisorPid"])?;
+    let broker = up.broker("x").await?;
+    kill_process(supervisor, Signal::STOP)?;
+    kill_process(pid_of(&broker["pid"])?, Signal::KILL)?;
+    up.wait_path("news", "p", "q", "q z p", PATIENCE).await?;
+
+    // Meanwhile the data is to flow the other way.
+    fleet.write("fleet.yaml", triangle("z", "p q").text())?;
+    up.wait_path("news", "z", "p", "p z", PATIENCE).await?;
+    up.wait_settled(PATIENCE).await?;
+    up.check_once("news/meanwhile", "z", "p q", PATIENCE).await?;
+
+    // x returns as it was, pulling from p what p would now pull from x.
+    ensure!(
+        std::fs::read_to_string(directory.join("mosquitto.conf"))? == old,
+        "nobody could write it"
+    );
+    let by_hand = ByHand::start(series, &directory.join("mosquitto.conf"))?;
+    let peer = broker["peerAddress"].as_str().context("no peer address")?;
+    wait_until("x to listen again", PATIENCE, async || {
+        tokio::net::TcpStream::connect(peer).await.is_ok()
+    })
+    .await?;
+    up.wait_status("x to be seen again", PATIENCE, |status| {
+        phase_of(status, "x").is_some_and(|phase| phase == "Returning")
+    })
+    .await?;
+    wait_until("x to pull from p", PATIENCE, async || pulls(&up, "p", peer).await).await?;
+    nothing_circulates(&up, peer).await?;
+
+    // Its supervisor comes to itself, and so does the fleet.
+    drop(by_hand);
+    kill_process(supervisor, Signal::CONT)?;
+    up.wait_path("news", "z", "p", "p x z", PATIENCE).await?;
+    up.wait_settled(PATIENCE).await?;
+    up.check_once("news/after", "z", "p q", PATIENCE).await?;
+    up.stop().await?;
+    ensure!(
+        fleet.processes().is_empty(),
+        "left behind: {:?}",
+        fleet.processes()
+    );
+    Ok(())
+}
+
+/// A message published at a broker reaches a broker that is not declared to have it: so its old link stands.
+async fn pulls(up: &Up<'_>, from: &str, address: &str) -> bool {
+    let attempt = async {
+        let listener = Listener::start(address, "does-it-pull", "news/pulls", 1).await?;
+        publish_once(&up.client_address(from).await?, "news/pulls", "", 1, false).await?;
+        listener.wait_messages(1, Duration::from_millis(500)).await
+    };
+    attempt.await.is_ok()
+}
+
+/// 50 messages published at the new producer arrive once at every consumer and at nobody twice, and then there is
+/// silence.
+async fn nothing_circulates(up: &Up<'_>, x: &str) -> Result<()> {
+    let mut listeners = BTreeMap::new();
+    for broker in ["p", "q", "z"] {
+        let address = up.client_address(broker).await?;
+        listeners.insert(broker, Listener::start(&address, "ear", "news/#", 1).await?);
+    }
+    listeners.insert("x", Listener::start(x, "ear", "news/#", 1).await?);
+    let z = up.client_address("z").await?;
+    for number in 0..MESSAGES {
+        publish_once(&z, "news/now", &number.to_string(), 1, false).await?;
+    }
+    for consumer in ["p", "q", "z"] {
+        let at = || format!("at {consumer}, with {}", up.log());
+        listeners[consumer]
+            .wait_messages(MESSAGES, PATIENCE)
+            .await
+            .with_context(at)?;
+    }
+    for (broker, listener) in &listeners {
+        let messages = listener
+            .wait_quiet(QUIET, PATIENCE)
+            .await
+            .with_context(|| format!("a storm at {broker}"))?;
+        let mut copies: BTreeMap<&str, usize> = BTreeMap::new();
+        for message in &messages {
+            *copies.entry(&message.payload).or_default() += 1;
+        }
+        ensure!(
+            copies.values().all(|count| *count == 1),
+            "copies at {broker}: {copies:?}"
+        );
+        ensure!(
+            *broker == "x" || copies.len() == MESSAGES,
+            "{} arrived at {broker}",
+            copies.len()
+        );
+    }
+    Ok(())
+}
+
+fn phase_of<'a>(status: &'a Value, broker: &str) -> Option<&'a str> {
+    let mut brokers = status["brokers"].as_array()?.iter();
+    brokers.find(|entry| entry["name"] == broker)?["phase"].as_str()
+}
+
+fn pid_of(value: &Value) -> Result<Pid> {
+    let pid = value.as_i64().and_then(|pid| i32::try_from(pid).ok());
+    pid.and_then(Pid::from_raw)
+        .with_context(|| format!("{value} is no process"))
+}
