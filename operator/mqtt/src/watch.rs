@@ -157,8 +157,9 @@ struct Awaited {
     newest: u64,
     /// When its last arrival was told.
     told: Option<Instant>,
-    /// Unless it arrives by then, it is missed.
-    due: Instant,
+    /// Since when no probe has arrived though one is under way; `None` while all sent have arrived. That a round
+    /// begins late is no miss.
+    unanswered_since: Option<Instant>,
 }
 
 /// At which broker, on which topic, and as which consumer a probe is awaited.
@@ -248,7 +249,7 @@ impl State {
                     newest: self.round,
                     told: None,
                     // The subscription takes its time: the next round may miss it without fault of the path.
-                    due: Instant::now() + 2 * self.interval,
+                    unanswered_since: Some(Instant::now() + self.interval),
                 };
                 let known = self.awaited.remove(&key);
                 awaited.insert(key, known.unwrap_or_else(fresh));
@@ -332,7 +333,7 @@ impl State {
             let quiet = awaited.told.is_none_or(|told| at >= told + self.interval / QUICK);
             if fresh && (round == self.round || quiet) {
                 awaited.told = Some(at);
-                awaited.due = at + self.interval;
+                awaited.unanswered_since = (round < self.round).then_some(at);
                 let _ = self.outcomes.send(Outcome::Probed {
                     class: awaited.class.clone(),
                     producer: awaited.producer.clone(),
@@ -346,9 +347,10 @@ impl State {
     fn next_round(&mut self) {
         let now = Instant::now();
         for awaited in self.awaited.values_mut() {
-            if now >= awaited.due {
-                // A little less than the interval: the next round must not come just too early to tell.
-                awaited.due = now + self.interval * 7 / 8;
+            // A little less than the interval: the next round must not come just too early to tell.
+            let since = *awaited.unanswered_since.get_or_insert(now);
+            if now >= since + self.interval * 7 / 8 {
+                awaited.unanswered_since = Some(now);
                 let _ = self.outcomes.send(Outcome::Probed {
                     class: awaited.class.clone(),
                     producer: awaited.producer.clone(),
@@ -395,4 +397,57 @@ fn read_payload(payload: &[u8], instance: &str) -> Option<(u64, Duration)> {
     }
     let round = words.next()?.parse().ok()?;
     Some((round, Duration::from_nanos(words.next()?.parse().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_round_that_begins_late_misses_nothing_that_arrived() {
+        let interval = Duration::from_millis(20);
+        let (outcomes, mut told) = mpsc::unbounded_channel();
+        let (heard, _heard) = mpsc::unbounded_channel();
+        let mut state = State {
+            instance: "me".into(),
+            origin: Instant::now(),
+            outcomes,
+            heard,
+            brokers: BTreeMap::new(),
+            probes: Vec::new(),
+            lines: HashMap::new(),
+            awaited: BTreeMap::new(),
+            round: 0,
+            interval,
+            next_round: Instant::now(),
+            quick: 0,
+        };
+        state.set_probes(vec![Probe {
+            class: "soil".to_owned(),
+            producer: "i".to_owned(),
+            at: "i".to_owned(),
+            consumers: vec![ProbeEnd {
+                consumer: "a".to_owned(),
+                at: "a".to_owned(),
+            }],
+        }]);
+        let mut outcome = || match told.try_recv() {
+            Ok(Outcome::Probed { took, .. }) => Some(took.is_some()),
+            _ => None,
+        };
+        for round in 1..=3 {
+            state.next_round();
+            assert_eq!(outcome(), None, "round {round} only begins");
+            let back = payload("me", round, state.origin.elapsed());
+            state.arrived(&"a".into(), "$skein/probe/soil/i", &back, Instant::now());
+            assert_eq!(outcome(), Some(true));
+            // Far later than a busy machine's timers.
+            tokio::time::sleep(interval * 3 / 2).await;
+        }
+        state.next_round();
+        assert_eq!(outcome(), None);
+        tokio::time::sleep(interval).await;
+        state.next_round();
+        assert_eq!(outcome(), Some(false), "the one before is lost");
+    }
 }
