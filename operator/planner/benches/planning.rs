@@ -28,8 +28,12 @@ fn main() {
         let before = peak_memory().unwrap_or(0.0);
         let mut planner = Planner::default();
         let (plan, _) = milliseconds(|| planner.replan(&fleet, &View::default()));
+        let planned = peak_memory().unwrap_or(0.0);
         let (report, _) = milliseconds(|| planner.report());
-        println!("{plan:.1} {report:.1} {before:.1} {:.1}", peak_memory().unwrap_or(0.0));
+        println!(
+            "{plan:.1} ms {report:.1} ms {before:.1} MB {planned:.1} MB {:.1} MB",
+            peak_memory().unwrap_or(0.0)
+        );
         return;
     }
     let mut results = BTreeMap::new();
@@ -108,7 +112,8 @@ fn ends(brokers: usize, most: usize, dice: &mut Dice) -> BTreeSet<BrokerName> {
         .collect()
 }
 
-/// One class is an archive of everything below its first level, and topics below it.
+/// One class is an archive of everything below its first level, and topics below it. The ends of each topic, one or two
+/// producers and a consumer, are drawn from all brokers, so a class reaches over most of the network.
 fn topic(class: usize, number: usize, brokers: usize, dice: &mut Dice) -> (TopicName, Topic) {
     let filter = match number {
         0 => format!("class-{class}/#"),
@@ -120,7 +125,7 @@ fn topic(class: usize, number: usize, brokers: usize, dice: &mut Dice) -> (Topic
         filter: TopicFilter::parse(&filter).unwrap(),
         qos: Qos::AtLeastOnce,
         producers: ends(brokers, 2, dice),
-        consumers: ends(brokers, 2, dice),
+        consumers: ends(brokers, 1, dice),
         commands: Vec::new(),
         retained: false,
         expected: None,
@@ -310,9 +315,18 @@ fn names(plan: &Plan) -> BTreeMap<TopicName, ClassName> {
 
 fn peak_of_one_plan() -> f64 {
     let program = std::env::current_exe().unwrap();
-    let output = std::process::Command::new(program).arg("--once").output().unwrap();
+    let output = std::process::Command::new(program)
+        .arg("--once")
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    text.split_whitespace().last().unwrap().parse().unwrap()
+    text.trim()
+        .trim_end_matches(" MB")
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 fn peak_memory() -> Option<f64> {

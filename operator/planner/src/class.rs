@@ -46,14 +46,32 @@ impl Context<'_> {
         let flows = self.route(choice, grow::flows(topics, self.situation));
         let shortest = self.shortest(&flows, player);
         let paths = grow::paths(self.topology, topics, &flows, former, |flow| shortest[flow]);
-        let (laid, widened) =
-            parts::lay(self.topology, name, topics, &flows, filters, former.map(|former| former.laid));
+        let (laid, widened) = parts::lay(
+            self.topology,
+            name,
+            topics,
+            &flows,
+            filters,
+            former.map(|former| former.laid),
+        );
         let root = player.map(|player| self.topology.name(player).clone());
         let class = grow::class(name, topics, root, paths);
-        let mut findings =
-            findings::of_class(self.topology, self.situation, &class, topics, &laid, &BTreeSet::new());
+        let mut findings = findings::of_class(
+            self.topology,
+            self.situation,
+            &class,
+            topics,
+            &laid,
+            &BTreeSet::new(),
+        );
         findings.extend(findings::widened(&class, &widened));
-        Grown { class, flows, laid, widened, findings }
+        Grown {
+            class,
+            flows,
+            laid,
+            widened,
+            findings,
+        }
     }
 
     /// Where the fleet has come apart, each part that holds both ends of some pair gets a tree of its own.

@@ -76,7 +76,13 @@ pub(crate) fn grow(
         ))
     }));
     findings.sort_unstable();
-    Grown { class, flows, laid, widened, findings }
+    Grown {
+        class,
+        flows,
+        laid,
+        widened,
+        findings,
+    }
 }
 
 /// Finds the ways of flows, as far as the best tree has them.
@@ -87,15 +93,7 @@ pub(crate) fn route(
     choice: &Choice,
     flows: &[Flow],
 ) -> Vec<Flow> {
-    plant(
-        topology,
-        situation,
-        &mut Search::default(),
-        topics,
-        choice,
-        &flows,
-    )
-    .flows
+    plant(topology, situation, &mut Search::default(), topics, choice, flows).flows
 }
 
 /// A root with its tree, and the flows routed on it.

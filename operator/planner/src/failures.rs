@@ -47,7 +47,8 @@ impl Failures<'_> {
         trees: &mut Trees,
         substitute: impl Fn(Node) -> Option<Node>,
     ) -> Vec<Change> {
-        self.classes.sort_unstable_by(|one, other| one.name.cmp(other.name));
+        self.classes
+            .sort_unstable_by(|one, other| one.name.cmp(other.name));
         let mut changes = vec![Change::default(); topology.len()];
         let mut repair = Repair::default();
         let mut hops = Hops::default();
@@ -59,7 +60,10 @@ impl Failures<'_> {
             let mut concerned = NodeSet::new(topology);
             for flow in &flows {
                 // A pair that has no way today may have one from its end's substitute.
-                let ends = flow.players.into_iter().flat_map(|(producer, consumer)| [producer, consumer]);
+                let ends = flow
+                    .players
+                    .into_iter()
+                    .flat_map(|(producer, consumer)| [producer, consumer]);
                 for node in flow.way.iter().copied().chain(ends) {
                     concerned.insert(node);
                 }
@@ -68,7 +72,13 @@ impl Failures<'_> {
             for node in concerned.iter() {
                 let substitute = substitute(node);
                 let change = &mut changes[node as usize];
-                let failure = Failure { topology, planned, class, node, substitute };
+                let failure = Failure {
+                    topology,
+                    planned,
+                    class,
+                    node,
+                    substitute,
+                };
                 let known = change.grafts.len();
                 let done = quick
                     && root != Some(node)

@@ -210,5 +210,9 @@ pub(crate) fn substitution(
 fn listed<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
     const SHOWN: usize = 6;
     let shown = items.iter().take(SHOWN).map(text).collect::<Vec<_>>().join(", ");
-    if items.len() > SHOWN { format!("{shown} and {} more", items.len() - SHOWN) } else { shown }
+    if items.len() > SHOWN {
+        format!("{shown} and {} more", items.len() - SHOWN)
+    } else {
+        shown
+    }
 }

@@ -82,7 +82,9 @@ pub(crate) fn route(flows: &mut [Flow], tree: &Tree) {
 
 /// Cost of data along a way (consumer first).
 pub(crate) fn cost(topology: &Topology, way: &[Node]) -> u32 {
-    way.windows(2).fold(0, |sum: u32, hop| sum.saturating_add(topology.cost(hop[1], hop[0])))
+    way.windows(2).fold(0, |sum: u32, hop| {
+        sum.saturating_add(topology.cost(hop[1], hop[0]))
+    })
 }
 
 /// The paths of routed flows, sorted by topic, consumer, producer. `shortest` is given the place of a flow.
@@ -100,14 +102,22 @@ pub(crate) fn paths(
         .iter()
         .enumerate()
         .map(|(place, flow)| {
-            let shortest = if flow.way.is_empty() { 0 } else { shortest(place).unwrap_or(flow.cost) };
+            let shortest = if flow.way.is_empty() {
+                0
+            } else {
+                shortest(place).unwrap_or(flow.cost)
+            };
             if let Some(former) = former
                 && let (Some(known), Some(path)) = (former.flows.get(place), former.class.paths.get(place))
                 && (known.topic, known.producer, known.consumer) == (flow.topic, flow.producer, flow.consumer)
                 && known.way == flow.way
                 && path.topic == topics[flow.topic].name
             {
-                return Path { cost: flow.cost, shortest, ..path.clone() };
+                return Path {
+                    cost: flow.cost,
+                    shortest,
+                    ..path.clone()
+                };
             }
             Path {
                 topic: topics[flow.topic].name.clone(),

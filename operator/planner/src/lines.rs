@@ -88,10 +88,17 @@ impl Relations {
         self.mark(places, true);
         let mut left = std::mem::take(&mut self.left);
         left.clear();
-        left.extend(places.iter().map(|&place| (place, self.filters[place as usize].1)));
+        left.extend(
+            places
+                .iter()
+                .map(|&place| (place, self.filters[place as usize].1)),
+        );
         let mut alone = true;
         for (number, &place) in places.iter().enumerate() {
-            for cover in self.coverers[place as usize].iter().filter(|&&cover| self.present[cover as usize]) {
+            for cover in self.coverers[place as usize]
+                .iter()
+                .filter(|&&cover| self.present[cover as usize])
+            {
                 // A cover's cover covers too, so every filter that stays hears of all that it covers.
                 if let Ok(cover) = places.binary_search(cover) {
                     left[cover].1 = left[cover].1.max(self.filters[places[number] as usize].1);
@@ -101,14 +108,26 @@ impl Relations {
         }
         let mut crossing = false;
         if !alone {
-            left.retain(|&(place, _)| !self.coverers[place as usize].iter().any(|&cover| self.present[cover as usize]));
+            left.retain(|&(place, _)| {
+                !self.coverers[place as usize]
+                    .iter()
+                    .any(|&cover| self.present[cover as usize])
+            });
             crossing = left.len() > 1 && self.level_crossing(&mut left);
         }
         self.mark(places, false);
-        let line = |&(place, qos): &(Place, Qos)| Line { filter: self.filters[place as usize].0.clone(), direction, qos };
+        let line = |&(place, qos): &(Place, Qos)| Line {
+            filter: self.filters[place as usize].0.clone(),
+            direction,
+            qos,
+        };
         let lines: Vec<Line> = left.iter().map(line).collect();
         self.left = left;
-        if crossing && !deduplicates { generalise(lines) } else { (lines, Vec::new()) }
+        if crossing && !deduplicates {
+            generalise(lines)
+        } else {
+            (lines, Vec::new())
+        }
     }
 
     /// The broker chooses one of several crossing lines for its one copy, so all of them carry the highest quality.
@@ -141,8 +160,12 @@ fn generalise(mut lines: Vec<Line>) -> (Vec<Line>, Vec<TopicFilter>) {
     let mut widened = Vec::new();
     let crossing = |lines: &[Line]| {
         (0..lines.len()).find_map(|first| {
-            let second = (first + 1..lines.len()).find(|&second| lines[first].filter.overlaps(&lines[second].filter))?;
-            Some((lines[first].clone(), lines[first].filter.least_cover(&lines[second].filter)?))
+            let second = (first + 1..lines.len())
+                .find(|&second| lines[first].filter.overlaps(&lines[second].filter))?;
+            Some((
+                lines[first].clone(),
+                lines[first].filter.least_cover(&lines[second].filter)?,
+            ))
         })
     };
     while let Some((mut line, cover)) = crossing(&lines) {

@@ -33,12 +33,18 @@ impl Links {
         let mut old = old.parts.chunk_by(by_pair).peekable();
         let mut new = new.parts.chunk_by(by_pair).peekable();
         loop {
-            let first = [old.peek(), new.peek()].into_iter().flatten().map(|parts| parts[0].0).min();
+            let first = [old.peek(), new.peek()]
+                .into_iter()
+                .flatten()
+                .map(|parts| parts[0].0)
+                .min();
             let Some(pair) = first else { return };
             let gone = old.next_if(|parts| parts[0].0 == pair).unwrap_or_default();
             let come = new.next_if(|parts| parts[0].0 == pair).unwrap_or_default();
             let is_in = |part: &Arc<Part>, parts: &[(u32, Arc<Part>)]| {
-                parts.iter().any(|(_, other)| Arc::ptr_eq(part, other) || part == other)
+                parts
+                    .iter()
+                    .any(|(_, other)| Arc::ptr_eq(part, other) || part == other)
             };
             for (_, part) in gone.iter().filter(|(_, part)| !is_in(part, come)) {
                 self.remove(class, part);
@@ -92,8 +98,9 @@ impl Links {
                 .flat_map(|(_, part)| &part.control)
                 .cloned()
                 .collect();
-            lines.sort_unstable();
-            control.sort_unstable();
+            // Each part is sorted, and a stable sort makes use of sorted runs.
+            lines.sort();
+            control.sort();
             entry.link = Some(Arc::new(Link {
                 downstream: topology.name(holder).clone(),
                 upstream: topology.name(other).clone(),

@@ -53,15 +53,29 @@ impl ClassFilters {
         let mut filters: Vec<(&TopicFilter, Qos, usize, usize)> = Vec::new();
         for (number, topic) in topics.iter().enumerate() {
             let all = std::iter::once(&topic.filter).chain(&topic.commands);
-            filters.extend(all.enumerate().map(|(place, filter)| (filter, topic.qos, number, place)));
+            filters.extend(
+                all.enumerate()
+                    .map(|(place, filter)| (filter, topic.qos, number, place)),
+            );
         }
         filters.sort_unstable();
-        let mut place_of: Vec<Vec<Place>> = topics.iter().map(|topic| vec![0; 1 + topic.commands.len()]).collect();
+        let mut place_of: Vec<Vec<Place>> = topics
+            .iter()
+            .map(|topic| vec![0; 1 + topic.commands.len()])
+            .collect();
         for (place, &(_, _, topic, filter)) in (0..).zip(&filters) {
             place_of[topic][filter] = place;
         }
-        let filters = filters.into_iter().map(|(filter, qos, ..)| (filter.clone(), qos)).collect();
-        Self { relations: Relations::new(filters), place_of, any_probe: probe(class, "#"), probes: BTreeMap::new() }
+        let filters = filters
+            .into_iter()
+            .map(|(filter, qos, ..)| (filter.clone(), qos))
+            .collect();
+        Self {
+            relations: Relations::new(filters),
+            place_of,
+            any_probe: probe(class, "#"),
+            probes: BTreeMap::new(),
+        }
     }
 }
 
@@ -77,7 +91,6 @@ fn hop(topology: &Topology, from: Node, to: Node, what: u32) -> Option<u64> {
     Some(pair << 33 | u64::from(from < to) << 32 | u64::from(what))
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a pair's number has 31 bits")]
 fn pair_of(hop: u64) -> u32 {
     (hop >> 33) as u32
 }
@@ -112,21 +125,38 @@ pub(crate) fn lay(
         let (own, commands) = places.map_or((0, &[][..]), |(own, commands)| (*own, commands));
         for pair in flow.way.windows(2) {
             hops.extend(hop(topology, pair[1], pair[0], own));
-            hops.extend(commands.iter().filter_map(|&command| hop(topology, pair[0], pair[1], command)));
+            hops.extend(
+                commands
+                    .iter()
+                    .filter_map(|&command| hop(topology, pair[0], pair[1], command)),
+            );
         }
     }
     let hops = sorted(hops);
     let empty = Laid::default();
     let former = former.unwrap_or(&empty);
-    let mut known_hops = former.hops.chunk_by(|one, other| pair_of(*one) == pair_of(*other)).peekable();
+    let mut known_hops = former
+        .hops
+        .chunk_by(|one, other| pair_of(*one) == pair_of(*other))
+        .peekable();
     let mut known_parts = former.parts.chunk_by(|one, other| one.0 == other.0).peekable();
-    let mut layer = Layer { topology, class, topics, flows, filters, origins: None, widened: Vec::new() };
+    let mut layer = Layer {
+        topology,
+        class,
+        topics,
+        flows,
+        filters,
+        origins: None,
+        widened: Vec::new(),
+    };
     let mut parts = Vec::with_capacity(former.parts.len());
     for hops in hops.chunk_by(|one, other| pair_of(*one) == pair_of(*other)) {
         let pair = pair_of(hops[0]);
         while known_hops.next_if(|known| pair_of(known[0]) < pair).is_some() {}
         while known_parts.next_if(|known| known[0].0 < pair).is_some() {}
-        let known = known_parts.next_if(|known| known[0].0 == pair).unwrap_or_default();
+        let known = known_parts
+            .next_if(|known| known[0].0 == pair)
+            .unwrap_or_default();
         let same = known_hops.next_if(|known| pair_of(known[0]) == pair) == Some(hops);
         // Opposite links name the origins of probes, which may change while the filters stay.
         if same && (known.len() == 1 || layer.origins_of(pair) == origins_of(&former.origins, pair)) {
@@ -140,7 +170,10 @@ pub(crate) fn lay(
     }
     // Which of the class's topics a widened filter is planned with makes no difference to the classes.
     let owner = topics.first().map(|topic| &topic.name);
-    let widened = std::mem::take(&mut layer.widened).into_iter().filter_map(|filter| Some((owner?.clone(), filter))).collect();
+    let widened = std::mem::take(&mut layer.widened)
+        .into_iter()
+        .filter_map(|filter| Some((owner?.clone(), filter)))
+        .collect();
     let origins = layer.origins.unwrap_or_default();
     (Laid { hops, origins, parts }, widened)
 }
@@ -167,13 +200,27 @@ impl Layer<'_> {
         if self.filters.relations.meet(downward, upward) {
             // Two opposite pulls would echo, so one connection carries both directions. The smaller name holds it,
             // whatever else changes, unless Skein cannot configure that broker.
-            let (holder, other) = if self.topology.is_controlled(low) { (low, high) } else { (high, low) };
-            let (inward, outward) = if holder == low { (downward, upward) } else { (upward, downward) };
+            let (holder, other) = if self.topology.is_controlled(low) {
+                (low, high)
+            } else {
+                (high, low)
+            };
+            let (inward, outward) = if holder == low {
+                (downward, upward)
+            } else {
+                (upward, downward)
+            };
             let inward = self.lines(inward, Direction::In, other);
             let outward = self.lines(outward, Direction::Out, holder);
             let lines = both_where_equal(inward, outward).into();
             let control = self.any_probe(Direction::Both);
-            return vec![Part { holder, other, mode: Mode::Duplex, lines, control }];
+            return vec![Part {
+                holder,
+                other,
+                mode: Mode::Duplex,
+                lines,
+                control,
+            }];
         }
         let both_ways = !downward.is_empty() && !upward.is_empty();
         let mut parts = Vec::with_capacity(2);
@@ -189,9 +236,18 @@ impl Layer<'_> {
             };
             let lines = self.lines(filters, direction, from).into();
             // The same filter on two opposite links would echo; an origin is on one side of the edge only.
-            let control =
-                if both_ways { self.probes(pair, from < to, direction) } else { self.any_probe(direction) };
-            parts.push(Part { holder, other, mode, lines, control });
+            let control = if both_ways {
+                self.probes(pair, from < to, direction)
+            } else {
+                self.any_probe(direction)
+            };
+            parts.push(Part {
+                holder,
+                other,
+                mode,
+                lines,
+                control,
+            });
         }
         parts
     }
@@ -204,7 +260,11 @@ impl Layer<'_> {
     }
 
     fn any_probe(&self, direction: Direction) -> Box<[Line]> {
-        let line = |filter: &TopicFilter| Line { filter: filter.clone(), direction, qos: Qos::AtLeastOnce };
+        let line = |filter: &TopicFilter| Line {
+            filter: filter.clone(),
+            direction,
+            qos: Qos::AtLeastOnce,
+        };
         self.filters.any_probe.iter().map(line).collect()
     }
 
@@ -221,11 +281,17 @@ impl Layer<'_> {
             let filter = match self.filters.probes.entry(origin) {
                 Entry::Occupied(known) => known.get().clone(),
                 Entry::Vacant(place) => {
-                    let Some(filter) = probe(self.class, self.topology.name(origin).as_str()) else { continue };
+                    let Some(filter) = probe(self.class, self.topology.name(origin).as_str()) else {
+                        continue;
+                    };
                     place.insert(filter).clone()
                 }
             };
-            lines.push(Line { filter, direction, qos: Qos::AtLeastOnce });
+            lines.push(Line {
+                filter,
+                direction,
+                qos: Qos::AtLeastOnce,
+            });
         }
         lines.into()
     }
@@ -236,7 +302,9 @@ impl Layer<'_> {
         let origins = self.origins.get_or_insert_with(|| {
             let mut hops = Vec::new();
             for flow in flows {
-                let Some((producer, consumer)) = flow.players else { continue };
+                let Some((producer, consumer)) = flow.players else {
+                    continue;
+                };
                 let commands = !topics[flow.topic].commands.is_empty();
                 for pair in flow.way.windows(2) {
                     hops.extend(hop(topology, pair[1], pair[0], producer));

@@ -21,8 +21,8 @@ use crate::directed;
 use crate::failures::{Failures, Planned};
 use crate::findings;
 use crate::grow::{self, Flow, Former};
-use crate::parts::{ClassFilters, Laid};
 use crate::links::Links;
+use crate::parts::{ClassFilters, Laid};
 use crate::plan::{Finding, Plan, Substitution, View};
 use crate::substitutes;
 use crate::topology::{Node, Topology};
@@ -77,7 +77,9 @@ struct Slot {
 impl Slot {
     /// Whether it touches any of some nodes while all brokers are healthy; if that is not known, yes.
     fn uses_any(&self, nodes: &[Node]) -> bool {
-        self.uses.as_ref().is_none_or(|uses| nodes.iter().any(|&node| uses.contains(node)))
+        self.uses
+            .as_ref()
+            .is_none_or(|uses| nodes.iter().any(|&node| uses.contains(node)))
     }
 
     /// Some pair has no way, so a new way anywhere may help it.
@@ -234,14 +236,38 @@ impl Planner {
             .iter()
             .filter_map(|topic| self.topics.get(topic))
             .collect();
-        let filters = slot.filters.get_or_insert_with(|| Box::new(ClassFilters::new(&slot.name, &topics)));
+        let filters = slot
+            .filters
+            .get_or_insert_with(|| Box::new(ClassFilters::new(&slot.name, &topics)));
         let grown = if self.topology.is_symmetric() {
             let (topology, situation) = (&self.topology, &self.situation);
-            let context = Context { topology, situation, trees: &mut self.trees };
-            let former = Former { class: &slot.class, flows: &slot.flows, laid: &slot.laid };
-            context.grow(&slot.name, &topics, &slot.choice, filters, slot.grown.then_some(former))
+            let context = Context {
+                topology,
+                situation,
+                trees: &mut self.trees,
+            };
+            let former = Former {
+                class: &slot.class,
+                flows: &slot.flows,
+                laid: &slot.laid,
+            };
+            context.grow(
+                &slot.name,
+                &topics,
+                &slot.choice,
+                filters,
+                slot.grown.then_some(former),
+            )
         } else {
-            directed::grow(&self.topology, &self.situation, &self.fleet, &slot.name, &topics, &slot.choice, filters)
+            directed::grow(
+                &self.topology,
+                &self.situation,
+                &self.fleet,
+                &slot.name,
+                &topics,
+                &slot.choice,
+                filters,
+            )
         };
         self.links.replace(&slot.name, &slot.laid, &grown.laid);
         slot.laid = grown.laid;
@@ -269,24 +295,47 @@ impl Planner {
 
     /// Finds what a class uses while all brokers are healthy, unless that is known.
     fn find_uses(&mut self, place: usize) {
-        let Some(slot) = self.slots.get_mut(place).and_then(Option::as_mut) else { return };
+        let Some(slot) = self.slots.get_mut(place).and_then(Option::as_mut) else {
+            return;
+        };
         if slot.uses.is_none() {
-            let topics: Vec<&Declared> = slot.topics.iter().filter_map(|topic| self.topics.get(topic)).collect();
+            let topics: Vec<&Declared> = slot
+                .topics
+                .iter()
+                .filter_map(|topic| self.topics.get(topic))
+                .collect();
             let (topology, situation) = (&self.topology, &self.situation);
-            let mut context = Context { topology, situation, trees: &mut self.trees };
+            let mut context = Context {
+                topology,
+                situation,
+                trees: &mut self.trees,
+            };
             slot.uses = Some(context.uses(&topics, slot.root));
         }
     }
 
     /// A class whose paths stay where they are, while the shortest ways of some of its pairs have changed.
     fn stretch(&mut self, place: usize) {
-        let Some(slot) = self.slots.get_mut(place).and_then(Option::as_mut) else { return };
-        let topics: Vec<&Declared> = slot.topics.iter().filter_map(|topic| self.topics.get(topic)).collect();
-        let mut context = Context { topology: &self.topology, situation: &self.situation, trees: &mut self.trees };
+        let Some(slot) = self.slots.get_mut(place).and_then(Option::as_mut) else {
+            return;
+        };
+        let topics: Vec<&Declared> = slot
+            .topics
+            .iter()
+            .filter_map(|topic| self.topics.get(topic))
+            .collect();
+        let mut context = Context {
+            topology: &self.topology,
+            situation: &self.situation,
+            trees: &mut self.trees,
+        };
         slot.uses = None;
         let shortest = context.shortest(&grow::flows(&topics, &self.situation), slot.root);
         let paths = slot.class.paths.iter().zip(&shortest);
-        if paths.into_iter().any(|(path, &shortest)| shortest.is_some_and(|shortest| path.shortest != shortest)) {
+        if paths
+            .into_iter()
+            .any(|(path, &shortest)| shortest.is_some_and(|shortest| path.shortest != shortest))
+        {
             for (path, shortest) in Arc::make_mut(&mut slot.class).paths.iter_mut().zip(shortest) {
                 path.shortest = shortest.unwrap_or(path.shortest);
             }

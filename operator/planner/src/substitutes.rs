@@ -58,14 +58,15 @@ impl Coverage {
                 }
             }
         }
+        // Only a filter with wildcards covers another, so the many without stay out of the tries.
         let mut tries: BTreeMap<Action, FilterTrie<&[Node]>> = BTreeMap::new();
-        for (&(action, filter), nodes) in &players {
+        for (&(action, filter), nodes) in players.iter().filter(|((_, filter), _)| !filter.is_exact()) {
             tries.entry(action).or_default().insert(filter, nodes);
         }
         let covering = players
-            .keys()
-            .map(|&(action, filter)| {
-                let mut nodes: Vec<Node> = Vec::new();
+            .iter()
+            .map(|(&(action, filter), own)| {
+                let mut nodes = own.clone();
                 if let Some(trie) = tries.get(&action) {
                     trie.covering(filter, |found| nodes.extend_from_slice(found));
                 }
@@ -95,12 +96,27 @@ pub(crate) fn all(
     let roles = roles(fleet, topology);
     let coverage = Coverage::new(&roles);
     let mut covered = vec![0u32; topology.len()];
-    let zones: Vec<Option<&str>> = fleet.brokers.values().map(|broker| broker.zone.as_deref()).collect();
+    let zones: Vec<Option<&str>> = fleet
+        .brokers
+        .values()
+        .map(|broker| broker.zone.as_deref())
+        .collect();
     let mut ranked: Vec<Ranked> = Vec::with_capacity(topology.len());
     for node in 0..Node::try_from(topology.len()).unwrap_or(0) {
-        let allowed = fleet.brokers.get(topology.name(node)).and_then(|broker| broker.failover.substitutes.as_ref());
+        let allowed = fleet
+            .brokers
+            .get(topology.name(node))
+            .and_then(|broker| broker.failover.substitutes.as_ref());
         let allowed = allowed.map(|names| names.iter().filter_map(|name| topology.node(name)).collect());
-        let ranking = Ranking { topology, closed, zones: &zones, roles: &roles, coverage: &coverage, node, allowed };
+        let ranking = Ranking {
+            topology,
+            closed,
+            zones: &zones,
+            roles: &roles,
+            coverage: &coverage,
+            node,
+            allowed,
+        };
         ranked.push(ranking.rank(&mut covered, trees));
     }
     let best = |node: Node| {
@@ -213,7 +229,11 @@ impl Ranking<'_> {
         let missing = if missing == own.len() {
             own.clone() // most candidates of a large fleet play none of the roles
         } else {
-            own.iter().zip(lists).filter(|(_, nodes)| lacks(nodes)).map(|(role, _)| role.clone()).collect()
+            own.iter()
+                .zip(lists)
+                .filter(|(_, nodes)| lacks(nodes))
+                .map(|(role, _)| role.clone())
+                .collect()
         };
         Candidate {
             broker: self.topology.name(node).clone(),
@@ -227,7 +247,10 @@ impl Ranking<'_> {
 
     fn is_eligible(&self, node: Node) -> bool {
         node != self.node
-            && self.allowed.as_ref().is_none_or(|allowed| allowed.binary_search(&node).is_ok())
+            && self
+                .allowed
+                .as_ref()
+                .is_none_or(|allowed| allowed.binary_search(&node).is_ok())
             && self.topology.is_controlled(node)
             && self.closed.binary_search(&node).is_err()
     }

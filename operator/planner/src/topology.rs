@@ -160,7 +160,8 @@ impl Topology {
 
     /// The number of a pair of neighbours, in the order of (smaller, larger) node.
     pub(crate) fn pair_number(&self, a: Node, b: Node) -> Option<u32> {
-        self.place(a.min(b), a.max(b)).and_then(|place| u32::try_from(place).ok())
+        self.place(a.min(b), a.max(b))
+            .and_then(|place| u32::try_from(place).ok())
     }
 
     /// The pair that has a number: smaller node, larger node.

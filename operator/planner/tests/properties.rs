@@ -252,7 +252,9 @@ proptest! {
         edits in prop::collection::vec(edit(true), 1..30),
     ) {
         let (mut fleet, mut view) = (fleet(&routes), View::default());
-        edits.iter().for_each(|edit| apply(&mut fleet, &mut view, edit));
+        for edit in &edits {
+            apply(&mut fleet, &mut view, edit);
+        }
         view.served_by.clear();
         let plan = skein_planner::plan(&fleet, &view);
         let mut graph = DiGraphMap::<&str, u32>::new();
@@ -291,7 +293,9 @@ proptest! {
         one_way in prop::collection::vec(edit(true), 0..3),
     ) {
         let (mut fleet, mut view) = (fleet(&routes), View::default());
-        edits.iter().chain(&one_way).for_each(|edit| apply(&mut fleet, &mut view, edit));
+        for edit in edits.iter().chain(&one_way) {
+            apply(&mut fleet, &mut view, edit);
+        }
         let view = View::default();
         let before = skein_planner::plan(&fleet, &view);
         for (name, substitution) in &before.substitutes {
@@ -325,7 +329,9 @@ proptest! {
     #[test]
     fn the_same_input_gives_the_same_bytes(routes in routes(), edits in prop::collection::vec(edit(true), 1..20)) {
         let (mut fleet, mut view) = (fleet(&routes), View::default());
-        edits.iter().for_each(|edit| apply(&mut fleet, &mut view, edit));
+        for edit in &edits {
+            apply(&mut fleet, &mut view, edit);
+        }
         let once = format!("{:?}", skein_planner::plan(&fleet, &view));
         let again = format!("{:?}", skein_planner::plan(&fleet.clone(), &view.clone()));
         prop_assert_eq!(once, again);

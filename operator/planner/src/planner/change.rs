@@ -157,7 +157,13 @@ impl Planner {
     }
 
     /// Topics came, went or changed: the classes they leave and the classes they meet are sorted anew.
-    fn change_topics(&mut self, old: &Arc<Fleet>, changed: &[&TopicName], dirty: &mut BTreeSet<usize>, stretched: &mut BTreeSet<usize>) {
+    fn change_topics(
+        &mut self,
+        old: &Arc<Fleet>,
+        changed: &[&TopicName],
+        dirty: &mut BTreeSet<usize>,
+        stretched: &mut BTreeSet<usize>,
+    ) {
         let fleet = self.fleet.clone();
         let mut met: BTreeSet<usize> = BTreeSet::new();
         let mut members: BTreeSet<TopicName> = BTreeSet::new();
@@ -224,7 +230,10 @@ impl Planner {
             let like = left
                 .iter()
                 .find(|slot| group.iter().any(|topic| slot.topics.binary_search(topic).is_ok()));
-            let laid = left.iter().find(|slot| slot.name == name).map(|slot| slot.laid.clone());
+            let laid = left
+                .iter()
+                .find(|slot| slot.name == name)
+                .map(|slot| slot.laid.clone());
             let place = self.add_slot(name, group);
             if let Some(slot) = self.slots[place].as_mut() {
                 slot.laid = laid.unwrap_or_default();
