@@ -197,7 +197,20 @@ impl Layer<'_> {
         let split = hops.partition_point(|&hop| !is_upward(hop));
         let places: Vec<Place> = hops.iter().map(|&hop| what_of(hop)).collect();
         let (downward, upward) = places.split_at(split);
-        if self.filters.relations.meet(downward, upward) {
+        let coming = self.lines(downward, Direction::In, high);
+        let going = self.lines(upward, Direction::In, low);
+        // What was widened may meet what flows the other way, though nothing declared does.
+        let meet = if coming.widened || going.widened {
+            coming.lines.iter().any(|line| {
+                going
+                    .lines
+                    .iter()
+                    .any(|other| line.filter.overlaps(&other.filter))
+            })
+        } else {
+            self.filters.relations.meet(downward, upward)
+        };
+        if meet {
             // Two opposite pulls would echo, so one connection carries both directions. The smaller name holds it,
             // whatever else changes, unless Skein cannot configure that broker.
             let (holder, other) = if self.topology.is_controlled(low) {
@@ -206,13 +219,11 @@ impl Layer<'_> {
                 (high, low)
             };
             let (inward, outward) = if holder == low {
-                (downward, upward)
+                (coming, going)
             } else {
-                (upward, downward)
+                (going, coming)
             };
-            let inward = self.lines(inward, Direction::In, other);
-            let outward = self.lines(outward, Direction::Out, holder);
-            let lines = both_where_equal(inward, outward).into();
+            let lines = both_where_equal(inward.lines, directed(outward.lines, Direction::Out)).into();
             let control = self.any_probe(Direction::Both);
             return vec![Part {
                 holder,
@@ -224,8 +235,8 @@ impl Layer<'_> {
         }
         let both_ways = !downward.is_empty() && !upward.is_empty();
         let mut parts = Vec::with_capacity(2);
-        for (from, to, filters) in [(high, low, downward), (low, high, upward)] {
-            if filters.is_empty() {
+        for (from, to, lines) in [(high, low, coming.lines), (low, high, going.lines)] {
+            if lines.is_empty() {
                 continue;
             }
             // Data is pulled, unless only the sender can hold a connection: then it is pushed.
@@ -234,7 +245,7 @@ impl Layer<'_> {
             } else {
                 (from, to, Mode::Duplex, Direction::Out)
             };
-            let lines = self.lines(filters, direction, from).into();
+            let lines = directed(lines, direction).into();
             // The same filter on two opposite links would echo; an origin is on one side of the edge only.
             let control = if both_ways {
                 self.probes(pair, from < to, direction)
@@ -252,11 +263,15 @@ impl Layer<'_> {
         parts
     }
 
-    fn lines(&mut self, filters: &[Place], direction: Direction, sender: Node) -> Vec<Line> {
+    fn lines(&mut self, filters: &[Place], direction: Direction, sender: Node) -> Side {
         let deduplicates = self.topology.is_controlled(sender);
         let (lines, widened) = self.filters.relations.reduce(filters, deduplicates, direction);
+        let side = Side {
+            lines,
+            widened: !widened.is_empty(),
+        };
         self.widened.extend(widened);
-        lines
+        side
     }
 
     fn any_probe(&self, direction: Direction) -> Box<[Line]> {
@@ -322,6 +337,20 @@ fn origins_of(origins: &[u64], pair: u32) -> &[u64] {
     let start = origins.partition_point(|&hop| pair_of(hop) < pair);
     let count = origins[start..].partition_point(|&hop| pair_of(hop) == pair);
     &origins[start..start + count]
+}
+
+/// What passes a pair of neighbours one way.
+struct Side {
+    lines: Vec<Line>,
+    /// Some line is more general than what was declared.
+    widened: bool,
+}
+
+fn directed(mut lines: Vec<Line>, direction: Direction) -> Vec<Line> {
+    for line in &mut lines {
+        line.direction = direction;
+    }
+    lines
 }
 
 /// Lines of both directions as one list: a filter that passes both ways is one line.
