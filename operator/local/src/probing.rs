@@ -272,15 +272,18 @@ mod tests {
         assert_eq!(probing.probes().len(), 2);
         assert!(!up(probing.events("soil", "i", "a", some)));
         assert!(up(probing.events("soil", "a", "i", some)));
-        let mut same = Probing::of(
+        let mut continued = Probing::of(
             &fleet(),
             &plan(vec![
                 path("valve", "i", "a", "a b i"),
                 path("soil", "c", "a", "a b c"),
             ]),
         );
-        same.continue_from(&probing);
-        assert!(up(same.events("soil", "i", "a", some)), "it went on meanwhile");
+        continued.continue_from(&probing);
+        assert!(
+            up(continued.events("soil", "i", "a", some)),
+            "it went on meanwhile"
+        );
         let mut other = Probing::of(&fleet(), &plan(vec![path("valve", "i", "a", "a c i")]));
         other.continue_from(&probing);
         assert!(
