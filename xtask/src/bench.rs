@@ -72,7 +72,9 @@ const GOALS: [(&str, &str, Goal, &str); 8] = [
 
 /// `cargo xtask bench`
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code 1 if a figure misses its goal.")]
+#[command(
+    after_help = "Figures that miss their goal are marked and counted; that is no failure, for this machine may be busy or slow."
+)]
 pub(crate) struct Arguments {
     /// Only the package or benchmark whose name contains this, such as `planner`
     name: Option<String>,
@@ -111,10 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         fs::write(folder.join(format!("{name}.json")), format!("{result:#}\n"))?;
     }
     let missed = table(&results);
-    println!("\nKept in target/bench");
-    if missed > 0 {
-        bail!("{missed} figures miss their goal");
-    }
+    println!("\nKept in target/bench; {}", sum(missed));
     Ok(())
 }
 
@@ -195,6 +194,15 @@ fn table(results: &BTreeMap<String, Value>) -> usize {
     missed
 }
 
+/// The closing words. A missed goal is no failure: how fast a machine is, and what else it does, decides as well.
+fn sum(missed: usize) -> String {
+    match missed {
+        0 => "every goal is met".to_owned(),
+        1 => "1 figure MISSES its goal".to_owned(),
+        more => format!("{more} figures MISS their goals"),
+    }
+}
+
 impl Goal {
     fn is_met(&self, value: f64) -> bool {
         match self {
@@ -224,6 +232,24 @@ fn short(number: f64) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn every_goal_is_for_a_figure_that_a_benchmark_prints() {
+        let sources = [
+            ("planning", "operator/planner/benches/planning.rs"),
+            ("check", "operator/check/benches/check.rs"),
+            ("restart", "e2e/benches/restart.rs"),
+        ];
+        for (bench, figure, ..) in GOALS {
+            let (_, path) = sources.iter().find(|(name, _)| *name == bench).unwrap();
+            let source = fs::read_to_string(root().join(path)).unwrap();
+            assert!(
+                source.contains(&format!("\"{figure}")) || source.contains(&format!("\\\"{figure}")),
+                "{path} prints no {figure}"
+            );
+        }
+        assert_eq!(sum(0), "every goal is met");
+    }
 
     #[test]
     fn a_missed_goal_is_counted_and_a_figure_without_one_is_not() {
