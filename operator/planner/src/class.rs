@@ -23,14 +23,16 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Finds the ways of flows that have none yet.
-    pub(crate) fn route(&mut self, choice: &Choice, mut flows: Vec<grow::Flow>) -> Vec<grow::Flow> {
+    /// Finds the ways of flows that have none yet, and whether some are not on the tree of the class's root: either
+    /// nothing connects them, or the fleet has come apart.
+    pub(crate) fn route(&mut self, choice: &Choice, mut flows: Vec<grow::Flow>) -> (Vec<grow::Flow>, bool) {
         if let Some(root) = choice.root().and_then(|root| self.situation.player(root)) {
             let tree = self.trees.avoiding(self.topology, root, &self.situation.closed);
             grow::route(&mut flows, &tree);
         }
+        let scattered = flows.iter().any(|flow| flow.way.is_empty());
         self.route_stranded(&mut flows);
-        flows
+        (flows, scattered)
     }
 
     /// Plans the class.
@@ -43,7 +45,7 @@ impl Context<'_> {
         former: Option<Former>,
     ) -> Grown {
         let player = choice.root().and_then(|root| self.situation.player(root));
-        let flows = self.route(choice, grow::flows(topics, self.situation));
+        let (flows, scattered) = self.route(choice, grow::flows(topics, self.situation));
         let shortest = self.shortest(&flows, player);
         let paths = grow::paths(self.topology, topics, &flows, former, |flow| shortest[flow]);
         let (laid, widened) = parts::lay(
@@ -71,6 +73,7 @@ impl Context<'_> {
             laid,
             widened,
             findings,
+            scattered,
         }
     }
 

@@ -82,6 +82,8 @@ pub(crate) fn grow(
         laid,
         widened,
         findings,
+        // Any change may matter to a class here, and all is planned anew at each.
+        scattered: true,
     }
 }
 

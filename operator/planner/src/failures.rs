@@ -138,6 +138,7 @@ fn routed(planned: &Planned, topology: &Topology, trees: &mut Trees, situation: 
             trees,
         }
         .route(planned.choice, flows)
+        .0
     } else {
         directed::route(topology, situation, &planned.topics, planned.choice, &flows)
     }

@@ -41,10 +41,15 @@ pub(crate) fn of_class(
                 Some(name) => format!(
                     "nothing flows from {producer} to {consumer}: {name} is down and no other broker serves its clients"
                 ),
-                None => format!(
-                    "nothing flows from {producer} to {consumer}: no open route connects them; add a NodeRoute or \
-                     resume a paused one"
-                ),
+                None => {
+                    let down: Vec<String> =
+                        situation.closed.iter().map(|&node| topology.name(node).to_string()).collect();
+                    let remedy = match &down[..] {
+                        [] => "add a NodeRoute or resume a paused one".to_owned(),
+                        down => format!("a NodeRoute around what is down ({}) would", down.join(", ")),
+                    };
+                    format!("nothing flows from {producer} to {consumer}: no open route connects them; {remedy}")
+                }
             };
             Finding { severity: Severity::Error, object: topic(&path.topic), message }
         })

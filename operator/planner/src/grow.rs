@@ -24,6 +24,8 @@ pub(crate) struct Grown {
     pub(crate) widened: Vec<(TopicName, TopicFilter)>,
     /// What to tell the user about it.
     pub(crate) findings: Vec<Finding>,
+    /// Not all of its flows are on the tree of its root.
+    pub(crate) scattered: bool,
 }
 
 /// A class as it was grown last; what did not change since is taken over.

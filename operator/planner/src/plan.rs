@@ -80,7 +80,8 @@ impl Path {
 pub struct Substitution {
     /// Ranked candidates, best first; at most [`Substitution::CANDIDATES`].
     pub candidates: Vec<Candidate>,
-    /// The fewest brokers found that together cover its roles, when no single one does; a report only.
+    /// Brokers that together cover as many of its roles as any do, found greedily, when no single one covers all; a report
+    /// only.
     pub cover: Vec<BrokerName>,
     /// Links that exist with the broker dead and its roles at the first candidate, and do not exist today.
     pub grafts: Vec<Graft>,

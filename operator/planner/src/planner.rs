@@ -72,6 +72,8 @@ struct Slot {
     uses: Option<NodeSet>,
     /// Somebody it would use is closed, so any change may matter to it.
     detoured: bool,
+    /// Not all of its flows are on the tree of its root, so any new or lost way may matter to it.
+    scattered: bool,
 }
 
 impl Slot {
@@ -80,11 +82,6 @@ impl Slot {
         self.uses
             .as_ref()
             .is_none_or(|uses| nodes.iter().any(|&node| uses.contains(node)))
-    }
-
-    /// Some pair has no way, so a new way anywhere may help it.
-    fn incomplete(&self) -> bool {
-        self.class.paths.iter().any(|path| path.brokers.is_empty())
     }
 }
 
@@ -193,6 +190,7 @@ impl Planner {
             findings: Vec::new(),
             uses: None,
             detoured: false,
+            scattered: false,
         };
         self.slots[place] = Some(slot);
         place
@@ -276,6 +274,7 @@ impl Planner {
         slot.grown = true;
         slot.root = slot.choice.root();
         slot.findings = grown.findings;
+        slot.scattered = grown.scattered;
         slot.uses = None;
         self.slots[place] = Some(slot);
         self.detour(place);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skein_api::fleet::Fleet;
+use skein_api::fleet::{FailoverPolicy, Fleet};
 use skein_api::name::BrokerName;
 use skein_filters::{FilterTrie, TopicFilter};
 
@@ -39,6 +39,85 @@ pub(crate) fn roles(fleet: &Fleet, topology: &Topology) -> Vec<Vec<Role>> {
         roles.sort_unstable();
     }
     roles
+}
+
+/// The other ends of every broker's declared pairs, by node.
+fn partners(fleet: &Fleet, topology: &Topology) -> Vec<Vec<Node>> {
+    let mut partners = vec![Vec::new(); topology.len()];
+    for topic in fleet.topics.values() {
+        for producer in topic.producers.iter().filter_map(|name| topology.node(name)) {
+            for consumer in topic.consumers.iter().filter_map(|name| topology.node(name)) {
+                if producer != consumer {
+                    partners[producer as usize].push(consumer);
+                    partners[consumer as usize].push(producer);
+                }
+            }
+        }
+    }
+    partners
+}
+
+/// The parts that a fleet falls into without one broker.
+struct Islands {
+    /// By node: the number of its island.
+    island: Vec<u32>,
+    /// By island: how many of the lost broker's partners are on it.
+    partners: Vec<u32>,
+    all: u32,
+}
+
+impl Islands {
+    /// `None` if all other brokers stay connected, as is usual.
+    fn without(topology: &Topology, closed: &[Node], lost: Node, partners: &[Node]) -> Option<Self> {
+        const NONE: u32 = u32::MAX;
+        let mut island = vec![NONE; topology.len()];
+        let mut count = 0;
+        let mut stack = Vec::new();
+        let is_closed = |node: Node| node == lost || closed.binary_search(&node).is_ok();
+        for start in (0..).take(topology.len()) {
+            if island[start as usize] != NONE || is_closed(start) {
+                continue;
+            }
+            island[start as usize] = count;
+            stack.push(start);
+            while let Some(node) = stack.pop() {
+                for arc in topology.arcs(node) {
+                    let open = arc.inward != UNREACHABLE || arc.outward != UNREACHABLE;
+                    if open && island[arc.to as usize] == NONE && !is_closed(arc.to) {
+                        island[arc.to as usize] = count;
+                        stack.push(arc.to);
+                    }
+                }
+            }
+            count += 1;
+        }
+        if count < 2 {
+            return None;
+        }
+        let mut on = vec![0; count as usize];
+        let mut all = 0;
+        for &partner in partners {
+            if let Some(place) = on.get_mut(island[partner as usize] as usize) {
+                *place += 1;
+                all += 1;
+            }
+        }
+        Some(Self {
+            island,
+            partners: on,
+            all,
+        })
+    }
+
+    /// How many partners a substitute could not reach.
+    fn partners_elsewhere(&self, node: Node) -> u32 {
+        self.all
+            - self
+                .partners
+                .get(self.island[node as usize] as usize)
+                .copied()
+                .unwrap_or(0)
+    }
 }
 
 /// Which brokers play a role that covers a given one.
@@ -95,6 +174,7 @@ pub(crate) fn all(
 ) -> BTreeMap<BrokerName, Arc<Substitution>> {
     let roles = roles(fleet, topology);
     let coverage = Coverage::new(&roles);
+    let partners = partners(fleet, topology);
     let mut covered = vec![0u32; topology.len()];
     let zones: Vec<Option<&str>> = fleet
         .brokers
@@ -113,6 +193,7 @@ pub(crate) fn all(
             closed,
             zones: &zones,
             roles: &roles,
+            partners: &partners,
             coverage: &coverage,
             node,
             allowed,
@@ -120,10 +201,12 @@ pub(crate) fn all(
         ranked.push(ranking.rank(&mut covered, trees));
     }
     let best = |node: Node| {
-        ranked[node as usize]
-            .candidates
-            .first()
-            .and_then(|candidate| topology.node(&candidate.broker))
+        // With its failover disabled nobody takes a broker's clients, however well somebody would fit.
+        let broker = fleet.brokers.get(topology.name(node))?;
+        let first = ranked[node as usize].candidates.first()?;
+        topology
+            .node(&first.broker)
+            .filter(|_| broker.failover.policy != FailoverPolicy::Disabled)
     };
     let changes = failures.all(topology, trees, best);
     ranked
@@ -154,14 +237,17 @@ struct Ranking<'a> {
     closed: &'a [Node],
     zones: &'a [Option<&'a str>],
     roles: &'a [Vec<Role>],
+    /// By node: the other ends of its declared pairs, one entry a pair.
+    partners: &'a [Vec<Node>],
     coverage: &'a Coverage,
     node: Node,
     /// The only brokers that may substitute it, if some are named; sorted, as names are.
     allowed: Option<Vec<Node>>,
 }
 
-/// What candidates are ordered by, first things first.
-type Rank = (Equivalence, usize, u32, bool, usize, Node);
+/// What candidates are ordered by, first things first: pairs that nothing would connect, how well it fits, how many roles it
+/// lacks, distance, another zone, load, name.
+type Rank = (u32, Equivalence, usize, u32, bool, usize, Node);
 
 impl Ranking<'_> {
     fn rank(&self, covered: &mut [u32], trees: &mut Trees) -> Ranked {
@@ -178,6 +264,13 @@ impl Ranking<'_> {
             covered[node as usize] += 1;
         }
         let tree = trees.declared(self.topology, self.node);
+        let cut = Islands::without(
+            self.topology,
+            self.closed,
+            self.node,
+            &self.partners[self.node as usize],
+        );
+        let cut = cut.as_ref();
         let zone = self.zones[self.node as usize];
         let mut ranks: Vec<Rank> = (0..)
             .zip(covered.iter())
@@ -193,7 +286,9 @@ impl Ranking<'_> {
                 };
                 let other_zone = zone.is_none() || self.zones[node as usize] != zone;
                 let load = self.roles[node as usize].len();
+                let cut = cut.map_or(0, |islands| islands.partners_elsewhere(node));
                 (
+                    cut,
                     equivalence,
                     missing,
                     tree.distance[node as usize],
@@ -212,7 +307,7 @@ impl Ranking<'_> {
         }
         ranks.sort_unstable();
         let own: Arc<[Role]> = own.as_slice().into();
-        let partly = ranks.first().is_none_or(|rank| rank.0 == Equivalence::Partial);
+        let partly = ranks.first().is_none_or(|rank| rank.1 == Equivalence::Partial);
         let cover = if partly { self.cover(&lists) } else { Vec::new() };
         Ranked {
             candidates: ranks
@@ -224,7 +319,7 @@ impl Ranking<'_> {
     }
 
     fn candidate(&self, rank: Rank, own: &Arc<[Role]>, lists: &[&[Node]]) -> Candidate {
-        let (equivalence, missing, distance, other_zone, load, node) = rank;
+        let (_, equivalence, missing, distance, other_zone, load, node) = rank;
         let lacks = |nodes: &[Node]| nodes.binary_search(&node).is_err();
         let missing = if missing == own.len() {
             own.clone() // most candidates of a large fleet play none of the roles

@@ -338,6 +338,35 @@ proptest! {
     }
 }
 
+/// Found by a long run of the property above: a part of the fleet that the class's root does not reach.
+#[test]
+fn a_way_lost_in_a_part_without_the_root_is_noticed() {
+    let fleet = FleetBuilder::new()
+        .routes("n3-n1 n0-n2:2")
+        .topic("t0", "a/b", "n2", "n0")
+        .topic("t1", "a/b", "n1", "n3");
+    let mut planner = Planner::default();
+    let whole = planner.replan(&Arc::new(fleet.clone().build()), &View::default());
+    assert!(
+        whole
+            .findings
+            .iter()
+            .all(|finding| !finding.message.contains("nothing flows"))
+    );
+    let paused = Arc::new(fleet.paused("n0-n2").build());
+    let changed = planner.replan(&paused, &View::default());
+    assert!(
+        changed
+            .findings
+            .iter()
+            .any(|finding| finding.message.contains("nothing flows"))
+    );
+    assert_eq!(
+        changed,
+        Planner::new(names(&whole)).replan(&paused, &View::default())
+    );
+}
+
 #[test]
 fn filters_used_here_are_filters() {
     assert!(FILTERS.iter().all(|text| TopicFilter::parse(text).is_ok()));

@@ -130,7 +130,7 @@ impl Planner {
                 .and_then(Option::as_ref)
                 .is_some_and(|slot| slot.choice.root() != slot.root)
         }));
-        dirty.extend(self.places(|slot| slot.detoured || slot.incomplete()));
+        dirty.extend(self.places(|slot| slot.detoured || slot.scattered));
         true
     }
 
