@@ -324,6 +324,20 @@ fn a_status_for_people_and_programs() {
 }
 
 #[test]
+fn a_broker_without_declared_clients_is_not_said_to_have_some() {
+    let mut status = status();
+    status.brokers[1].phase = BrokerPhase::Down;
+    status.brokers[1].served_by = Some(broker("hq"));
+    let text = plain(&commands::status::human(&StatusView::new(&status, true)));
+    assert!(text.contains("  hq, if any  "), "{text}");
+    assert!(
+        text.contains("\nno clients of hub are declared; any that it has are served by hq\n\nproblem:"),
+        "{text}"
+    );
+    assert!(!text.contains("south, if any"), "{text}");
+}
+
+#[test]
 fn a_status_that_nobody_updates_says_so() {
     let text = plain(&commands::status::human(&StatusView::new(&status(), false)));
     assert!(

@@ -61,6 +61,8 @@ pub enum UpEvent {
         broker: BrokerName,
         /// Its substitute.
         to: BrokerName,
+        /// Its clients publish or subscribe something that is declared. If not, it may have no clients at all.
+        declared: bool,
     },
     /// A broker that was down serves itself again.
     Returned {

@@ -92,6 +92,10 @@ fn tell_broker(
         told.push(UpEvent::Migrated {
             broker: broker.clone(),
             to: to.clone(),
+            declared: status
+                .paths
+                .iter()
+                .any(|path| path.producer == *broker || path.consumer == *broker),
         });
     }
     let serves = after.phase == BrokerPhase::Ready && after.served_by.as_ref() == Some(broker);
@@ -149,7 +153,11 @@ mod tests {
     fn words(before: Option<&FleetStatus>, after: &FleetStatus) -> Vec<String> {
         let word = |event: UpEvent| match event {
             UpEvent::BrokerDown { broker, evidence } => format!("{broker} down: {}", evidence.join(", ")),
-            UpEvent::Migrated { broker, to } => format!("{broker} -> {to}"),
+            UpEvent::Migrated {
+                broker,
+                to,
+                declared: false,
+            } => format!("{broker} -> {to}"),
             UpEvent::Returned { broker } => format!("{broker} returned"),
             UpEvent::PathUp { path, .. } => {
                 format!(
@@ -198,6 +206,13 @@ mod tests {
         let mut down_again = replaced.clone();
         down_again.migrations.clone_from(&down.migrations);
         assert_eq!(words(Some(&returning), &down_again), [problem]);
+        let mut producing = replaced.clone();
+        producing.paths[0].producer = name("c");
+        assert!(narrate(Some(&down), &producing).contains(&UpEvent::Migrated {
+            broker: name("c"),
+            to: name("e"),
+            declared: true,
+        }));
         let answering = status(Ready, Some("e"), "a c i", true);
         assert_eq!(
             words(Some(&answering), &back),

@@ -87,6 +87,19 @@ pub(crate) fn human(status: &StatusView) -> String {
     for (title, table) in sections.iter().filter(|(_, table)| !table.is_empty()) {
         text += &format!("{}\n{}\n", paint(TITLE, title), table.text());
     }
+    let mut notes = status
+        .brokers
+        .iter()
+        .filter(|broker| !status.has_clients_declared(&broker.name))
+        .filter_map(|broker| Some((&broker.name, broker.substitute()?)))
+        .map(|(broker, substitute)| {
+            format!("no clients of {broker} are declared; any that it has are served by {substitute}\n")
+        })
+        .peekable();
+    if notes.peek().is_some() {
+        text += &notes.collect::<String>();
+        text.push('\n');
+    }
     for problem in &status.problems {
         text += &format!("{} {problem}\n", paint(BAD, "problem:"));
     }
@@ -141,6 +154,9 @@ fn brokers(status: &StatusView) -> Table {
         let served = match &broker.served_by {
             None => Cell::styled("nobody", BAD),
             Some(name) if *name == broker.name => Cell::styled("itself", FAINT),
+            Some(name) if !status.has_clients_declared(&broker.name) => {
+                Cell::styled(format!("{name}, if any"), CAREFUL)
+            }
             Some(name) => Cell::styled(name, CAREFUL),
         };
         table.row(vec![

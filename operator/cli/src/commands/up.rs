@@ -111,8 +111,13 @@ fn lines(event: &UpEvent) -> Vec<String> {
                 listed(evidence)
             )]
         }
-        UpEvent::Migrated { broker, to } => {
-            vec![paint(CAREFUL, format!("{to} serves the clients of {broker} now"))]
+        UpEvent::Migrated { broker, to, declared } => {
+            let whom = if *declared {
+                format!("the clients of {broker}")
+            } else {
+                format!("the clients of {broker}, if it has any,")
+            };
+            vec![paint(CAREFUL, format!("{to} serves {whom} now"))]
         }
         UpEvent::Returned { broker } => {
             vec![paint(

@@ -98,6 +98,20 @@ impl StatusView {
             problems: status.problems.clone(),
         }
     }
+
+    /// Something declared is published or subscribed by clients of this broker.
+    pub(crate) fn has_clients_declared(&self, broker: &BrokerName) -> bool {
+        self.paths
+            .iter()
+            .any(|path| path.producer == *broker || path.consumer == *broker)
+    }
+}
+
+impl BrokerView {
+    /// The other broker that serves its clients.
+    pub(crate) fn substitute(&self) -> Option<&BrokerName> {
+        self.served_by.as_ref().filter(|name| **name != self.name)
+    }
 }
 
 fn broker(status: &BrokerStatus) -> BrokerView {
