@@ -144,7 +144,7 @@ impl Planner {
                     self.find_uses(place);
                 }
             }
-            dirty.extend(self.places(|slot| slot.detoured || slot.uses_any(&nodes)));
+            dirty.extend(self.places(|slot| slot.detoured || slot.scattered || slot.uses_any(&nodes)));
         }
     }
 
