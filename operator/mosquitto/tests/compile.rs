@@ -194,6 +194,28 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn what_skein_only_prefers_a_user_may_change() {
+    let nodelay = |settings: &[(&str, &str)]| {
+        let declared = declared(|managed| {
+            for (key, value) in settings {
+                managed.settings.insert((*key).to_owned(), (*value).to_owned());
+            }
+        });
+        let config = compiled(&[], &declared, &placement(), OLDEST).unwrap();
+        render(&config)
+            .lines()
+            .filter(|line| line.starts_with("set_tcp_nodelay"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(nodelay(&[]), ["set_tcp_nodelay true"]);
+    assert_eq!(
+        nodelay(&[("set_tcp_nodelay", "false")]),
+        ["set_tcp_nodelay false"]
+    );
+}
+
+#[test]
 fn addresses_of_both_families_are_understood() {
     use skein_mosquitto::config::{Compile, compile};
     let links = [std::sync::Arc::new(link("a", "b", "soil", &["t in 1"]))];

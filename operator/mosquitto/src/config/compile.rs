@@ -96,6 +96,11 @@ const MAX_PACKET_SIZE: u32 = 268_435_455;
 /// 2.1.2 writes "exceeded its receive-maximum quota" to its log for each QoS 1 and 2 message, and goes on.
 const MAX_INFLIGHT_MESSAGES: u32 = 65_534;
 
+/// Settings that a user may change and that are better for a fleet than Mosquitto's own. Without `set_tcp_nodelay` a lone
+/// message waits for the acknowledgement of the one before: probes over 3 hops took 44 ms every few times, with it 2–4 ms
+/// (2.1.2, loopback).
+const DEFAULTS: [(&str, &str); 1] = [("set_tcp_nodelay", "true")];
+
 /// Least and most seconds between attempts to connect. Measured from "upstream listens again" to "subscribed", after a
 /// kill with instant restart: 2.0 s on 2.0.11 and 2.0.21, 1.0 s on 2.1.2, without spinning. The form with one number
 /// (0 or 1) takes 6.0 s on 2.0.11 and is no faster elsewhere.
@@ -323,6 +328,9 @@ fn passed_through(
             value.clone()
         };
         settings.insert(key.clone(), value);
+    }
+    for (key, value) in DEFAULTS {
+        settings.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
     settings
 }
