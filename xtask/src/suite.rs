@@ -61,23 +61,38 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     } else {
         format!("Mosquitto {}", versions.join(" and "))
     };
-    let Count {
-        passed,
-        failed,
-        ignored,
-        broken,
-    } = &count;
     println!(
-        "\nxtask test: {passed} passed, {failed} failed, {ignored} ignored in {:.0} s ({on})",
+        "\nxtask test: {} in {:.0} s ({on})",
+        count.verdict(),
         begin.elapsed().as_secs_f64()
     );
-    if !broken.is_empty() || *failed > 0 {
-        bail!("failed: {}", broken.join("; "));
+    if !count.is_good() {
+        bail!("failed: {}", count.broken.join("; "));
     }
-    if *passed == 0 {
+    if count.passed == 0 {
         bail!("no test ran");
     }
     Ok(())
+}
+
+impl Count {
+    fn is_good(&self) -> bool {
+        self.broken.is_empty() && self.failed == 0
+    }
+
+    /// `12 passed, 0 failed, 1 ignored`, and a word more where a runner ended badly: what does not build runs no test that
+    /// could fail.
+    fn verdict(&self) -> String {
+        let numbers = format!(
+            "{} passed, {} failed, {} ignored",
+            self.passed, self.failed, self.ignored
+        );
+        if self.is_good() {
+            format!("good: {numbers}")
+        } else {
+            format!("BAD: {numbers}, {} of the runners failed", self.broken.len())
+        }
+    }
 }
 
 /// Builds `skein` as tests use it, and gives its path.
@@ -154,5 +169,20 @@ mod tests {
             &mut count,
         );
         assert_eq!((count.passed, count.failed, count.ignored), (14, 1, 1));
+        assert!(!count.is_good());
+    }
+
+    #[test]
+    fn what_does_not_build_is_bad_though_no_test_failed() {
+        let mut count = Count {
+            passed: 3,
+            ..Count::default()
+        };
+        assert_eq!(count.verdict(), "good: 3 passed, 0 failed, 0 ignored");
+        count.broken.push("cargo test".to_owned());
+        assert_eq!(
+            count.verdict(),
+            "BAD: 3 passed, 0 failed, 0 ignored, 1 of the runners failed"
+        );
     }
 }
