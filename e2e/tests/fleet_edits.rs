@@ -18,7 +18,7 @@ fn soil() -> Manifest {
     Manifest::new().topic("soil", "farm/+/soil", "i", "a")
 }
 
-async fn square(series: Series) -> Result<Fleet> {
+fn square(series: Series) -> Result<Fleet> {
     let fleet = Fleet::new(series)?;
     fleet.write("brokers.yaml", Manifest::new().brokers(BROKERS).text())?;
     fleet.write("routes.yaml", Manifest::new().routes(ROUTES).text())?;
@@ -37,7 +37,7 @@ async fn good_edits_take_effect_on_the_newest_mosquitto() -> Result<()> {
 }
 
 async fn good_edits(series: Series) -> Result<()> {
-    let fleet = square(series).await?;
+    let fleet = square(series)?;
     let up = fleet.up()?;
     up.wait_path("soil", "i", "a", "a b i", PATIENCE).await?;
     up.wait_settled(PATIENCE).await?;
@@ -180,7 +180,7 @@ const MISTAKES: &[Mistake] = &[
 #[tokio::test]
 async fn bad_edits_are_reported_with_their_place_and_change_nothing() -> Result<()> {
     // What Mosquitto does plays no part: one series.
-    let fleet = square(Series::Newest).await?;
+    let fleet = square(Series::Newest)?;
     let up = fleet.up()?;
     let before = brokers(&up.wait_settled(PATIENCE).await?)?;
     let plan = up.plan().await?;
@@ -235,8 +235,10 @@ async fn bad_edits_are_reported_with_their_place_and_change_nothing() -> Result<
     up.stop().await
 }
 
-/// Each broker's process and configuration.
-fn brokers(status: &Value) -> Result<BTreeMap<String, (Option<i64>, Option<u64>)>> {
+/// A broker's process and the configuration it was given.
+type State = (Option<i64>, Option<u64>);
+
+fn brokers(status: &Value) -> Result<BTreeMap<String, State>> {
     let brokers = status["brokers"].as_array().context("no brokers")?;
     let one = |broker: &Value| {
         let name = broker["name"].as_str()?.to_owned();
