@@ -27,11 +27,11 @@ fn main() {
         let fleet = Arc::new(big_fleet(1_000, 100, 100));
         let before = peak_memory().unwrap_or(0.0);
         let mut planner = Planner::default();
-        let (plan, _) = milliseconds(|| planner.replan(&fleet, &View::default()));
-        let planned = peak_memory().unwrap_or(0.0);
-        let (report, _) = milliseconds(|| planner.report());
+        let (first, _) = milliseconds(|| planner.replan(&fleet, &View::default()));
+        let half_way = peak_memory().unwrap_or(0.0);
+        let (rest, _) = milliseconds(|| planner.report());
         println!(
-            "{plan:.1} ms {report:.1} ms {before:.1} MB {planned:.1} MB {:.1} MB",
+            "{first:.1} ms {rest:.1} ms {before:.1} MB {half_way:.1} MB {:.1} MB",
             peak_memory().unwrap_or(0.0)
         );
         return;

@@ -26,9 +26,15 @@ impl Context<'_> {
     /// Finds the ways of flows that have none yet, and whether some are not on the tree of the class's root: either
     /// nothing connects them, or the fleet has come apart.
     pub(crate) fn route(&mut self, choice: &Choice, mut flows: Vec<grow::Flow>) -> (Vec<grow::Flow>, bool) {
+        let closed = &self.situation.closed;
         if let Some(root) = choice.root().and_then(|root| self.situation.player(root)) {
-            let tree = self.trees.avoiding(self.topology, root, &self.situation.closed);
-            grow::route(&mut flows, &tree);
+            // Who is on nobody's way may die without moving anything, though the tree beyond would look different.
+            grow::route(&mut flows, &self.trees.declared(self.topology, root));
+            let is_closed = |node: &Node| closed.binary_search(node).is_ok();
+            if !closed.is_empty() && flows.iter().any(|flow| flow.way.iter().any(is_closed)) {
+                flows.iter_mut().for_each(|flow| flow.way.clear());
+                grow::route(&mut flows, &self.trees.avoiding(self.topology, root, closed));
+            }
         }
         let scattered = flows.iter().any(|flow| flow.way.is_empty());
         self.route_stranded(&mut flows);
@@ -109,8 +115,9 @@ impl Context<'_> {
                 .iter()
                 .flat_map(|&(producer, consumer)| [producer, consumer])
                 .collect();
+            // As with the class's own root, who is down elsewhere has no say.
             let best = roots.into_iter().min_by_key(|&root| {
-                let tree = self.trees.avoiding(self.topology, root, closed);
+                let tree = self.trees.declared(self.topology, root);
                 let total: u64 = pairs.iter().map(|&(a, b)| between(&tree, a, b)).sum();
                 (total, root)
             });

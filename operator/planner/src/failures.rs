@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use skein_api::name::{BrokerName, ClassName, TopicName};
 
+use crate::branches::way;
 use crate::choice::Choice;
 use crate::class::Context;
 use crate::declared::{Declared, NodeSet, Situation};
@@ -53,10 +54,17 @@ impl Failures<'_> {
         let mut repair = Repair::default();
         let mut hops = Hops::default();
         for (class, planned) in (0..).zip(&self.classes) {
-            let flows = routed(planned, topology, trees, self.situation);
+            let (flows, scattered) = routed(planned, topology, trees, self.situation);
             hops.read(topology, planned, &flows);
             let root = planned.choice.root().and_then(|root| self.situation.player(root));
-            let mut tree = root.map(|root| trees.avoiding(topology, root, &self.situation.closed));
+            let declared = root.map(|root| trees.declared(topology, root));
+            let mut tree = declared.clone();
+            let mut passed = NodeSet::new(topology);
+            for flow in flows.iter().filter(|flow| flow.way.len() > 2) {
+                for &node in &flow.way[1..flow.way.len() - 1] {
+                    passed.insert(node);
+                }
+            }
             let mut concerned = NodeSet::new(topology);
             for flow in &flows {
                 // A pair that has no way today may have one from its end's substitute.
@@ -68,7 +76,8 @@ impl Failures<'_> {
                     concerned.insert(node);
                 }
             }
-            let quick = topology.is_symmetric() && flows.iter().all(|flow| !flow.way.is_empty());
+            // What hangs on the failed broker can be told from one tree only if all flows are on it as declared.
+            let quick = topology.is_symmetric() && !scattered && self.situation.closed.is_empty();
             for node in concerned.iter() {
                 let substitute = substitute(node);
                 let change = &mut changes[node as usize];
@@ -80,18 +89,24 @@ impl Failures<'_> {
                     substitute,
                 };
                 let known = change.grafts.len();
-                let done = quick
-                    && root != Some(node)
-                    && tree.as_mut().is_some_and(|tree| {
-                        let tree = Arc::make_mut(tree);
-                        repair.branch(topology, tree, node, node);
-                        let done = failure.quick(&flows, tree, &repair, &hops, change);
-                        repair.undo(tree);
-                        done
-                    });
+                let done = match (&declared, &mut tree) {
+                    (Some(declared), Some(tree)) if quick && root != Some(node) => {
+                        if passed.contains(node) || failure.passes_by_substitute(&flows, declared) {
+                            let tree = Arc::make_mut(tree);
+                            repair.branch(topology, tree, node, node);
+                            let is_moved = |end| repair.is_moved(end);
+                            let done = failure.quick(&flows, tree, is_moved, &hops, change);
+                            repair.undo(tree);
+                            done
+                        } else {
+                            failure.quick(&flows, declared, |end| end == node, &hops, change)
+                        }
+                    }
+                    _ => false,
+                };
                 if !done {
                     let situation = self.situation.without(node, substitute);
-                    let after = routed(planned, topology, trees, &situation);
+                    let (after, _) = routed(planned, topology, trees, &situation);
                     failure.slow(&flows, &after, &hops, change);
                 }
                 compact(&mut change.grafts, known);
@@ -128,8 +143,13 @@ fn compact(grafts: &mut Vec<Found>, known: usize) {
     grafts.truncate(kept);
 }
 
-/// The flows of a class, routed.
-fn routed(planned: &Planned, topology: &Topology, trees: &mut Trees, situation: &Situation) -> Vec<Flow> {
+/// The flows of a class, routed, and whether some are not on the tree of its root.
+fn routed(
+    planned: &Planned,
+    topology: &Topology,
+    trees: &mut Trees,
+    situation: &Situation,
+) -> (Vec<Flow>, bool) {
     let flows = grow::flows(&planned.topics, situation);
     if topology.is_symmetric() {
         Context {
@@ -138,9 +158,11 @@ fn routed(planned: &Planned, topology: &Topology, trees: &mut Trees, situation: 
             trees,
         }
         .route(planned.choice, flows)
-        .0
     } else {
-        directed::route(topology, situation, &planned.topics, planned.choice, &flows)
+        (
+            directed::route(topology, situation, &planned.topics, planned.choice, &flows),
+            true,
+        )
     }
 }
 
@@ -191,15 +213,36 @@ struct Failure<'a> {
 }
 
 impl Failure<'_> {
-    /// Looks only at what hangs on the failed node. Returns false, having changed nothing, if the class comes apart,
+    /// Whether a way to the substitute would pass the failed node on the tree as declared.
+    fn passes_by_substitute(&self, flows: &[Flow], declared: &Tree) -> bool {
+        let Some(substitute) = self.substitute else {
+            return false;
+        };
+        let player = |end| if end == self.node { substitute } else { end };
+        let pairs = flows.iter().filter_map(|flow| flow.players);
+        pairs
+            .filter(|&(producer, consumer)| producer == self.node || consumer == self.node)
+            .any(|(producer, consumer)| {
+                way(declared, player(consumer), player(producer)).contains(&self.node)
+            })
+    }
+
+    /// Looks only at flows of which an end is moved. Returns false, having changed nothing, if the class comes apart,
     /// which takes more than one tree.
-    fn quick(&self, flows: &[Flow], tree: &Tree, repair: &Repair, hops: &Hops, change: &mut Change) -> bool {
+    fn quick(
+        &self,
+        flows: &[Flow],
+        tree: &Tree,
+        is_moved: impl Fn(Node) -> bool,
+        hops: &Hops,
+        change: &mut Change,
+    ) -> bool {
         let start = (change.grafts.len(), change.gaps.len());
         for flow in flows {
             let Some((producer, consumer)) = flow.players else {
                 continue;
             };
-            if !repair.is_moved(producer) && !repair.is_moved(consumer) {
+            if !is_moved(producer) && !is_moved(consumer) {
                 continue;
             }
             let player = |node| {

@@ -37,19 +37,18 @@ pub(crate) fn of_class(
                 .into_iter()
                 .find(|name| topology.node(name).is_none_or(|node| situation.player(node).is_none()));
             let (producer, consumer) = (&path.producer, &path.consumer);
-            let message = match missing {
-                Some(name) => format!(
+            let message = if let Some(name) = missing {
+                format!(
                     "nothing flows from {producer} to {consumer}: {name} is down and no other broker serves its clients"
-                ),
-                None => {
-                    let down: Vec<String> =
-                        situation.closed.iter().map(|&node| topology.name(node).to_string()).collect();
-                    let remedy = match &down[..] {
-                        [] => "add a NodeRoute or resume a paused one".to_owned(),
-                        down => format!("a NodeRoute around what is down ({}) would", down.join(", ")),
-                    };
-                    format!("nothing flows from {producer} to {consumer}: no open route connects them; {remedy}")
-                }
+                )
+            } else {
+                let down: Vec<&str> = situation.closed.iter().map(|&node| topology.name(node).as_str()).collect();
+                let remedy = if down.is_empty() {
+                    "add a NodeRoute or resume a paused one".to_owned()
+                } else {
+                    format!("a NodeRoute around what is down ({}) would", down.join(", "))
+                };
+                format!("nothing flows from {producer} to {consumer}: no open route connects them; {remedy}")
             };
             Finding { severity: Severity::Error, object: topic(&path.topic), message }
         })
