@@ -32,7 +32,9 @@ impl Context<'_> {
             grow::route(&mut flows, &self.trees.declared(self.topology, root));
             let is_closed = |node: &Node| closed.binary_search(node).is_ok();
             if !closed.is_empty() && flows.iter().any(|flow| flow.way.iter().any(is_closed)) {
-                flows.iter_mut().for_each(|flow| flow.way.clear());
+                for flow in &mut flows {
+                    flow.way.clear();
+                }
                 grow::route(&mut flows, &self.trees.avoiding(self.topology, root, closed));
             }
         }
