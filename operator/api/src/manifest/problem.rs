@@ -103,19 +103,7 @@ impl Report {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        if self.is_settled(document, field) {
-            return;
-        }
-        let at = document.node.find(field).at();
-        self.add(
-            Severity::Error,
-            document.source,
-            at,
-            &document.object(),
-            field,
-            message.into(),
-            remedy.into(),
-        );
+        self.tell(Severity::Error, document, field, message.into(), remedy.into());
     }
 
     /// A warning at a field of a document.
@@ -126,18 +114,30 @@ impl Report {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
+        self.tell(Severity::Warning, document, field, message.into(), remedy.into());
+    }
+
+    /// A problem at a field of a document, unless the field has been judged already.
+    fn tell(
+        &mut self,
+        severity: Severity,
+        document: &Document,
+        field: &str,
+        message: String,
+        remedy: String,
+    ) {
         if self.is_settled(document, field) {
             return;
         }
         let at = document.node.find(field).at();
         self.add(
-            Severity::Warning,
+            severity,
             document.source,
             at,
             &document.object(),
             field,
-            message.into(),
-            remedy.into(),
+            message,
+            remedy,
         );
     }
 
