@@ -104,8 +104,8 @@ impl Choice {
             .collect();
     }
 
-    /// Corrects one candidate's total after its tree changed. Whether anything of the class moved on that tree, and
-    /// whether the shortest way of a pair from the root itself got another cost or course.
+    /// Corrects one candidate's total after its tree changed. Returns whether any end of the class moved on that tree;
+    /// it may be the fixed root's, which has no total.
     pub(crate) fn correct(
         &mut self,
         root: Node,
