@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(code) => code,
         Err(failure) => {
-            anstream::eprintln!("{failure}");
+            output::tell(&failure.to_string());
             failure.exit_code()
         }
     }
@@ -40,13 +40,15 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::Completions(completions) => {
-            let mut definition = Arguments::definition();
+            // Not straight to standard output, for clap panics if the reader goes away.
+            let mut script = Vec::new();
             clap_complete::generate(
                 completions.shell,
-                &mut definition,
+                &mut Arguments::definition(),
                 "skein",
-                &mut std::io::stdout(),
+                &mut script,
             );
+            output::write_bytes(&script)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Plan(arguments) => commands::plan::run(&arguments),

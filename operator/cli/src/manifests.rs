@@ -8,6 +8,7 @@ use skein_api::manifest::{Problem, Severity};
 use skein_local::manifests::{self, ManifestFile};
 
 use crate::failure::Failure;
+use crate::output;
 use crate::paint::{BAD, CAREFUL, count, paint};
 
 /// The fleet of a directory (or of one file). Warnings are printed to standard error.
@@ -33,7 +34,7 @@ pub(crate) fn read(path: &Path) -> Result<Fleet, Failure> {
 pub(crate) fn judge(path: &Path, files: &[ManifestFile]) -> Result<Fleet, Failure> {
     let declared = manifests::load(files).map_err(|problems| bad(path, &problems))?;
     for problem in &declared.warnings {
-        anstream::eprintln!("{}", shown(problem));
+        output::tell(&shown(problem));
     }
     Ok(Arc::unwrap_or_clone(declared.fleet))
 }

@@ -29,13 +29,24 @@ pub(crate) fn json<View: Serialize>(view: &View) -> Result<String, Failure> {
 
 /// Prints text, and says whether there is still a reader: one that went away (`| head`) is no failure.
 pub(crate) fn write(text: &str) -> Result<bool, Failure> {
+    write_bytes(text.as_bytes())
+}
+
+/// The same for bytes, which must be UTF-8 to pass a terminal.
+pub(crate) fn write_bytes(bytes: &[u8]) -> Result<bool, Failure> {
     use std::io::{ErrorKind, Write as _};
     let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::could_not(format!(
             "cannot write to standard output: {error}"
         ))),
     }
+}
+
+/// Prints a line to standard error. That nobody reads it changes nothing: the exit code says what is the case.
+pub(crate) fn tell(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
 }

@@ -21,16 +21,23 @@ impl Ran {
     }
 }
 
-/// Runs it in a home of its own, where no fleet runs.
 fn skein(arguments: &[&str]) -> Ran {
-    let home = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_skein"))
+    ran(&mut command(arguments))
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skein"));
+    command
         .args(arguments)
-        .env("HOME", home.path())
         .env_remove("XDG_STATE_HOME")
-        .env_remove("CLICOLOR_FORCE")
-        .output()
-        .unwrap();
+        .env_remove("CLICOLOR_FORCE");
+    command
+}
+
+/// Runs it in a home of its own, where no fleet runs.
+fn ran(command: &mut Command) -> Ran {
+    let home = tempfile::tempdir().unwrap();
+    let output = command.env("HOME", home.path()).output().unwrap();
     Ran {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -463,15 +470,73 @@ fn completions_know_the_commands() {
     }
 }
 
+/// Runs it with streams that nobody reads any more.
+fn unread(arguments: &[&str], streams: &[Stream]) -> Ran {
+    let closed = || {
+        let (_, writer) = std::io::pipe().unwrap();
+        writer
+    };
+    let mut command = command(arguments);
+    for stream in streams {
+        match stream {
+            Stream::Out => command.stdout(closed()),
+            Stream::Err => command.stderr(closed()),
+        };
+    }
+    ran(&mut command)
+}
+
+#[derive(Clone, Copy)]
+enum Stream {
+    Out,
+    Err,
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_skein"))
-        .args(["plan", "-f", &sample("farm"), "-o", "json"])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    assert!(child.wait().unwrap().success());
+    let (farm, state, out) = (sample("farm"), left_behind(), tempfile::tempdir().unwrap());
+    let (farm, state, out) = (farm.as_str(), shown(state.path()), shown(out.path()));
+    for arguments in [
+        &["completions", "bash"][..],
+        &["completions", "fish"],
+        &["--help"],
+        &["plan", "--help"],
+        &["--version"],
+        &["plan", "-f", farm],
+        &["plan", "-f", farm, "-o", "json"],
+        &["plan", "-f", farm, "-o", "yaml"],
+        &["plan", "-f", farm, "--roles"],
+        &["check", "-f", farm],
+        &["explain", "topic/soil", "-f", farm],
+        &["explain", "broker/a", "-f", farm],
+        &["explain", "route/a-b", "-f", farm],
+        &["diff", farm, farm],
+        &["graph", "-f", farm],
+        &["render", out, "-f", farm],
+        &["status", "--state", state],
+        &["status", "--state", state, "--watch"],
+        &["status", "--state", state, "--watch", "-o", "yaml"],
+        &["break", "c", "--state", state],
+        &["mend", "c", "--state", state],
+    ] {
+        let ran = unread(arguments, &[Stream::Out]);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_exit_code_needs_no_reader() {
+    let (apart, bad) = (manifests(APART), manifests(BAD));
+    for (arguments, code) in [
+        (&["plan", "-f", shown(apart.path())][..], 1),
+        (&["diff", &sample("farm"), &sample("twins"), "--exit-code"], 1),
+        (&["status"], 1),
+        (&["plan", "-f", shown(bad.path())], 2),
+        (&["frobnicate"], 2),
+    ] {
+        let ran = unread(arguments, &[Stream::Out, Stream::Err]);
+        assert_eq!(ran.code, code, "{arguments:?}");
+    }
 }
 
 /// The state of a fleet as `skein up` leaves it: b is down and c serves its clients.
