@@ -470,26 +470,10 @@ fn completions_know_the_commands() {
     }
 }
 
-/// Runs it with streams that nobody reads any more.
-fn unread(arguments: &[&str], streams: &[Stream]) -> Ran {
-    let closed = || {
-        let (_, writer) = std::io::pipe().unwrap();
-        writer
-    };
-    let mut command = command(arguments);
-    for stream in streams {
-        match stream {
-            Stream::Out => command.stdout(closed()),
-            Stream::Err => command.stderr(closed()),
-        };
-    }
-    ran(&mut command)
-}
-
-#[derive(Clone, Copy)]
-enum Stream {
-    Out,
-    Err,
+/// A pipe that nobody reads any more.
+fn closed() -> std::io::PipeWriter {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer
 }
 
 #[test]
@@ -519,7 +503,7 @@ fn a_reader_that_goes_away_is_no_failure() {
         &["break", "c", "--state", state],
         &["mend", "c", "--state", state],
     ] {
-        let ran = unread(arguments, &[Stream::Out]);
+        let ran = ran(command(arguments).stdout(closed()));
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{arguments:?}");
     }
 }
@@ -534,8 +518,11 @@ fn an_exit_code_needs_no_reader() {
         (&["plan", "-f", shown(bad.path())], 2),
         (&["frobnicate"], 2),
     ] {
-        let ran = unread(arguments, &[Stream::Out, Stream::Err]);
-        assert_eq!(ran.code, code, "{arguments:?}");
+        let unread = ran(command(arguments).stdout(closed()).stderr(closed()));
+        assert_eq!(unread.code, code, "{arguments:?}");
+        let full = fs::File::create("/dev/full").unwrap();
+        let unwritten = ran(command(arguments).stdout(closed()).stderr(full));
+        assert_eq!(unwritten.code, code, "{arguments:?} on a full disk");
     }
 }
 
