@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use skein_api::fleet::{Broker, Fleet, Hosting};
 use skein_api::name::BrokerName;
-use skein_mosquitto::config::{Compile, Config, Placement, compile};
+use skein_mosquitto::config::{Compile, CompileError, Config, Placement, compile};
 use skein_mosquitto::link::Link;
 use skein_mosquitto::version::{Capabilities, Version};
-use skein_planner::plan::Plan;
+use skein_planner::plan::{Finding, Plan, Severity};
 
 use crate::failure::Failure;
 
@@ -24,26 +24,9 @@ const SQLITE_PLUGIN: &str = "/usr/lib/mosquitto_persist_sqlite.so";
 
 /// The configuration of every broker that Skein controls. One that is down holds no links in a plan, but may come back.
 pub(crate) fn all(fleet: &Fleet, plan: &Plan) -> Result<BTreeMap<BrokerName, Config>, Failure> {
-    let mut configs = BTreeMap::new();
-    let mut problems = Vec::new();
-    for (name, declared) in fleet.brokers.iter().filter(|(_, broker)| broker.is_controlled()) {
-        let links: Vec<Arc<Link>> = plan
-            .links
-            .iter()
-            .filter(|link| &link.downstream == name)
-            .cloned()
-            .collect();
-        let version = version(declared);
-        let input = Compile {
-            broker: name,
-            declared,
-            links: &links,
-            placement: &placement(version),
-            addresses: &|broker| address(fleet, broker),
-            version,
-            epoch: 1,
-        };
-        match compile(&input) {
+    let (mut configs, mut problems) = (BTreeMap::new(), Vec::new());
+    for (name, compiled) in each(fleet, plan) {
+        match compiled {
             Ok(config) => {
                 configs.insert(name.clone(), config);
             }
@@ -55,6 +38,47 @@ pub(crate) fn all(fleet: &Fleet, plan: &Plan) -> Result<BTreeMap<BrokerName, Con
     } else {
         Err(Failure::bad_input(problems.join("\n")))
     }
+}
+
+/// Why [`all`] would fail, for those who only look at the plan. Warnings: the plan holds, and some broker cannot run yet.
+pub(crate) fn objections(fleet: &Fleet, plan: &Plan) -> Vec<Finding> {
+    each(fleet, plan)
+        .filter_map(|(name, compiled)| Some((name, compiled.err()?)))
+        .flat_map(|(name, error)| {
+            error.problems.into_iter().map(move |problem| Finding {
+                severity: Severity::Warning,
+                object: format!("broker/{name}"),
+                message: format!(
+                    "it cannot run as declared: {}: {}; {}",
+                    problem.field, problem.reason, problem.remedy
+                ),
+            })
+        })
+        .collect()
+}
+
+fn each<'fleet>(
+    fleet: &'fleet Fleet,
+    plan: &'fleet Plan,
+) -> impl Iterator<Item = (&'fleet BrokerName, Result<Config, CompileError>)> {
+    let mut links: BTreeMap<&BrokerName, Vec<Arc<Link>>> = BTreeMap::new();
+    for link in &plan.links {
+        links.entry(&link.downstream).or_default().push(Arc::clone(link));
+    }
+    let controlled = fleet.brokers.iter().filter(|(_, broker)| broker.is_controlled());
+    controlled.map(move |(name, declared)| {
+        let version = version(declared);
+        let compiled = compile(&Compile {
+            broker: name,
+            declared,
+            links: links.get(name).map_or(&[], Vec::as_slice),
+            placement: &placement(version),
+            addresses: &|broker| address(fleet, broker),
+            version,
+            epoch: 1,
+        });
+        (name, compiled)
+    })
 }
 
 fn version(declared: &Broker) -> Version {

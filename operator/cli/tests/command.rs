@@ -142,6 +142,42 @@ fn every_command_refuses_what_cannot_run_yet() {
 }
 
 #[test]
+fn a_plan_warns_of_what_check_and_render_refuse() {
+    let directory = manifests(&APART.replacen("allowAnonymous: true", "", 1));
+    let (at, out) = (shown(directory.path()), directory.path().join("out"));
+    let says_so = |text: &str, begin: &str| {
+        let mut lines = text.lines();
+        lines.any(|line| line.starts_with(begin) && line.contains("spec.managed.allowAnonymous"))
+    };
+
+    let plan = skein(&["plan", "-f", at]);
+    assert!(says_so(&plan.out, "warning: broker/a: "), "{}", plan.out);
+    assert!(!says_so(&plan.out, "warning: broker/b: "), "{}", plan.out);
+    assert!(
+        plan.out.ends_with("1 error, 1 warning\n"),
+        "the worst first: {}",
+        plan.out
+    );
+    let findings = &skein(&["plan", "-f", at, "-o", "json"]).json()["findings"];
+    assert_eq!(findings[0]["object"], "topic/soil");
+    assert_eq!(
+        (&findings[1]["object"], &findings[1]["severity"]),
+        (&"broker/a".into(), &"warning".into())
+    );
+
+    let graph = skein(&["graph", "-f", at]);
+    assert!(says_so(&graph.err, "warning: broker/a: "), "{}", graph.err);
+    assert!(graph.out.starts_with("digraph"), "{}", graph.out);
+    assert_eq!(graph.code, 0, "it is drawn");
+
+    for command in [&["check", "-f", at][..], &["render", "-f", at, shown(&out)]] {
+        let refused = skein(command);
+        assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{command:?}");
+        assert!(says_so(&refused.err, "error: Broker/a: "), "{}", refused.err);
+    }
+}
+
+#[test]
 fn every_sample_plans_and_passes_the_check() {
     for name in SAMPLES {
         let plan = skein(&["plan", "-f", &sample(name), "-o", "json"]);

@@ -12,6 +12,7 @@ use skein_planner::tables::{self, RoleRow};
 
 use super::{finding_count, finding_lines, verdict};
 use crate::arguments;
+use crate::configs;
 use crate::failure::Failure;
 use crate::output;
 use crate::paint::{BAD, CAREFUL, FAINT, GOOD, PLAIN, TITLE, count, paint};
@@ -32,7 +33,9 @@ pub(crate) fn run(arguments: &arguments::Plan) -> Result<ExitCode, Failure> {
         output::print(format, &view, || roles(&view.roles).text())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let plan = subject.plan();
+    let mut plan = subject.plan();
+    plan.findings.extend(configs::objections(&subject.fleet, &plan));
+    plan.findings.sort_unstable();
     output::print(format, &PlanView::from(&plan), || human(&subject.fleet, &plan))?;
     Ok(verdict(&plan.findings))
 }
