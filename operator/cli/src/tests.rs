@@ -314,9 +314,16 @@ fn status() -> FleetStatus {
     }
 }
 
+fn now() -> jiff::Timestamp {
+    "2026-01-02T03:04:06Z".parse().unwrap()
+}
+
 #[test]
 fn a_status_for_people_and_programs() {
-    insta::assert_snapshot!(plain(&commands::status::human(&StatusView::new(&status(), true))));
+    insta::assert_snapshot!(plain(&commands::status::human(
+        &StatusView::new(&status(), true),
+        now()
+    )));
     insta::assert_snapshot!(
         "a_status_for_programs",
         json(&StatusView::new(&status(), true)).unwrap()
@@ -328,7 +335,7 @@ fn a_broker_without_declared_clients_is_not_said_to_have_some() {
     let mut status = status();
     status.brokers[1].phase = BrokerPhase::Down;
     status.brokers[1].served_by = Some(broker("hq"));
-    let text = plain(&commands::status::human(&StatusView::new(&status, true)));
+    let text = plain(&commands::status::human(&StatusView::new(&status, true), now()));
     assert!(text.contains("  hq, if any  "), "{text}");
     assert!(
         text.contains("\nno clients of hub are declared; any that it has are served by hq\n\nproblem:"),
@@ -338,12 +345,25 @@ fn a_broker_without_declared_clients_is_not_said_to_have_some() {
 }
 
 #[test]
-fn a_status_that_nobody_updates_says_so() {
-    let text = plain(&commands::status::human(&StatusView::new(&status(), false)));
-    assert!(
-        text.contains("skein up is not running; this is how it was at 2026-01-02T03:04:05Z"),
-        "{text}"
-    );
+fn a_status_that_nobody_updates_says_since_when() {
+    for (updated_at, said) in [
+        (
+            "2026-01-02T03:04:05.987654321Z",
+            "0 seconds ago, at 2026-01-02 03:04:05Z",
+        ),
+        ("2026-01-02T03:04:04.1Z", "1 second ago, at 2026-01-02 03:04:04Z"),
+        ("2026-01-02T02:59:00Z", "5 minutes ago, at 2026-01-02 02:59:00Z"),
+        ("2026-01-01T04:04:05+01:00", "1 day ago, at 2026-01-01 03:04:05Z"),
+        ("2027-01-01T00:00:00Z", "0 seconds ago, at 2027-01-01 00:00:00Z"),
+    ] {
+        let status = FleetStatus {
+            updated_at: updated_at.to_owned(),
+            ..status()
+        };
+        let text = plain(&commands::status::human(&StatusView::new(&status, false), now()));
+        let line = format!("skein up is not running; this is how it was {said}\n");
+        assert!(text.contains(&line), "{updated_at}: {text}");
+    }
 }
 
 /// Every field name in a JSON value.

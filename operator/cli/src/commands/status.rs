@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use skein_engine::directive::{BrokerPhase, MigrationPhase};
 use skein_local::StateDirectory;
 use skein_local::client::{self, StatusWatch};
@@ -23,12 +24,12 @@ pub(crate) fn run(arguments: &arguments::Status) -> Result<ExitCode, Failure> {
     }
     let Some(status) = client::status(&state)? else {
         return Err(Failure::could_not(format!(
-            "{} has no status: its fleet is starting, or was stopped; start it with `skein up -f DIR`",
-            state.path().display()
+            "there is no status in {state}: its fleet is starting, or was stopped; start it with `skein up -f DIR --state {state}`",
+            state = state.path().display()
         )));
     };
     let view = StatusView::new(&status, state.holder().is_some());
-    output::print(format, &view, || human(&view))?;
+    output::print(format, &view, || human(&view, Timestamp::now()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -61,7 +62,10 @@ fn watch(state: &StateDirectory, format: Format) -> Result<ExitCode, Failure> {
             if format == Format::Yaml {
                 output::write("---\n")?;
             }
-            if !output::print(format, &view, || if redraw { redrawn(&human(&view)) } else { human(&view) + "\n" })? {
+            if !output::print(format, &view, || {
+                let text = human(&view, Timestamp::now());
+                if redraw { redrawn(&text) } else { text + "\n" }
+            })? {
                 return Ok(ExitCode::SUCCESS);
             }
             last = Some(view);
@@ -76,8 +80,8 @@ fn redrawn(text: &str) -> String {
     format!("\u{1b}[H{}\u{1b}[J", lines.collect::<String>())
 }
 
-/// The status for people.
-pub(crate) fn human(status: &StatusView) -> String {
+/// The status for people, who read it now.
+pub(crate) fn human(status: &StatusView, now: Timestamp) -> String {
     let sections = [
         ("Brokers", brokers(status)),
         ("Paths", paths(status)),
@@ -110,12 +114,34 @@ pub(crate) fn human(status: &StatusView) -> String {
         text += &paint(
             CAREFUL,
             format!(
-                "skein up is not running; this is how it was at {}\n",
-                status.updated_at
+                "skein up is not running; this is how it was {}\n",
+                ago(&status.updated_at, now)
             ),
         );
     }
     text + &summary(status) + "\n"
+}
+
+/// An RFC 3339 instant as a person would say it: `5 minutes ago, at 2026-01-02 03:04:05Z`.
+fn ago(instant: &str, now: Timestamp) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    let Ok(instant) = instant.parse::<Timestamp>() else {
+        return format!("at {instant}");
+    };
+    let seconds = now.duration_since(instant).as_secs().max(0);
+    let (number, unit) = if seconds < MINUTE {
+        (seconds, "second")
+    } else if seconds < HOUR {
+        (seconds / MINUTE, "minute")
+    } else if seconds < DAY {
+        (seconds / HOUR, "hour")
+    } else {
+        (seconds / DAY, "day")
+    };
+    let age = count(usize::try_from(number).unwrap_or(usize::MAX), unit);
+    format!("{age} ago, at {}", instant.strftime("%F %TZ"))
 }
 
 fn summary(status: &StatusView) -> String {
