@@ -1,7 +1,11 @@
 //! Why a command ended without doing its work, and the exit code that says so.
 
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
+
+use skein_local::StateDirectory;
+use skein_local::client::ClientError;
 
 use crate::paint::{BAD, paint};
 
@@ -48,12 +52,36 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<skein_local::client::ClientError> for Failure {
-    fn from(error: skein_local::client::ClientError) -> Self {
-        use skein_local::client::ClientError;
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
         match error {
-            ClientError::NoBroker { .. } | ClientError::NoFleet { .. } => Self::BadInput(error.to_string()),
+            ClientError::NoFleet { state } => Self::BadInput(no_fleet(&state)),
+            ClientError::NoneRunning { .. } => Self::CouldNot(none_running()),
+            ClientError::NoBroker { .. } => Self::BadInput(error.to_string()),
             error => Self::CouldNot(error.to_string()),
         }
     }
+}
+
+/// Nothing of a fleet is where the user says.
+fn no_fleet(state: &Path) -> String {
+    let shown = state.display();
+    let remedy =
+        "give --state the path that `skein up` printed, or leave it away to ask the only fleet that runs";
+    if state.exists() {
+        format!("no fleet has its state in {shown}; {remedy}")
+    } else {
+        format!("there is no {shown}; {remedy}, or start one there with `skein up -f DIR --state {shown}`")
+    }
+}
+
+/// Nobody holds a state directory where they are if nobody says otherwise.
+fn none_running() -> String {
+    let looked = StateDirectory::base().map_or_else(
+        || "no home directory is known to look for one in".to_owned(),
+        |base| format!("none has its state in {}", base.display()),
+    );
+    format!(
+        "no fleet is running: {looked}; start one with `skein up -f DIR`, or say with --state PATH where its state is"
+    )
 }

@@ -378,6 +378,51 @@ fn without_a_running_fleet_the_way_out_is_told() {
         let ran = skein(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{arguments:?}");
         assert!(ran.err.contains("skein up -f DIR"), "{}", ran.err);
+        assert!(ran.err.contains("/.local/state/skein"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_state_without_a_fleet_is_named_with_the_way_out() {
+    let empty = tempfile::tempdir().unwrap();
+    let nowhere = empty.path().join("nowhere");
+    for path in [empty.path(), &nowhere] {
+        let path = shown(path);
+        for command in [
+            &["status"][..],
+            &["status", "--watch"],
+            &["plan"],
+            &["break", "a"],
+            &["mend", "a"],
+        ] {
+            let ran = skein(&[command, &["--state", path]].concat());
+            assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{command:?}: {}", ran.err);
+            for said in [&format!(" {path}; "), "`skein up`", "--state"] {
+                assert!(ran.err.contains(said), "{command:?}: {}", ran.err);
+            }
+        }
+    }
+    // One that was stopped.
+    fs::write(empty.path().join("lock"), "").unwrap();
+    let path = shown(empty.path());
+    for (command, code) in [
+        (&["status"][..], 1),
+        (&["plan"], 2),
+        (&["break", "a"], 2),
+        (&["mend", "a"], 2),
+    ] {
+        let ran = skein(&[command, &["--state", path]].concat());
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (code, ""),
+            "{command:?}: {}",
+            ran.err
+        );
+        assert!(
+            ran.err.contains("`skein up") && ran.err.contains(path),
+            "{command:?}: {}",
+            ran.err
+        );
     }
 }
 
