@@ -2,10 +2,12 @@
 
 mod common;
 
-use common::{MIDDLE, NEWEST, OLDEST, broker, compiled, config, declared, link, placement};
+use std::collections::BTreeMap;
+
+use common::{MIDDLE, NEWEST, OLDEST, after, broker, compiled, config, declared, link, placement};
 use skein_api::fleet::{Durability, Listener as DeclaredListener, Queue};
 use skein_filters::TopicFilter;
-use skein_mosquitto::config::{Persistence, Placement, parse, render};
+use skein_mosquitto::config::{Persistence, Placement, Session, parse, render};
 use skein_mosquitto::link::Line;
 use skein_mosquitto::version::{Version, known_issues};
 
@@ -51,28 +53,83 @@ fn a_duplex_broker_on_the_oldest_version() {
 }
 
 #[test]
-fn what_was_subscribed_before_is_unsubscribed_until_it_is_subscribed_again() {
+fn what_a_session_may_hold_is_unsubscribed_before_the_marker() {
     let wide = config(&[link("a", "b", "soil", &["t/# in 1", "u in 1"])], NEWEST);
-    let mut narrow = config(&[link("a", "b", "soil", &["t/+ in 1"])], NEWEST);
-    narrow.forget(&wide);
-    assert!(
-        render(&narrow)
-            .contains("topic t/# out 0 $skein/forgotten/ \"\"\ntopic u out 0 $skein/forgotten/ \"\"\n")
+    let plain = config(&[link("a", "b", "soil", &["t/+ in 1"])], NEWEST);
+    let narrow = after(&wide, plain.clone());
+    let name = format!("{}-7", plain.connections[0].name);
+    assert_eq!(narrow.connections[0].name, name);
+    let end = format!(
+        "topic t/# out 0 $skein/forgotten/ \"\"\ntopic u out 0 $skein/forgotten/ \"\"\ntopic $skein/link/a/{name} in 1\n"
     );
+    assert!(render(&narrow).ends_with(&end), "{}", render(&narrow));
     assert_eq!(parse(&render(&narrow)).unwrap(), narrow);
-    // Nobody knows whether the link was up meanwhile, so it stays, until the filter is wanted again.
-    let mut next = config(&[link("a", "b", "soil", &["u in 1"])], NEWEST);
-    next.forget(&narrow);
+    // Nobody knows yet whether the link was up meanwhile, so what was to be forgotten stays until it is wanted again.
+    let next = after(&narrow, config(&[link("a", "b", "soil", &["u in 1"])], NEWEST));
     let forgotten: Vec<&str> = next.connections[0]
         .forgotten
         .iter()
         .map(TopicFilter::as_str)
         .collect();
     assert_eq!(forgotten, ["t/#", "t/+"]);
-    // Another link to the same broker has a session of its own.
-    let mut duplex = config(&[link("a", "b", "soil", &["t/+ both 1"])], NEWEST);
-    duplex.forget(&wide);
+    // Once that is known, there is nothing to forget.
+    let mut settled = Session::of(&narrow.connections[0]);
+    settled.holds.retain(|filter| filter.as_str() == "t/+");
+    let client_id = narrow.connections[0].remote_client_id.clone();
+    let mut same = config(&[link("a", "b", "soil", &["t/+ in 1", "v in 1"])], NEWEST);
+    same.resume(&BTreeMap::from([(client_id, settled)]));
+    assert!(same.connections[0].forgotten.is_empty());
+    assert!(!render(&same).contains("$skein/link/"));
+}
+
+#[test]
+fn a_connection_that_stays_as_it_was_goes_on_as_it_is() {
+    let wide = config(&[link("a", "b", "soil", &["t/# in 1", "u in 1"])], NEWEST);
+    let narrow = after(&wide, config(&[link("a", "b", "soil", &["t/+ in 1"])], NEWEST));
+    let mut later = config(&[link("a", "b", "soil", &["t/+ in 1"])], NEWEST);
+    later.epoch = 9;
+    assert_eq!(after(&narrow, later).connections, narrow.connections);
+}
+
+#[test]
+fn another_link_to_the_same_broker_has_a_session_of_its_own() {
+    let wide = config(&[link("a", "b", "soil", &["t/# in 1", "u in 1"])], NEWEST);
+    let duplex = after(&wide, config(&[link("a", "b", "soil", &["t/+ both 1"])], NEWEST));
     assert!(duplex.connections[0].forgotten.is_empty());
+}
+
+#[test]
+fn what_now_only_goes_out_is_forgotten_too() {
+    let both = config(&[link("a", "b", "soil", &["t both 1", "u out 1"])], NEWEST);
+    let out = after(
+        &both,
+        config(&[link("a", "b", "soil", &["t out 1", "u out 1"])], NEWEST),
+    );
+    assert!(
+        render(&out).contains("topic t out 1\n") && render(&out).contains("topic t out 0 $skein/forgotten/")
+    );
+    assert!(out.connections[0].marker(&broker("a")).is_some());
+    // A connection that must not unsubscribe proves nothing.
+    let contrary = after(
+        &both,
+        config(&[link("a", "b", "soil", &["u in 1", "u out 1"])], NEWEST),
+    );
+    assert!(!contrary.connections[0].forgotten.is_empty());
+    assert_eq!(contrary.connections[0].marker(&broker("a")), None);
+    assert_eq!(parse(&render(&contrary)).unwrap(), contrary);
+}
+
+#[test]
+fn sessions_left_behind_are_noted_where_mosquitto_reads_over_it() {
+    let mut config = config(&[link("a", "b", "soil", &["t in 1"])], NEWEST);
+    let filters = ["north wing/#", "u"].map(common::filter);
+    config.left.insert("skein:a:c:pull".to_owned(), filters.into());
+    let text = render(&config);
+    assert!(
+        text.ends_with("\n# skein: left skein:a:c:pull north wing/#\n# skein: left skein:a:c:pull u\n"),
+        "{text}"
+    );
+    assert_eq!(parse(&text).unwrap(), config);
 }
 
 #[test]

@@ -121,8 +121,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn what_compiles_comes_back_with_the_plans_links(links in links(), version in versions()) {
-        let Ok(config) = compiled(&links, &declared(|_| ()), &placement(), version) else { return Ok(()) };
+    fn what_compiles_comes_back_with_the_plans_links(
+        before in links(), links in links(), left in prop::collection::btree_set(filters(), 0..3), version in versions(),
+    ) {
+        let Ok(mut config) = compiled(&links, &declared(|_| ()), &placement(), version) else { return Ok(()) };
+        if let Ok(before) = compiled(&before, &declared(|_| ()), &placement(), version) {
+            config = common::after(&before, config);
+            if !left.is_empty() {
+                config.left.insert("skein:a:z:pull".to_owned(), left);
+            }
+        }
         let text = render(&config);
         prop_assert_eq!(parse(&text), Ok(config.clone()), "{}", text);
         prop_assert_eq!(links_of(&broker("a"), &config), links);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{MIDDLE, NEWEST, OLDEST, config, link};
+use common::{MIDDLE, NEWEST, OLDEST, after, config, link};
 use skein_mosquitto::config::{Config, Listener, Persistence};
 use skein_mosquitto::transition::Action::{self, None, Reload, Restart};
 use skein_mosquitto::transition::transition;
@@ -80,20 +80,29 @@ fn a_first_outgoing_queue_is_empty_so_a_reload_may_add_it() {
 
 #[test]
 fn a_forgotten_filter_is_no_outgoing_queue() {
-    let mut old = classic(&[pull(&["t in 1"])]);
-    old.forget(&classic(&[pull(&["t in 1", "u in 1"])]));
+    let old = after(
+        &classic(&[pull(&["t in 1", "u in 1"])]),
+        classic(&[pull(&["t in 1"])]),
+    );
     assert_eq!(old.connections[0].forgotten.len(), 1);
     assert_eq!(transition(&old, &classic(&[]), NEWEST).action, Reload);
 }
 
 #[test]
-fn a_connection_may_go_on_forgetting_what_need_not_be_forgotten() {
-    let new = classic(&[pull(&["t in 1"])]);
-    let mut old = new.clone();
-    old.forget(&classic(&[pull(&["t in 1", "u in 1"])]));
-    assert_eq!(actions(&old, &new), [None; 3]);
-    // The other way round the bridge must connect anew to unsubscribe.
-    assert_eq!(actions(&new, &old), [Restart; 3]);
+fn a_connection_that_forgets_is_another_one() {
+    let plain = classic(&[pull(&["t in 1"])]);
+    let forgetting = after(&classic(&[pull(&["t in 1", "u in 1"])]), plain.clone());
+    // The bridge must connect anew to unsubscribe.
+    assert_eq!(actions(&plain, &forgetting), [Restart, Restart, Reload]);
+    let mut noted = plain.clone();
+    noted
+        .left
+        .insert("skein:a:d:pull".to_owned(), [common::filter("u")].into());
+    assert_eq!(
+        actions(&plain, &noted),
+        [None; 3],
+        "a note is nothing to Mosquitto"
+    );
 }
 
 #[test]

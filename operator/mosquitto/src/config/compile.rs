@@ -127,6 +127,7 @@ pub fn compile(input: &Compile<'_>) -> Result<Config, CompileError> {
         limits: limits(managed.queue, &mut problems),
         settings: passed_through(input.version, &managed, &mut problems),
         connections: connections(input, &mut problems),
+        left: BTreeMap::new(),
     };
     if problems.found.is_empty() {
         Ok(config)

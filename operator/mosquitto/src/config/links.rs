@@ -25,8 +25,10 @@ pub fn links_of(holder: &BrokerName, config: &Config) -> Vec<Link> {
         .collect()
 }
 
-fn link(held: &Connection) -> Option<Link> {
-    let identity = held.remote_client_id.strip_prefix(CLIENT_ID_PREFIX)?;
+/// Downstream, upstream and mode of the link with this client id, if it is one of Skein's.
+#[must_use]
+pub fn identity_of(client_id: &str) -> Option<(BrokerName, BrokerName, Mode)> {
+    let identity = client_id.strip_prefix(CLIENT_ID_PREFIX)?;
     let parts: Vec<&str> = identity.split(':').collect();
     let [downstream, upstream, mode] = parts.as_slice() else {
         return None;
@@ -34,10 +36,19 @@ fn link(held: &Connection) -> Option<Link> {
     let mode = [Mode::Pull, Mode::Duplex]
         .into_iter()
         .find(|known| known.to_string() == *mode)?;
+    Some((
+        BrokerName::new(downstream).ok()?,
+        BrokerName::new(upstream).ok()?,
+        mode,
+    ))
+}
+
+fn link(held: &Connection) -> Option<Link> {
+    let (downstream, upstream, mode) = identity_of(&held.remote_client_id)?;
     let (control, lines) = held.lines.iter().cloned().partition::<Vec<_>, _>(is_control);
     Some(Link {
-        downstream: BrokerName::new(downstream).ok()?,
-        upstream: BrokerName::new(upstream).ok()?,
+        downstream,
+        upstream,
         mode,
         classes: control.iter().filter_map(class).collect::<BTreeSet<_>>(),
         lines,

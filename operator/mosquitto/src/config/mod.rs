@@ -7,14 +7,16 @@ mod compile;
 mod links;
 mod parse;
 mod render;
+mod sessions;
 pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use compile::{Compile, CompileError, Placement, Problem, compile};
-pub use links::{PROBE, RESERVED, links_of};
+pub use links::{PROBE, RESERVED, identity_of, links_of};
 pub use parse::{ParseError, epoch_of, parse};
 pub use render::render;
+pub use sessions::{MARKER, Session};
 
 use skein_api::name::BrokerName;
 use skein_filters::TopicFilter;
@@ -45,6 +47,9 @@ pub struct Config {
     pub settings: BTreeMap<String, String>,
     /// The connections it holds, by name.
     pub connections: Vec<Connection>,
+    /// Sessions upstream that no connection resumes any more, by client id, and what they may still be subscribed to:
+    /// a note for whoever ends these subscriptions, which Mosquitto reads over.
+    pub left: BTreeMap<String, BTreeSet<TopicFilter>>,
 }
 
 /// An address and port to listen on.
@@ -111,8 +116,7 @@ pub struct Connection {
     pub local_client_id: String,
     /// What passes, the user's lines first, then those under `$skein/`.
     pub lines: Vec<Line>,
-    /// Filters it was subscribed to in an earlier configuration and must not be any more: Mosquitto keeps a persistent
-    /// session's subscriptions when lines go. See [`Config::forget`].
+    /// Filters that its session upstream may be subscribed to and must not be any more. See [`Config::resume`].
     pub forgotten: BTreeSet<TopicFilter>,
     /// Seconds between attempts to connect: least and most, with jitter between them.
     pub restart_timeout: (u32, u32),
@@ -130,56 +134,5 @@ impl Connection {
     #[must_use]
     pub fn publishes(&self) -> bool {
         self.lines.iter().any(|line| line.direction != Direction::In)
-    }
-
-    /// The filters it subscribes upstream.
-    fn subscribed(&self) -> BTreeSet<&TopicFilter> {
-        self.lines
-            .iter()
-            .filter(|line| line.direction != Direction::Out)
-            .map(|line| &line.filter)
-            .collect()
-    }
-
-    /// The filters it publishes upstream and does not subscribe there.
-    fn only_published(&self) -> BTreeSet<&TopicFilter> {
-        let subscribed = self.subscribed();
-        let published = self.lines.iter().filter(|line| line.direction == Direction::Out);
-        published
-            .map(|line| &line.filter)
-            .filter(|filter| !subscribed.contains(filter))
-            .collect()
-    }
-}
-
-impl Config {
-    /// Makes each connection unsubscribe what it was subscribed to in `previous` and is not any more.
-    ///
-    /// Mosquitto never does that by itself: a line that goes leaves its subscription in the persistent session
-    /// upstream, and messages keep coming (measured on all versions), which in the worst case closes a loop. A line
-    /// `topic FILTER out 0 $skein/forgotten/ ""` makes the bridge send the UNSUBSCRIBE when it connects, and matches
-    /// nothing itself, because nobody publishes under `$skein/forgotten/`. It stays in later configurations, since nobody can tell from
-    /// a text whether the link was up meanwhile, until the filter is subscribed again.
-    ///
-    /// A connection that is gone altogether cannot be helped this way: its session must be purged upstream.
-    pub fn forget(&mut self, previous: &Self) {
-        for held in &mut self.connections {
-            let before = previous
-                .connections
-                .iter()
-                .find(|old| old.remote_client_id == held.remote_client_id);
-            let Some(before) = before else { continue };
-            let mut gone: BTreeSet<TopicFilter> = before.subscribed().into_iter().cloned().collect();
-            gone.extend(before.forgotten.iter().cloned());
-            for filter in held.subscribed() {
-                gone.remove(filter);
-            }
-            if held.unsubscribes {
-                for filter in held.only_published() {
-                    gone.remove(filter);
-                }
-            }
-            held.forgotten = gone;
-        }
     }
 }

@@ -9,7 +9,8 @@ use std::str::FromStr;
 use skein_api::name::{BrokerName, Qos};
 use skein_filters::TopicFilter;
 
-use super::render::{CLASSIC_FILE, CONNECTION_FIXED, FIXED, FORGOTTEN, HEAD};
+use super::render::{CLASSIC_FILE, CONNECTION_FIXED, FIXED, FORGOTTEN, HEAD, LEFT};
+use super::sessions::MARKER;
 use super::{Config, Connection, Limits, Listener, MANY_WORDS, Persistence};
 use crate::link::{Direction, Line};
 
@@ -88,9 +89,15 @@ pub fn parse(text: &str) -> Result<Config, ParseError> {
     let mut words: Vec<&str> = Vec::new();
     let mut listeners = Vec::new();
     let mut connections: Vec<Connection> = Vec::new();
+    let mut left: BTreeMap<String, BTreeSet<TopicFilter>> = BTreeMap::new();
     let mut open: Option<Section<'_>> = None;
     for (index, raw) in text.split('\n').enumerate() {
         let line = index + 1;
+        if let Some(note) = raw.strip_prefix(LEFT) {
+            let (client_id, filter) = self::left(line, note)?;
+            left.entry(client_id).or_default().insert(filter);
+            continue;
+        }
         if raw.is_empty() || raw.starts_with('#') {
             continue;
         }
@@ -105,7 +112,7 @@ pub fn parse(text: &str) -> Result<Config, ParseError> {
         };
         match (key, &mut open) {
             ("connection", _) => {
-                connections.extend(open.take().map(Section::finish).transpose()?);
+                connections.extend(open.take().map(|section| section.finish(&broker)).transpose()?);
                 open = Some(Section::new(line, value));
             }
             ("topic", Some(section)) => section.topic(line, value)?,
@@ -115,7 +122,7 @@ pub fn parse(text: &str) -> Result<Config, ParseError> {
             (_, None) => global.add(line, key, value)?,
         }
     }
-    connections.extend(open.map(Section::finish).transpose()?);
+    connections.extend(open.map(|section| section.finish(&broker)).transpose()?);
     for (key, value) in FIXED {
         global.fixed(key, value)?;
     }
@@ -136,6 +143,7 @@ pub fn parse(text: &str) -> Result<Config, ParseError> {
         },
         settings: BTreeMap::new(),
         connections,
+        left,
     };
     if !words.is_empty() {
         config.settings.insert(MANY_WORDS.to_owned(), words.join(" "));
@@ -184,6 +192,14 @@ fn listener(line: usize, value: &str) -> Result<Listener, ParseError> {
     }
 }
 
+/// Which session may still hold which filter.
+fn left(line: usize, note: &str) -> Result<(String, TopicFilter), ParseError> {
+    let parts = note
+        .split_once(' ')
+        .and_then(|(client_id, filter)| Some((client_id.to_owned(), TopicFilter::parse(filter).ok()?)));
+    parts.map_or_else(|| fail(line, "expected a client id and a filter"), Ok)
+}
+
 fn persistence(global: &mut Options<'_>) -> Result<Persistence, ParseError> {
     if global.value("persistence")? {
         let (_, directory) = global.text("persistence_location")?;
@@ -212,6 +228,8 @@ struct Section<'a> {
     options: Options<'a>,
     lines: Vec<Line>,
     forgotten: BTreeSet<TopicFilter>,
+    /// The line of its marker.
+    marker: Option<(usize, TopicFilter)>,
 }
 
 impl<'a> Section<'a> {
@@ -221,6 +239,7 @@ impl<'a> Section<'a> {
             options: Options::new(line),
             lines: Vec::new(),
             forgotten: BTreeSet::new(),
+            marker: None,
         }
     }
 
@@ -237,6 +256,13 @@ impl<'a> Section<'a> {
             },
         };
         let filter = TopicFilter::parse(pattern).or_else(|error| fail(line, error.to_string()))?;
+        if self.marker.is_some() {
+            return fail(line, "nothing comes after a marker");
+        }
+        if pattern.starts_with(MARKER) && rest == "in 1" {
+            self.marker = Some((line, filter));
+            return Ok(());
+        }
         let parts: Vec<&str> = rest.split(' ').collect();
         let (direction, qos) = match *parts.as_slice() {
             [direction, qos] => (direction, qos),
@@ -271,7 +297,7 @@ impl<'a> Section<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Connection, ParseError> {
+    fn finish(mut self, holder: &BrokerName) -> Result<Connection, ParseError> {
         let options = &mut self.options;
         for (key, value) in CONNECTION_FIXED {
             options.fixed(key, value)?;
@@ -303,7 +329,15 @@ impl<'a> Section<'a> {
             outgoing_retain: options.value("bridge_outgoing_retain")?,
             unsubscribes: options.value("bridge_attempt_unsubscribe")?,
         };
-        match options.values.first_key_value() {
+        let marker = self.marker.as_ref().map(|(_, marker)| marker.as_str());
+        if marker != connection.marker(holder).as_deref() {
+            let line = self.marker.as_ref().map_or(self.options.line, |(line, _)| *line);
+            return fail(
+                line,
+                "a connection has its own marker if it forgets anything, and else none",
+            );
+        }
+        match self.options.values.first_key_value() {
             None => Ok(connection),
             Some((key, (line, _))) => fail(
                 *line,

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use super::{Config, Connection, Line, Persistence};
+use skein_api::name::BrokerName;
 use skein_filters::TopicFilter;
 
 /// What every file of Skein's starts with.
@@ -13,6 +14,9 @@ pub(super) const HEAD: &str = "# skein: ";
 
 /// Where a forgotten filter is mapped to in the own broker: nobody publishes there.
 pub(super) const FORGOTTEN: &str = "$skein/forgotten/";
+
+/// Notes which session upstream may still hold which filter: `# skein: left CLIENT_ID FILTER`.
+pub(super) const LEFT: &str = "# skein: left ";
 
 /// The file of the classic store.
 pub(super) const CLASSIC_FILE: &str = "mosquitto.db";
@@ -84,7 +88,15 @@ fn write(text: &mut String, config: &Config) -> std::fmt::Result {
         writeln!(text, "\nlistener {} {}", listener.port, listener.address)?;
     }
     for held in &config.connections {
-        connection(text, held)?;
+        connection(text, &config.broker, held)?;
+    }
+    for (client_id, filters) in &config.left {
+        for filter in filters {
+            write!(text, "\n{LEFT}{client_id} {filter}")?;
+        }
+    }
+    if !config.left.is_empty() {
+        text.push('\n');
     }
     Ok(())
 }
@@ -110,7 +122,7 @@ fn persistence(text: &mut String, persistence: &Persistence) -> std::fmt::Result
     }
 }
 
-fn connection(text: &mut String, held: &Connection) -> std::fmt::Result {
+fn connection(text: &mut String, holder: &BrokerName, held: &Connection) -> std::fmt::Result {
     writeln!(text, "\nconnection {}", held.name)?;
     writeln!(text, "address {}:{}", held.host, held.port)?;
     writeln!(text, "remote_clientid {}", held.remote_client_id)?;
@@ -133,6 +145,10 @@ fn connection(text: &mut String, held: &Connection) -> std::fmt::Result {
     }
     for filter in &held.forgotten {
         writeln!(text, "topic {} out 0 {FORGOTTEN} \"\"", pattern(filter))?;
+    }
+    // The last: what comes through on it proves that all lines before are done.
+    if let Some(marker) = held.marker(holder) {
+        writeln!(text, "topic {marker} in 1")?;
     }
     Ok(())
 }

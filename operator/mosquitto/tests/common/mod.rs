@@ -7,7 +7,7 @@ use std::sync::Arc;
 use skein_api::fleet::{Broker, FleetBuilder, Hosting, Managed};
 use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_filters::TopicFilter;
-use skein_mosquitto::config::{Compile, CompileError, Config, Placement, compile};
+use skein_mosquitto::config::{Compile, CompileError, Config, Placement, Session, compile};
 use skein_mosquitto::link::{Direction, Line, Link, Mode};
 use skein_mosquitto::version::Version;
 
@@ -114,4 +114,12 @@ pub fn compiled(
 /// The same with nothing special about the broker.
 pub fn config(links: &[Link], version: Version) -> Config {
     compiled(links, &declared(|_| ()), &placement(), version).unwrap()
+}
+
+/// The configuration as it comes after `before`.
+pub fn after(before: &Config, mut config: Config) -> Config {
+    let session =
+        |held: &skein_mosquitto::config::Connection| (held.remote_client_id.clone(), Session::of(held));
+    config.resume(&before.connections.iter().map(session).collect());
+    config
 }
