@@ -93,6 +93,11 @@ impl Fleet {
         &self.manifests
     }
 
+    /// The folder of its own, which every process of it names in its command line.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The state directory.
     #[must_use]
     pub fn state(&self) -> PathBuf {
@@ -277,21 +282,6 @@ impl Fleet {
         self.left = true;
         state
     }
-
-    /// Processes whose command line names this fleet's folder: what `skein` started for it, and nothing else.
-    #[must_use]
-    pub fn processes(&self) -> Vec<i32> {
-        let folder = self.folder.path().to_string_lossy().into_owned();
-        let names_it = |pid: &i32| {
-            fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&folder))
-        };
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter(names_it)
-            .collect()
-    }
 }
 
 impl Drop for Fleet {
@@ -337,7 +327,7 @@ impl Up<'_> {
         self.child.kill().await.context("skein up had already ended")
     }
 
-    /// Presses Ctrl-C and waits for the end; an error if it fails.
+    /// Presses Ctrl-C and waits for the end; an error if it fails, or leaves a process behind.
     pub async fn stop(mut self) -> Result<()> {
         self.signal(Signal::INT)?;
         let ended = tokio::time::timeout(STOPPING, self.child.wait()).await;
@@ -345,7 +335,7 @@ impl Up<'_> {
         if !status.success() {
             bail!("skein up ended with {status}: {}", self.fleet.log());
         }
-        Ok(())
+        self.fleet.ensure_ended()
     }
 
     /// Waits until it ends by itself, as where it refuses to start.

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+/// Far longer than anything takes that a story waits for.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
 const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Waits until the condition gives something.

@@ -2,29 +2,10 @@
 //! line and change nothing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use skein_e2e::{Fleet, Ledger, Manifest, Publisher, Series, Subscriber, Up, wait_until};
-
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-const BROKERS: &str = "a b c i";
-const ROUTES: &str = "a-b b-i a-c:2 c-i:2";
-
-fn soil() -> Manifest {
-    Manifest::new().topic("soil", "farm/+/soil", "i", "a")
-}
-
-fn square(series: Series) -> Result<Fleet> {
-    let fleet = Fleet::new(series)?;
-    fleet.write("brokers.yaml", Manifest::new().brokers(BROKERS).text())?;
-    fleet.write("routes.yaml", Manifest::new().routes(ROUTES).text())?;
-    fleet.write("topics.yaml", soil().text())?;
-    Ok(fleet)
-}
+use skein_e2e::{Fleet, Manifest, PATIENCE, Series, Traffic, wait_until};
 
 #[tokio::test]
 async fn good_edits_take_effect_on_the_oldest_mosquitto() -> Result<()> {
@@ -37,27 +18,19 @@ async fn good_edits_take_effect_on_the_newest_mosquitto() -> Result<()> {
 }
 
 async fn good_edits(series: Series) -> Result<()> {
-    let fleet = square(series)?;
+    let fleet = Fleet::square(series)?;
     let up = fleet.up()?;
     up.wait_path("soil", "i", "a", "a b i", PATIENCE).await?;
     up.wait_settled(PATIENCE).await?;
-    let ledger = Ledger::new();
-    let office = Subscriber::start(
-        &up.client_address("a").await?,
-        "office",
-        "farm/+/soil",
-        1,
-        &ledger,
-    )
-    .await?;
-    let address = up.client_address("i").await?;
-    let _sensor = Publisher::start(&address, "sensor", "farm/7/soil", 1, 50, &ledger).await?;
-    office.wait_received(20, PATIENCE).await?;
+    let traffic = Traffic::start(&fleet).await?;
+    traffic.flows(20).await?;
 
     // A topic is added, with commands.
-    let air = soil().topic_with("air", "farm/+/air", "i", "a", "commands: [farm/+/window]");
+    let air = Manifest::new()
+        .soil()
+        .topic_with("air", "farm/+/air", "i", "a", "commands: [farm/+/window]");
     fleet.write("topics.yaml", air.text())?;
-    rests(&up, &office, "air", "a b i").await?;
+    traffic.rests("air", "a b i").await?;
     up.check_once("farm/1/soil", "i", "a", PATIENCE).await?;
     up.check_once("farm/1/air", "i", "a", PATIENCE).await?;
     up.check_once("farm/1/window", "a", "i", PATIENCE).await?;
@@ -65,8 +38,8 @@ async fn good_edits(series: Series) -> Result<()> {
     // A cost is changed, and the other way is the shorter one.
     let dear = Manifest::new().routes("a-b:10 b-i a-c:2 c-i:2");
     fleet.write("routes.yaml", dear.text())?;
-    rests(&up, &office, "air", "a c i").await?;
-    rests(&up, &office, "soil", "a c i").await?;
+    traffic.rests("air", "a c i").await?;
+    traffic.rests("soil", "a c i").await?;
     up.check_once("farm/2/soil", "i", "a", PATIENCE).await?;
     up.check_once("farm/2/window", "a", "i", PATIENCE).await?;
 
@@ -81,7 +54,7 @@ async fn good_edits(series: Series) -> Result<()> {
         .topic_with("air", "farm/+/air", "i", "a", "commands: [farm/+/window]");
     fleet.write("topics.yaml", wider.text())?;
     up.wait_path("soil", "i", "d", "d i", PATIENCE).await?;
-    rests(&up, &office, "soil", "a d i").await?;
+    traffic.rests("soil", "a d i").await?;
     up.check_once("farm/3/soil", "i", "a d", PATIENCE).await?;
     up.check_once("farm/3/window", "a", "i", PATIENCE).await?;
 
@@ -98,33 +71,19 @@ async fn good_edits(series: Series) -> Result<()> {
         fleet.processes().len() == count
     })
     .await?;
-    rests(&up, &office, "soil", "a d i").await?;
+    traffic.rests("soil", "a d i").await?;
     up.check_once("farm/4/soil", "i", "a d", PATIENCE).await?;
 
     // A whole topic goes, and its clients' messages stay where they are published.
-    fleet.write("topics.yaml", soil().text())?;
+    fleet.write("topics.yaml", Manifest::new().soil().text())?;
     up.wait_status("air to be gone", PATIENCE, |status| {
         let paths = status["paths"].as_array();
         paths.is_some_and(|paths| paths.len() == 1)
     })
     .await?;
-    rests(&up, &office, "soil", "a d i").await?;
+    traffic.rests("soil", "a d i").await?;
     up.check_once("farm/5/soil", "i", "a", PATIENCE).await?;
-    up.stop().await?;
-    ensure!(
-        fleet.processes().is_empty(),
-        "left behind: {:?}",
-        fleet.processes()
-    );
-    Ok(())
-}
-
-/// The topic takes this way from i to a, everything is at rest, and the traffic goes on.
-async fn rests(up: &Up<'_>, office: &Subscriber, topic: &str, way: &str) -> Result<Value> {
-    up.wait_path(topic, "i", "a", way, PATIENCE).await?;
-    let status = up.wait_settled(PATIENCE).await?;
-    office.wait_received(20, PATIENCE).await.context(up.log())?;
-    Ok(status)
+    up.stop().await
 }
 
 /// What is wrong, the file to edit, what to replace in it, and what is said.
@@ -180,21 +139,11 @@ const MISTAKES: &[Mistake] = &[
 #[tokio::test]
 async fn bad_edits_are_reported_with_their_place_and_change_nothing() -> Result<()> {
     // What Mosquitto does plays no part: one series.
-    let fleet = square(Series::Newest)?;
+    let fleet = Fleet::square(Series::Newest)?;
     let up = fleet.up()?;
     let before = brokers(&up.wait_settled(PATIENCE).await?)?;
     let plan = up.plan().await?;
-    let ledger = Ledger::new();
-    let office = Subscriber::start(
-        &up.client_address("a").await?,
-        "office",
-        "farm/+/soil",
-        1,
-        &ledger,
-    )
-    .await?;
-    let address = up.client_address("i").await?;
-    let sensor = Publisher::start(&address, "sensor", "farm/7/soil", 1, 50, &ledger).await?;
+    let traffic = Traffic::start(&fleet).await?;
     for (what, file, mistake, said) in MISTAKES {
         let right = fleet.read(file)?;
         let wrong = mistake(&right);
@@ -225,11 +174,10 @@ async fn bad_edits_are_reported_with_their_place_and_change_nothing() -> Result<
         let after = brokers(&status)?;
         ensure!(after == before, "{what}: {before:?} became {after:?}");
     }
-    sensor.finish(PATIENCE).await?;
-    office.wait_caught_up(PATIENCE).await?;
+    let office = traffic.finish().await?;
     ensure!(office.summary().is_perfect(), "{}", office.summary());
     // It still listens.
-    let air = soil().topic("air", "farm/+/air", "i", "a");
+    let air = Manifest::new().soil().topic("air", "farm/+/air", "i", "a");
     fleet.write("topics.yaml", air.text())?;
     up.wait_path("air", "i", "a", "a b i", PATIENCE).await?;
     up.stop().await

@@ -1,15 +1,10 @@
 //! A fleet whose brokers are killed, kept down and hung, one and two at a time, told as one story on the sample `farm`:
 //! traffic finds the way round, clients go on at a substitute, and everything goes back once the broker does.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
-use skein_e2e::{Fleet, Ledger, Publisher, Series, Subscriber, Up};
-
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_mins(1);
+use skein_e2e::{Fleet, PATIENCE, Series, Traffic, Up, process};
 
 const SHORT: &str = "a b c i";
 const AROUND: &str = "a e f g i";
@@ -27,8 +22,7 @@ async fn brokers_die_and_return_on_the_newest_mosquitto() -> Result<()> {
 /// The story's fleet and the traffic that goes on all the time: soil from i to a.
 struct Scene<'fleet> {
     up: Up<'fleet>,
-    office: Subscriber,
-    _sensor: Publisher,
+    traffic: Traffic<'fleet>,
 }
 
 async fn story(series: Series) -> Result<()> {
@@ -38,22 +32,8 @@ async fn story(series: Series) -> Result<()> {
     fleet.write("brokers.yaml", &brokers.replace("after: 1s", "after: 2s"))?;
     let up = fleet.up()?;
     up.wait_settled(PATIENCE).await?;
-    let ledger = Ledger::new();
-    let office = Subscriber::start(
-        &up.client_address("a").await?,
-        "office",
-        "farm/+/soil",
-        1,
-        &ledger,
-    )
-    .await?;
-    let address = up.client_address("i").await?;
-    let sensor = Publisher::start(&address, "sensor", "farm/7/soil", 1, 50, &ledger).await?;
-    let scene = Scene {
-        up,
-        office,
-        _sensor: sensor,
-    };
+    let traffic = Traffic::start(&fleet).await?;
+    let scene = Scene { up, traffic };
     scene.flows_by(SHORT, "start").await?;
     scene.a_killed_transit_broker_is_restarted_in_place().await?;
     scene
@@ -65,27 +45,14 @@ async fn story(series: Series) -> Result<()> {
     scene.a_producers_broker_is_replaced().await?;
     scene.a_consumers_broker_is_replaced().await?;
     scene.two_at_once().await?;
-    scene.up.stop().await?;
-    ensure!(
-        fleet.processes().is_empty(),
-        "left behind: {:?}",
-        fleet.processes()
-    );
-    Ok(())
+    scene.up.stop().await
 }
 
 impl Scene<'_> {
     /// At rest, soil takes this way, the traffic goes on, and everyone gets everything once, commands included.
     async fn flows_by(&self, way: &str, act: &str) -> Result<Value> {
-        let Self { up, office, .. } = self;
-        up.wait_path("soil", "i", "a", way, PATIENCE)
-            .await
-            .context(act.to_owned())?;
-        let status = up.wait_settled(PATIENCE).await.context(act.to_owned())?;
-        office
-            .wait_received(20, PATIENCE)
-            .await
-            .with_context(|| format!("{act}: {}", up.log()))?;
+        let Self { up, traffic } = self;
+        let status = traffic.rests("soil", way).await.with_context(|| act.to_owned())?;
         up.check_once(&format!("farm/{act}/soil"), "i i2", "a a2", PATIENCE)
             .await?;
         up.check_once(&format!("farm/{act}/valve"), "a a2", "i i2", PATIENCE)
@@ -94,11 +61,11 @@ impl Scene<'_> {
     }
 
     async fn a_killed_transit_broker_is_restarted_in_place(&self) -> Result<()> {
-        let pid = pid_of(&self.up.broker("c").await?)?;
+        let pid = process(&self.up.broker("c").await?["pid"])?;
         kill_process(pid, Signal::KILL)?;
         let restarted = |status: &Value| {
             broker(status, "c")
-                .is_some_and(|c| c["phase"] == "Ready" && pid_of(c).is_ok_and(|now| now != pid))
+                .is_some_and(|c| c["phase"] == "Ready" && process(&c["pid"]).is_ok_and(|now| now != pid))
         };
         self.up
             .wait_status("c to be restarted", PATIENCE, restarted)
@@ -193,10 +160,4 @@ fn broker<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
         .as_array()?
         .iter()
         .find(|broker| broker["name"] == name)
-}
-
-fn pid_of(broker: &Value) -> Result<Pid> {
-    let pid = broker["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-    pid.and_then(Pid::from_raw)
-        .with_context(|| format!("no process in {broker}"))
 }

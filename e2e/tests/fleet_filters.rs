@@ -1,14 +1,9 @@
 //! Filters that overlap and cross, through a whole fleet: however many of them a message matches on its way, each client
 //! that subscribes gets one copy.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use skein_e2e::{Fleet, Manifest, Series};
-
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_mins(1);
+use skein_e2e::{Fleet, Manifest, PATIENCE, Series};
 
 /// A line s - m - k with an archive at the side: k takes all temperatures and all of bed 1, which cross in
 /// `plant/1/temp`; s takes the same of what m publishes; the archive takes everything.

@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use skein_e2e::{Fleet, Listener, PlainBroker, Series, Up, free_port, mosquitto, publish_once};
+use skein_e2e::{Fleet, Listener, PATIENCE, PlainBroker, Series, Up, free_port, mosquitto, publish_once};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// A second copy would come within a few milliseconds of the first.
 const QUIET: Duration = Duration::from_millis(400);
 

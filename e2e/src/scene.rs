@@ -1,0 +1,84 @@
+//! What several stories begin with: a square of brokers, and traffic through a fleet that goes on all the time.
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::declare::Manifest;
+use crate::fleet::Fleet;
+use crate::ledger::Ledger;
+use crate::mosquitto::Series;
+use crate::publisher::Publisher;
+use crate::subscriber::Subscriber;
+use crate::wait::PATIENCE;
+
+impl Manifest {
+    /// The topic `soil`, which `a` has from `i`.
+    #[must_use]
+    pub fn soil(self) -> Self {
+        self.topic("soil", "farm/+/soil", "i", "a")
+    }
+}
+
+impl Fleet {
+    /// A square: `a` hears `i` by way of `b`, and could by way of `c`. In `brokers.yaml`, `routes.yaml` and `topics.yaml`.
+    pub fn square(series: Series) -> Result<Self> {
+        let fleet = Self::new(series)?;
+        fleet.write("brokers.yaml", Manifest::new().brokers("a b c i").text())?;
+        let routes = Manifest::new().routes("a-b b-i a-c:2 c-i:2");
+        fleet.write("routes.yaml", routes.text())?;
+        fleet.write("topics.yaml", Manifest::new().soil().text())?;
+        Ok(fleet)
+    }
+}
+
+/// Fifty numbered messages a second on `farm/7/soil` from a client of `i`, counted by a client of `a`.
+#[derive(Debug)]
+pub struct Traffic<'fleet> {
+    fleet: &'fleet Fleet,
+    sensor: Publisher,
+    /// Who counts.
+    pub office: Subscriber,
+    /// Where the publishing client connects to.
+    pub address: String,
+}
+
+impl<'fleet> Traffic<'fleet> {
+    /// Begins; the fleet must run.
+    pub async fn start(fleet: &'fleet Fleet) -> Result<Self> {
+        let ledger = Ledger::new();
+        let office = fleet.client_address("a").await?;
+        let office = Subscriber::start(&office, "office", "farm/+/soil", 1, &ledger).await?;
+        let address = fleet.client_address("i").await?;
+        let sensor = Publisher::start(&address, "sensor", "farm/7/soil", 1, 50, &ledger).await?;
+        Ok(Self {
+            fleet,
+            sensor,
+            office,
+            address,
+        })
+    }
+
+    /// Waits until so many more messages have arrived.
+    pub async fn flows(&self, more: u64) -> Result<()> {
+        self.office
+            .wait_received(more, PATIENCE)
+            .await
+            .with_context(|| format!("skein up said:\n{}", self.fleet.log()))
+    }
+
+    /// Waits until a topic takes this way from `i` to `a`, everything is at rest, and the traffic goes on. Gives the
+    /// status.
+    pub async fn rests(&self, topic: &str, way: &str) -> Result<Value> {
+        self.fleet.wait_path(topic, "i", "a", way, PATIENCE).await?;
+        let status = self.fleet.wait_settled(PATIENCE).await?;
+        self.flows(20).await?;
+        Ok(status)
+    }
+
+    /// Stops publishing and waits until all has arrived. Gives who counted.
+    pub async fn finish(self) -> Result<Subscriber> {
+        self.sensor.finish(PATIENCE).await?;
+        self.office.wait_caught_up(PATIENCE).await?;
+        Ok(self.office)
+    }
+}
