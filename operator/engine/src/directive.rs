@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skein_api::name::{BrokerName, TopicName};
+use skein_filters::TopicFilter;
 use skein_mosquitto::link::Link;
 
 use crate::event::Epoch;
+#[cfg(doc)]
+use crate::event::Event;
 
 /// Something an adapter must do. Each is idempotent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,23 @@ pub enum Directive {
         /// Which broker serves it from now on.
         to: BrokerName,
     },
+    /// Publish a message on each of these topics upstream, now and again, and tell when it comes through
+    /// ([`Event::MarkerSeen`]): these and no others, until told otherwise.
+    AwaitMarkers(Vec<Marker>),
+    /// End the subscriptions of a session that no connection uses any more: connect with its client id, unsubscribe and
+    /// leave, acknowledging no message, so that what waits in it stays. Answer with [`Event::SubscriptionsEnded`].
+    EndSubscriptions {
+        /// The broker that held the connection.
+        broker: BrokerName,
+        /// Where the session is.
+        upstream: BrokerName,
+        /// The session's client id.
+        client_id: String,
+        /// What it may be subscribed to.
+        filters: Vec<TopicFilter>,
+        /// Nobody will ever use the session again: end it with all that waits in it.
+        discard: bool,
+    },
     /// Keep this record.
     RecordMigration(Migration),
     /// A broker is no longer declared: stop it and its forwarder.
@@ -37,6 +57,19 @@ pub enum Directive {
         /// Which.
         broker: BrokerName,
     },
+}
+
+/// How to find out that a connection has forgotten what it should: see [`Directive::AwaitMarkers`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Marker {
+    /// The broker that holds the connection: the message is awaited there.
+    pub broker: BrokerName,
+    /// Where the message is published.
+    pub upstream: BrokerName,
+    /// The connection's name.
+    pub connection: String,
+    /// The topic.
+    pub topic: String,
 }
 
 /// The record of one failover.

@@ -2,6 +2,7 @@
 //!
 //! Here is the order of things; what each means is in `health`, `vantage`, `failover`, `ledger` and `rollout`.
 
+mod clearing;
 mod giving;
 mod hearing;
 mod planning;
@@ -17,7 +18,8 @@ use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_mosquitto::link::Link;
 use skein_planner::plan::{Plan, Substitution};
 
-use crate::directive::{BrokerPhase, Directive};
+use self::clearing::Clearing;
+use crate::directive::{BrokerPhase, Directive, Marker};
 use crate::event::{Event, Moment};
 use crate::failover::Failovers;
 use crate::health::{Rules, Surroundings};
@@ -85,6 +87,10 @@ pub struct Engine {
     holds: BTreeSet<(Moment, BrokerName)>,
     /// Brokers that are no longer declared, and when they count as stopped if nobody says so before.
     retired: BTreeMap<BrokerName, Moment>,
+    /// Sessions that links left upstream, by the broker that held the link and the client id.
+    clearings: BTreeMap<(BrokerName, String), Clearing>,
+    /// The markers that are being awaited.
+    markers: Vec<Marker>,
     stale_plan: bool,
     stale_rollout: bool,
     stale_report: bool,
@@ -117,6 +123,8 @@ impl Engine {
             awaiting: BTreeSet::new(),
             holds: BTreeSet::new(),
             retired: BTreeMap::new(),
+            clearings: BTreeMap::new(),
+            markers: Vec::new(),
             stale_plan: false,
             stale_rollout: false,
             stale_report: false,
@@ -155,6 +163,12 @@ impl Engine {
             } => {
                 self.probes.insert((topic, producer, consumer), took);
             }
+            Event::MarkerSeen { broker, connection } => self.take_marker(&broker, &connection),
+            Event::SubscriptionsEnded {
+                broker,
+                client_id,
+                error,
+            } => self.take_end(&broker, client_id, error, now),
             Event::Approved { broker } => {
                 self.failovers.approve(&broker);
                 self.stale_plan = true;
@@ -182,7 +196,11 @@ impl Engine {
         let pulse = self.vantage.next_pulse();
         let hold = self.holds.first().map(|(at, _)| *at);
         let stopped = self.retired.values().min().copied();
-        alarm.into_iter().chain(pulse).chain(hold).chain(stopped).min()
+        let clearing = self.next_clearing();
+        [alarm, pulse, hold, stopped, clearing]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The plan that is being worked towards.
@@ -217,7 +235,8 @@ impl Engine {
         self.stale_plan |=
             out(before) != out(after) || (after == BrokerPhase::Ready && self.failovers.wants_substitute());
         // The exception for a broker that is down ends when it answers.
-        self.stale_rollout |= out(before) || out(after);
+        // So does the wait for a broker that has something to clear up.
+        self.stale_rollout |= out(before) || out(after) || before == BrokerPhase::Pending;
     }
 
     fn nobody_is_reached(&self) -> bool {
@@ -350,8 +369,10 @@ impl Engine {
         if std::mem::take(&mut self.stale_plan) {
             self.replan(directives);
         }
-        if std::mem::take(&mut self.stale_rollout) {
+        let due = self.next_clearing().is_some_and(|at| at <= now);
+        if std::mem::take(&mut self.stale_rollout) || due {
             self.roll_out(directives);
+            self.clear_up(now, directives);
             if self.is_settled() {
                 directives.extend(self.failovers.settle());
             }

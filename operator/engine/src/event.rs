@@ -8,6 +8,8 @@ use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_mosquitto::link::Link;
 
+#[cfg(doc)]
+use crate::directive::Directive;
 use crate::directive::Migration;
 
 /// A moment: time since an origin of the adapter's choosing, on a clock that never goes back.
@@ -67,6 +69,23 @@ pub enum Event {
         /// End to end time, if it arrived.
         took: Option<Duration>,
     },
+    /// A message on the marker of a connection, published upstream, came through to the broker that holds the
+    /// connection: what it was to forget is forgotten. See [`Directive::AwaitMarkers`].
+    MarkerSeen {
+        /// The broker that holds the connection.
+        broker: BrokerName,
+        /// The connection's name.
+        connection: String,
+    },
+    /// What [`Directive::EndSubscriptions`] asked for is done, or cannot be done now.
+    SubscriptionsEnded {
+        /// The broker that held the connection.
+        broker: BrokerName,
+        /// The session's client id.
+        client_id: String,
+        /// Why not, if it is not.
+        error: Option<String>,
+    },
     /// A person approved what waits for approval: moving a dead broker's sessions (policy Manual), or taking a
     /// returned broker back (failback Manual).
     Approved {
@@ -82,13 +101,22 @@ pub enum Event {
 pub struct Restored {
     /// The class of each topic.
     pub classes: BTreeMap<TopicName, ClassName>,
-    /// Per broker: the configurations it may be running, newest last, with the links it holds in each.
-    pub configs: BTreeMap<BrokerName, Vec<(Epoch, Vec<Link>)>>,
-    /// Per broker: the text of the newest of them, if it is at hand. Without it a change of anything but links that
-    /// was made while no engine ran goes unnoticed until the next change.
-    pub texts: BTreeMap<BrokerName, String>,
+    /// Per broker: the configurations it may be running, in any order.
+    pub configs: BTreeMap<BrokerName, Vec<KeptConfig>>,
     /// Migrations that were not over; those that were may be given too, so that names are not used twice.
     pub migrations: Vec<Migration>,
+}
+
+/// A configuration that was given in an earlier life.
+#[derive(Clone, Debug)]
+pub struct KeptConfig {
+    /// Its number.
+    pub epoch: Epoch,
+    /// The links that the broker holds in it.
+    pub links: Vec<Link>,
+    /// Its text, if it is at hand. Without it a change of anything but links that was made while no engine ran goes
+    /// unnoticed until the next change, and so do subscriptions that earlier configurations left upstream.
+    pub text: Option<String>,
 }
 
 /// Where a broker is.

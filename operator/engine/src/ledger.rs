@@ -1,15 +1,19 @@
-//! Which configurations each broker may be running: "a link is present until its owner says otherwise".
+//! Which configurations each broker may be running, and what its sessions upstream may be subscribed to: "a link is
+//! present until its owner says otherwise".
 //!
-//! Knows epochs, reports and strands; knows no plan and no health.
+//! Knows epochs, reports, markers and strands; knows no plan and no health.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skein_mosquitto::config::{Config, Connection};
-use skein_mosquitto::link::Link;
+use skein_api::name::BrokerName;
+use skein_filters::TopicFilter;
+use skein_mosquitto::config::{Config, Connection, Session, identity_of};
+use skein_mosquitto::link::{Direction, Link, Mode};
 
+use crate::directive::Marker;
 use crate::event::{Epoch, Report};
-use crate::strand::{Strands, strands};
+use crate::strand::{Strands, strands, subscription};
 
 /// How many configurations of a broker are remembered though it has moved on.
 const HISTORY: usize = 16;
@@ -22,6 +26,56 @@ pub(crate) struct Given {
     pub(crate) config: Option<Config>,
     pub(crate) links: Vec<Arc<Link>>,
     pub(crate) strands: Arc<Strands>,
+    /// By connection: what its session may be subscribed to besides its lines, until its marker is seen.
+    lingering: BTreeMap<String, Strands>,
+}
+
+impl Given {
+    /// With all lingering that its connections are to forget.
+    fn new(epoch: Epoch, config: Option<Config>, links: Vec<Arc<Link>>) -> Self {
+        let strands = Arc::new(strands(links.iter().map(Arc::as_ref)));
+        let held = config.iter().flat_map(|config| &config.connections);
+        let lingering = held
+            .filter(|held| !held.forgotten.is_empty())
+            .filter_map(|held| Some((held.name.clone(), forgotten(held)?)))
+            .collect();
+        Self {
+            epoch,
+            config,
+            links,
+            strands,
+            lingering,
+        }
+    }
+
+    /// All that may pass while it runs.
+    pub(crate) fn running(&self) -> Arc<Strands> {
+        if self.lingering.is_empty() {
+            return Arc::clone(&self.strands);
+        }
+        let mut running = Strands::clone(&self.strands);
+        running.extend(self.lingering.values().flatten().cloned());
+        Arc::new(running)
+    }
+
+    fn client_ids(&self) -> BTreeSet<String> {
+        self.links.iter().map(|link| link.client_id()).collect()
+    }
+}
+
+/// What a connection is to forget, as strands.
+fn forgotten(held: &Connection) -> Option<Strands> {
+    let (downstream, upstream, mode) = identity_of(&held.remote_client_id)?;
+    let strand = |filter| subscription(&downstream, &upstream, mode, filter);
+    Some(held.forgotten.iter().map(strand).collect())
+}
+
+/// A session upstream that no connection uses any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Left<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) upstream: BrokerName,
+    pub(crate) session: &'a Session,
 }
 
 /// The configurations of one broker.
@@ -29,8 +83,8 @@ pub(crate) struct Given {
 pub(crate) struct Ledger {
     /// Oldest first; from `present` on, those it may be running.
     history: Vec<Given>,
-    /// The last connection of each session upstream, by client id: the session outlives its connection.
-    sessions: BTreeMap<String, Connection>,
+    /// Its sessions upstream that may be subscribed to anything, by client id: a session outlives its connection.
+    sessions: BTreeMap<String, Session>,
     /// The highest number ever seen.
     highest: Epoch,
     loaded: Option<Epoch>,
@@ -41,23 +95,24 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// What an earlier life left, newest last.
-    pub(crate) fn restore(&mut self, configs: Vec<(Epoch, Vec<Link>)>, newest: Option<Config>) {
-        for (epoch, links) in configs {
+    /// What an earlier life left.
+    pub(crate) fn restore(&mut self, configs: Vec<(Epoch, Vec<Link>, Option<Config>)>) {
+        for (epoch, links, config) in configs {
             self.highest = self.highest.max(epoch);
-            let strands = Arc::new(strands(&links));
-            self.history.push(Given {
-                epoch,
-                config: None,
-                links: links.into_iter().map(Arc::new).collect(),
-                strands,
-            });
+            let links = links.into_iter().map(Arc::new).collect();
+            self.history.push(Given::new(epoch, config, links));
         }
         self.history.sort_by_key(|given| given.epoch);
-        if let Some(last) = self.history.last_mut() {
-            last.config = newest;
-        }
         self.remember_sessions();
+        if let Some(left) = self.history.last().and_then(|given| given.config.as_ref()) {
+            for (client_id, filters) in &left.left {
+                let session = Session {
+                    connection: None,
+                    holds: filters.clone(),
+                };
+                self.sessions.entry(client_id.clone()).or_insert(session);
+            }
+        }
     }
 
     /// Takes a report in. True if what the broker may be running changed, or what is known of it.
@@ -79,13 +134,7 @@ impl Ledger {
     pub(crate) fn give(&mut self, config: Config, links: Vec<Arc<Link>>) -> Epoch {
         let epoch = config.epoch;
         self.highest = self.highest.max(epoch);
-        let strands = Arc::new(strands(links.iter().map(Arc::as_ref)));
-        self.history.push(Given {
-            epoch,
-            config: Some(config),
-            links,
-            strands,
-        });
+        self.history.push(Given::new(epoch, Some(config), links));
         self.remember_sessions();
         let present = self
             .history
@@ -97,22 +146,139 @@ impl Ledger {
         epoch
     }
 
+    /// Takes in which sessions the last configuration resumes, and that it resumes no others.
     fn remember_sessions(&mut self) {
-        let Some(config) = self.history.last().and_then(|given| given.config.as_ref()) else {
+        let Some(last) = self.history.last_mut() else {
             return;
         };
-        for connection in &config.connections {
-            self.sessions
-                .insert(connection.remote_client_id.clone(), connection.clone());
+        let mut before = std::mem::take(&mut self.sessions);
+        for held in last.config.iter().flat_map(|config| &config.connections) {
+            let session = match before.remove(&held.remote_client_id) {
+                // It goes on as it is: what it has forgotten since stays forgotten.
+                Some(known) if known.connection.as_ref() == Some(held) => known,
+                _ => Session::of(held),
+            };
+            let wanted: BTreeSet<&TopicFilter> = held.subscribed().collect();
+            if session.holds.iter().all(|filter| wanted.contains(filter)) {
+                last.lingering.remove(&held.name);
+            }
+            self.sessions.insert(held.remote_client_id.clone(), session);
+        }
+        if last.config.is_none() {
+            for link in &last.links {
+                let inwards = link.lines.iter().chain(&link.control);
+                let inwards = inwards.filter(|line| line.direction != Direction::Out);
+                let session = Session {
+                    connection: None,
+                    holds: inwards.map(|line| line.filter.clone()).collect(),
+                };
+                self.sessions.insert(link.client_id(), session);
+            }
+        }
+        for (client_id, mut session) in before {
+            session.connection = None;
+            self.sessions.entry(client_id).or_insert(session);
         }
     }
 
-    /// Makes a configuration unsubscribe what any earlier one with the same session subscribed, even if there was one
-    /// without that link in between.
-    pub(crate) fn forget(&self, config: &mut Config) {
-        let mut previous = config.clone();
-        previous.connections = self.sessions.values().cloned().collect();
-        config.forget(&previous);
+    /// Makes a configuration go on where the sessions upstream are: see [`Config::resume`].
+    pub(crate) fn resume(&self, config: &mut Config) {
+        config.resume(&self.sessions);
+        let used: BTreeSet<&str> = config
+            .connections
+            .iter()
+            .map(|held| held.remote_client_id.as_str())
+            .collect();
+        let left = self
+            .sessions
+            .iter()
+            .filter(|(client_id, _)| !used.contains(client_id.as_str()));
+        config.left = left
+            .map(|(client_id, session)| (client_id.clone(), session.holds.clone()))
+            .collect();
+    }
+
+    /// The marker of a connection was seen. True if it was awaited.
+    pub(crate) fn marker_seen(&mut self, connection: &str) -> bool {
+        let mut awaited = false;
+        for given in &mut self.history {
+            awaited |= given.lingering.remove(connection).is_some();
+        }
+        for session in self.sessions.values_mut() {
+            if let Some(held) = session.connection.as_ref().filter(|held| held.name == connection) {
+                session.holds = held.subscribed().cloned().collect();
+            }
+        }
+        awaited
+    }
+
+    /// The markers to await: of connections that the broker runs.
+    pub(crate) fn markers(&self, broker: &BrokerName) -> Vec<Marker> {
+        let Some(running) = self.newest().filter(|_| self.is_confirmed()) else {
+            return Vec::new();
+        };
+        let held = running.config.iter().flat_map(|config| &config.connections);
+        held.filter(|held| running.lingering.contains_key(&held.name))
+            .filter_map(|held| {
+                Some(Marker {
+                    broker: broker.clone(),
+                    upstream: identity_of(&held.remote_client_id)?.1,
+                    connection: held.name.clone(),
+                    topic: held.marker(broker)?,
+                })
+            })
+            .collect()
+    }
+
+    /// What the sessions of links that stay may be subscribed to when the next configuration runs: all they may be
+    /// subscribed to now.
+    pub(crate) fn subscriptions(&self, broker: &BrokerName) -> Strands {
+        let Some(newest) = self.newest() else {
+            return Strands::new();
+        };
+        let mut all = Strands::new();
+        for link in &newest.links {
+            if let Some(session) = self.sessions.get(&link.client_id()) {
+                let strand = |filter| subscription(broker, &link.upstream, link.mode, filter);
+                all.extend(session.holds.iter().map(strand));
+            }
+        }
+        all
+    }
+
+    /// The links whose sessions were left and may still be subscribed to something: such a link can be given again once
+    /// that is over.
+    pub(crate) fn barred(&self) -> BTreeSet<(BrokerName, Mode)> {
+        let used = self.newest().map(Given::client_ids).unwrap_or_default();
+        self.sessions
+            .keys()
+            .filter(|client_id| !used.contains(*client_id))
+            .filter_map(|client_id| identity_of(client_id))
+            .map(|(_, upstream, mode)| (upstream, mode))
+            .collect()
+    }
+
+    /// The sessions that surely no connection uses any more.
+    pub(crate) fn left(&self) -> impl Iterator<Item = Left<'_>> {
+        let used: BTreeSet<String> = self.present().flat_map(Given::client_ids).collect();
+        let known = self.runs_unknown().is_none();
+        self.sessions
+            .iter()
+            .filter(move |(client_id, _)| known && !used.contains(*client_id))
+            .filter_map(|(client_id, session)| {
+                let (_, upstream, _) = identity_of(client_id)?;
+                Some(Left {
+                    client_id,
+                    upstream,
+                    session,
+                })
+            })
+    }
+
+    /// A session that was left is subscribed to nothing any more.
+    pub(crate) fn end(&mut self, client_id: &str) -> bool {
+        let left = self.left().any(|left| left.client_id == client_id);
+        left && self.sessions.remove(client_id).is_some()
     }
 
     /// The number that the next one gets.
@@ -120,7 +286,7 @@ impl Ledger {
         self.highest + 1
     }
 
-    /// The broker is gone for good: nothing runs any more.
+    /// The broker is gone for good: nothing runs any more. Its sessions upstream are left.
     pub(crate) fn clear(&mut self) {
         self.history.clear();
         self.loaded = None;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use skein_api::name::BrokerName;
 use skein_filters::overlap_classes;
+use skein_mosquitto::link::{Direction, Mode};
 
 use crate::strand::{Strand, Strands};
 
@@ -17,12 +18,19 @@ const PATIENCE: usize = 64;
 /// One broker, as the rollout sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Position {
-    /// What it may be running: one of these.
+    /// What may pass by what it may be running: one of these.
     pub(crate) alternatives: Vec<Arc<Strands>>,
-    /// The newest of them.
+    /// The lines of the newest of them.
     pub(crate) newest: Arc<Strands>,
+    /// What the sessions of its links may be subscribed to, in whichever order it was given. A link that stays goes on
+    /// passing all of that until it is proven to have forgotten what it should.
+    pub(crate) subscriptions: Arc<Strands>,
+    /// Links that must not be given yet: their sessions are being cleared of subscriptions.
+    pub(crate) barred: BTreeSet<(BrokerName, Mode)>,
     /// What it should run.
     pub(crate) desired: Arc<Strands>,
+    /// That will soon be over.
+    pub(crate) clearing: bool,
     /// A configuration can be given to it now.
     pub(crate) takes: bool,
     /// It cannot be expected to confirm anything soon.
@@ -60,22 +68,26 @@ pub(crate) fn next_round(
     let mut missing: Vec<&Strand> = Vec::new();
     for (broker, position) in positions {
         if position.takes && position.newest != position.desired {
-            missing.extend(position.desired.difference(&position.newest));
+            for strand in position.desired.difference(&position.newest) {
+                if position.barred.contains(&(strand.upstream.clone(), strand.mode)) {
+                    round.withheld.push(Withheld {
+                        strand: strand.clone(),
+                        blocked_by: None,
+                    });
+                } else {
+                    missing.push(strand);
+                }
+            }
             let kept = position.newest.intersection(&position.desired).cloned().collect();
             round.targets.insert(broker.clone(), kept);
         }
     }
-    if missing.is_empty() {
-        return round;
-    }
     if frozen {
-        round.withheld = missing
-            .into_iter()
-            .map(|strand| Withheld {
-                strand: strand.clone(),
-                blocked_by: None,
-            })
-            .collect();
+        round.withheld.extend(missing.into_iter().map(|strand| Withheld {
+            strand: strand.clone(),
+            blocked_by: None,
+        }));
+        round.withheld.sort();
         return round;
     }
     for group in groups(positions, &missing) {
@@ -107,7 +119,7 @@ fn spare_needless_rounds(positions: &BTreeMap<BrokerName, Position>, round: &mut
     // Only while something is on its way can there be a later round that makes this one needless.
     let under_way = positions
         .values()
-        .any(|position| !position.unreachable && position.alternatives.len() > 1)
+        .any(|position| !position.unreachable && position.alternatives.len() > 1 || position.clearing)
         || round
             .targets
             .iter()
@@ -135,6 +147,8 @@ struct Group<'a> {
     alternatives: BTreeMap<&'a BrokerName, Vec<BTreeSet<&'a Strand>>>,
     /// Per broker what it keeps of them.
     kept: BTreeMap<&'a BrokerName, BTreeSet<&'a Strand>>,
+    /// Per broker what links that may stay may be subscribed to of them.
+    subscriptions: BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
     /// Per broker what it lacks of them.
     missing: BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
 }
@@ -144,6 +158,7 @@ fn groups<'a>(positions: &'a BTreeMap<BrokerName, Position>, missing: &[&'a Stra
     for position in positions.values() {
         all.extend(position.alternatives.iter().flat_map(|strands| strands.iter()));
         all.extend(position.desired.iter());
+        all.extend(position.subscriptions.iter());
     }
     let filters: BTreeSet<_> = all.iter().map(|strand| &strand.filter).collect();
     let class_of: BTreeMap<_, usize> = filters
@@ -160,6 +175,7 @@ fn groups<'a>(positions: &'a BTreeMap<BrokerName, Position>, missing: &[&'a Stra
             let group = Group {
                 alternatives: BTreeMap::new(),
                 kept: BTreeMap::new(),
+                subscriptions: BTreeMap::new(),
                 missing: BTreeMap::new(),
             };
             (*number, group)
@@ -183,6 +199,18 @@ fn groups<'a>(positions: &'a BTreeMap<BrokerName, Position>, missing: &[&'a Stra
         for strand in position.newest.intersection(&position.desired) {
             if let Some(group) = groups.get_mut(&class(strand)) {
                 group.kept.entry(broker).or_default().insert(strand);
+            }
+        }
+        let wanted: BTreeSet<(&BrokerName, Mode)> = position
+            .desired
+            .iter()
+            .map(|strand| (&strand.upstream, strand.mode))
+            .collect();
+        for strand in position.subscriptions.iter() {
+            if wanted.contains(&(&strand.upstream, strand.mode))
+                && let Some(group) = groups.get_mut(&class(strand))
+            {
+                group.subscriptions.entry(broker).or_default().push(strand);
             }
         }
     }
@@ -268,6 +296,21 @@ impl<'a> Group<'a> {
             .cloned()
     }
 
+    /// Adds what may pass beside these lines, as the sessions of links that stay are still subscribed to it.
+    fn add_lingering(&self, broker: &BrokerName, lines: &mut BTreeSet<&'a Strand>) {
+        let subscriptions = self.subscriptions.get(broker).into_iter().flatten();
+        let wanted: BTreeSet<_> = lines
+            .iter()
+            .filter(|line| line.direction != Direction::Out)
+            .map(|line| (&line.upstream, line.mode, &line.filter))
+            .collect();
+        let lingering: Vec<&Strand> = subscriptions
+            .filter(|it| !wanted.contains(&(&it.upstream, it.mode, &it.filter)))
+            .copied()
+            .collect();
+        lines.extend(lingering);
+    }
+
     /// No combination of what the brokers may be running does harm, if these are given in addition.
     fn is_safe(
         &self,
@@ -280,6 +323,7 @@ impl<'a> Group<'a> {
             if !strands.is_empty() {
                 let mut set = self.kept.get(broker).cloned().unwrap_or_default();
                 set.extend(strands);
+                self.add_lingering(broker, &mut set);
                 add_maximal(choices.entry(broker).or_default(), set);
             }
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_filters::TopicFilter;
+use skein_mosquitto::config::RESERVED;
 use skein_mosquitto::link::{Direction, Line, Link, Mode};
 
 /// One line of one link.
@@ -42,6 +43,24 @@ pub(crate) fn strands<'a>(links: impl IntoIterator<Item = &'a Link>) -> Strands 
         }
     }
     strands
+}
+
+/// What a session upstream may be subscribed to, beside the lines of its connection: it comes in whatever they say.
+pub(crate) fn subscription(
+    downstream: &BrokerName,
+    upstream: &BrokerName,
+    mode: Mode,
+    filter: &TopicFilter,
+) -> Strand {
+    Strand {
+        downstream: downstream.clone(),
+        upstream: upstream.clone(),
+        mode,
+        control: filter.as_str().starts_with(RESERVED),
+        filter: filter.clone(),
+        direction: Direction::In,
+        qos: Qos::ExactlyOnce,
+    }
 }
 
 /// As much of the desired links of one broker as these strands allow. A link without any line of the user's is not

@@ -6,6 +6,7 @@
 //! nothing that the engine decides.
 
 mod changes;
+mod clearing;
 pub mod client;
 mod happening;
 pub mod links;

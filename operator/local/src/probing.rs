@@ -9,6 +9,7 @@ use std::time::Duration;
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_engine::event::Event;
+use skein_mosquitto::config::PROBE;
 use skein_mqtt::{Probe, ProbeEnd};
 use skein_planner::plan::Plan;
 
@@ -117,8 +118,7 @@ impl Probing {
         probes
             .into_iter()
             .map(|((class, producer), consumers)| Probe {
-                class: class.to_owned(),
-                producer: producer.to_owned(),
+                topic: format!("{PROBE}{class}/{producer}"),
                 at: producer.to_owned(),
                 consumers,
             })
@@ -126,13 +126,11 @@ impl Probing {
     }
 
     /// A probe's outcome: what it means for every path it speaks for.
-    pub(crate) fn events(
-        &mut self,
-        class: &str,
-        producer: &str,
-        consumer: &str,
-        took: Option<Duration>,
-    ) -> Vec<Event> {
+    pub(crate) fn events(&mut self, topic: &str, consumer: &str, took: Option<Duration>) -> Vec<Event> {
+        let ends = topic.strip_prefix(PROBE).and_then(|ends| ends.split_once('/'));
+        let Some((class, producer)) = ends else {
+            return Vec::new();
+        };
         let key = (class.to_owned(), producer.to_owned(), consumer.to_owned());
         let Some(flows) = self.pairs.get(&key) else {
             return Vec::new();
@@ -223,8 +221,8 @@ mod tests {
         let mut probing = Probing::of(&fleet(), &plan);
         let [probe] = probing.probes().try_into().unwrap();
         assert_eq!(
-            (probe.class.as_str(), probe.producer.as_str(), probe.at.as_str()),
-            ("soil", "i", "i")
+            (probe.topic.as_str(), probe.at.as_str()),
+            ("$skein/probe/soil/i", "i")
         );
         assert_eq!(
             probe
@@ -234,7 +232,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["a", "b"]
         );
-        let events = probing.events("soil", "i", "a", Some(Duration::from_millis(1)));
+        let events = probing.events("$skein/probe/soil/i", "a", Some(Duration::from_millis(1)));
         let topics: Vec<String> = events
             .iter()
             .map(|event| match event {
@@ -250,13 +248,13 @@ mod tests {
     fn a_probe_travels_between_those_that_serve_and_speaks_for_those_declared() {
         let mut probing = Probing::of(&fleet(), &plan(vec![path("soil", "i", "a", "a b twin")]));
         assert_eq!(probing.probes()[0].at, "twin");
-        let events = probing.events("soil", "twin", "a", None);
+        let events = probing.events("$skein/probe/soil/twin", "a", None);
         assert!(
             matches!(&events[..], [Event::Probe { producer, took: None, .. }] if producer.as_str() == "i"),
             "{events:?}"
         );
         assert!(
-            probing.events("soil", "i", "a", None).is_empty(),
+            probing.events("$skein/probe/soil/i", "a", None).is_empty(),
             "an outcome of the plan before"
         );
     }
@@ -270,8 +268,8 @@ mod tests {
         let some = Some(Duration::from_millis(1));
         let mut probing = Probing::of(&fleet(), &plan(vec![path("valve", "i", "a", "a b i")]));
         assert_eq!(probing.probes().len(), 2);
-        assert!(!up(probing.events("soil", "i", "a", some)));
-        assert!(up(probing.events("soil", "a", "i", some)));
+        assert!(!up(probing.events("$skein/probe/soil/i", "a", some)));
+        assert!(up(probing.events("$skein/probe/soil/a", "i", some)));
         let mut continued = Probing::of(
             &fleet(),
             &plan(vec![
@@ -281,17 +279,17 @@ mod tests {
         );
         continued.continue_from(&probing);
         assert!(
-            up(continued.events("soil", "i", "a", some)),
+            up(continued.events("$skein/probe/soil/i", "a", some)),
             "it went on meanwhile"
         );
         let mut other = Probing::of(&fleet(), &plan(vec![path("valve", "i", "a", "a c i")]));
         other.continue_from(&probing);
         assert!(
-            !up(other.events("soil", "i", "a", some)),
+            !up(other.events("$skein/probe/soil/i", "a", some)),
             "the way back is unproven"
         );
-        assert!(up(other.events("soil", "a", "i", some)));
-        assert!(!up(other.events("soil", "a", "i", None)));
+        assert!(up(other.events("$skein/probe/soil/a", "i", some)));
+        assert!(!up(other.events("$skein/probe/soil/a", "i", None)));
     }
 
     #[test]

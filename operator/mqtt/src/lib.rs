@@ -1,9 +1,10 @@
 //! Heartbeats and path probes over MQTT.
 //!
-//! [`Watch`] holds one connection per broker and tells whether each answers and which paths pass messages. [`session`]
-//! is the seam under it: one MQTT 3.1.1 connection as a trait, with `rumqttc` behind it. Knows names as plain strings
+//! [`Watch`] holds one connection per broker and tells whether each answers and which paths pass messages.
+//! [`end_subscriptions`] clears a session that a bridge left. [`session`] is the seam under both: one MQTT 3.1.1 connection as a trait, with `rumqttc` behind it. Knows names as plain strings
 //! and addresses; knows no fleets, no plans, no processes. TLS is not there yet.
 
+mod clearing;
 #[cfg(test)]
 mod fake;
 mod line;
@@ -14,6 +15,7 @@ pub mod session;
 mod tests;
 mod watch;
 
+pub use clearing::{LeftSession, end_subscriptions};
 pub use rumqtt::RumqttSession;
 pub use watch::{Outcome, Probe, ProbeEnd, Settings, Watch, Watched};
 
@@ -34,6 +36,3 @@ impl std::fmt::Display for Address {
 
 /// Heartbeats of a broker: `$skein/heartbeat/<broker>`.
 pub const HEARTBEAT_TOPIC: &str = "$skein/heartbeat/";
-
-/// Probes of a path: `$skein/probe/<class>/<producer>`.
-pub const PROBE_TOPIC: &str = "$skein/probe/";

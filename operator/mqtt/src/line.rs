@@ -203,7 +203,7 @@ impl<F: FnMut(Heard) + Send> Line<F> {
                         self.received(message, pulse);
                         Ok(())
                     }
-                    Ok(Incoming::Published(_) | Incoming::Subscribed(_)) => Ok(()),
+                    Ok(Incoming::Published(_) | Incoming::Subscribed(_) | Incoming::Unsubscribed(_)) => Ok(()),
                 },
                 changed = self.duties.changed() => {
                     if changed.is_err() {

@@ -25,8 +25,10 @@ pub struct RumqttSession {
     /// Started and not yet numbered by the event loop, in order: it numbers publishes as it sends them.
     unsent_publishes: VecDeque<Ticket>,
     unsent_subscribes: VecDeque<(Ticket, Vec<String>)>,
+    unsent_unsubscribes: VecDeque<Ticket>,
     publishes: HashMap<u16, Ticket>,
     subscribes: HashMap<u16, (Ticket, Vec<String>)>,
+    unsubscribes: HashMap<u16, Ticket>,
     put_back: VecDeque<Incoming>,
     closed: Option<String>,
     disconnected: bool,
@@ -71,6 +73,10 @@ impl RumqttSession {
                 let subscribe = self.unsent_subscribes.pop_front()?;
                 self.subscribes.insert(*packet, subscribe);
             }
+            Outgoing::Unsubscribe(packet) => {
+                let ticket = self.unsent_unsubscribes.pop_front()?;
+                self.unsubscribes.insert(*packet, ticket);
+            }
             Outgoing::Disconnect => self.disconnected = true,
             _ => {}
         }
@@ -95,6 +101,7 @@ impl RumqttSession {
                     }
                 }
             },
+            Packet::UnsubAck(ack) => self.unsubscribes.remove(&ack.pkid).map(Incoming::Unsubscribed),
             _ => None,
         })
     }
@@ -123,8 +130,10 @@ impl Session for RumqttSession {
             tickets: 0,
             unsent_publishes: VecDeque::new(),
             unsent_subscribes: VecDeque::new(),
+            unsent_unsubscribes: VecDeque::new(),
             publishes: HashMap::new(),
             subscribes: HashMap::new(),
+            unsubscribes: HashMap::new(),
             put_back: VecDeque::new(),
             closed: None,
             disconnected: false,
@@ -172,11 +181,13 @@ impl Session for RumqttSession {
         Ok(ticket)
     }
 
-    fn start_unsubscribe(&mut self, filter: &str) -> Result<(), SessionError> {
-        self.ticket()?;
+    fn start_unsubscribe(&mut self, filter: &str) -> Result<Ticket, SessionError> {
+        let ticket = self.ticket()?;
         self.client
             .try_unsubscribe(filter)
-            .map_err(|_| SessionError::Overflow)
+            .map_err(|_| SessionError::Overflow)?;
+        self.unsent_unsubscribes.push_back(ticket);
+        Ok(ticket)
     }
 
     fn acknowledge(&mut self, message: &Message) -> Result<(), SessionError> {

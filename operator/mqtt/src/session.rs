@@ -109,7 +109,7 @@ pub struct Message {
     pub packet: u16,
 }
 
-/// A publish or subscribe under way; numbered from 1 within a session.
+/// A publish, subscribe or unsubscribe under way; numbered from 1 within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
@@ -122,6 +122,8 @@ pub enum Incoming {
     Published(Ticket),
     /// The broker has taken the subscription (SUBACK), with every filter accepted.
     Subscribed(Ticket),
+    /// The broker has ended the subscription (UNSUBACK).
+    Unsubscribed(Ticket),
 }
 
 /// One connection. Errors are final: after the first, every call fails; connect again.
@@ -144,8 +146,8 @@ pub trait Session: Send + Sized {
     /// Starts a subscription of all the filters in one packet; [`Incoming::Subscribed`] with the same ticket tells its end.
     fn start_subscribe(&mut self, filters: &[&str], qos: Qos) -> Result<Ticket, SessionError>;
 
-    /// Starts to end a subscription; its end is not reported.
-    fn start_unsubscribe(&mut self, filter: &str) -> Result<(), SessionError>;
+    /// Starts to end a subscription; [`Incoming::Unsubscribed`] with the same ticket tells that it has ended.
+    fn start_unsubscribe(&mut self, filter: &str) -> Result<Ticket, SessionError>;
 
     /// Acknowledges a message (with `manual_acks` only).
     fn acknowledge(&mut self, message: &Message) -> Result<(), SessionError>;

@@ -241,8 +241,7 @@ fn probe(at: &str, consumers: &[&str]) -> Probe {
         at: (*name).to_owned(),
     };
     Probe {
-        class: "soil".to_owned(),
-        producer: "i".to_owned(),
+        topic: "$skein/probe/soil/i".to_owned(),
         at: at.to_owned(),
         consumers: consumers.iter().map(end).collect(),
     }
@@ -266,10 +265,10 @@ async fn a_probe_tells_which_paths_pass_messages() {
     scene.watch.set_probes(vec![probe("i", &["a", "b", "i"])]);
     for name in ["a", "b", "i"] {
         let outcome = scene.until(|outcome| probed(outcome, name, true)).await;
-        let Outcome::Probed { class, producer, .. } = outcome else {
+        let Outcome::Probed { topic, .. } = outcome else {
             unreachable!()
         };
-        assert_eq!((&*class, &*producer), ("soil", "i"));
+        assert_eq!(&*topic, "$skein/probe/soil/i");
     }
     i.unbridge();
     i.bridge_to(&b);

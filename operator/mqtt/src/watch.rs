@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::line::{Duties, Heard, Line, Publication};
-use crate::{Address, PROBE_TOPIC, RumqttSession};
+use crate::{Address, RumqttSession};
 
 /// How to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,14 +44,12 @@ pub struct Watched {
     pub interval: Duration,
 }
 
-/// A producer whose paths are probed, with the class's name.
+/// A message to be published at one broker and awaited at others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The class: the first level after `$skein/probe/`.
-    pub class: String,
-    /// The producer: the second level.
-    pub producer: String,
-    /// The watched broker at which the probe is published (another than the producer while that one is replaced).
+    /// Its topic, such as `$skein/probe/<class>/<producer>`.
+    pub topic: String,
+    /// The watched broker at which it is published.
     pub at: String,
     /// Where it is awaited.
     pub consumers: Vec<ProbeEnd>,
@@ -87,10 +85,8 @@ pub enum Outcome {
     },
     /// A probe arrived, or did not before the next one was due.
     Probed {
-        /// Of which class.
-        class: Arc<str>,
-        /// From which producer.
-        producer: Arc<str>,
+        /// On which topic.
+        topic: Arc<str>,
         /// At which consumer.
         consumer: Arc<str>,
         /// End to end time (possibly longer than the probe interval), if it arrived.
@@ -150,8 +146,7 @@ struct Held {
 
 /// One path from a producer to a consumer, between two probes.
 struct Awaited {
-    class: Arc<str>,
-    producer: Arc<str>,
+    topic: Arc<str>,
     consumer: Arc<str>,
     /// The newest round that arrived.
     newest: u64,
@@ -233,9 +228,7 @@ impl State {
     fn set_probes(&mut self, probes: Vec<Probe>) {
         let mut awaited = BTreeMap::new();
         for probe in &probes {
-            let topic: Arc<str> = topic(probe).into();
-            let (class, producer): (Arc<str>, Arc<str>) =
-                (probe.class.as_str().into(), probe.producer.as_str().into());
+            let topic: Arc<str> = probe.topic.as_str().into();
             for end in &probe.consumers {
                 let key = (
                     end.at.as_str().into(),
@@ -243,8 +236,7 @@ impl State {
                     end.consumer.as_str().into(),
                 );
                 let fresh = || Awaited {
-                    class: class.clone(),
-                    producer: producer.clone(),
+                    topic: topic.clone(),
                     consumer: end.consumer.as_str().into(),
                     newest: self.round,
                     told: None,
@@ -335,8 +327,7 @@ impl State {
                 awaited.told = Some(at);
                 awaited.unanswered_since = (round < self.round).then_some(at);
                 let _ = self.outcomes.send(Outcome::Probed {
-                    class: awaited.class.clone(),
-                    producer: awaited.producer.clone(),
+                    topic: awaited.topic.clone(),
                     consumer: awaited.consumer.clone(),
                     took: Some(took),
                 });
@@ -352,8 +343,7 @@ impl State {
             if now >= since + self.interval * 7 / 8 {
                 awaited.unanswered_since = Some(now);
                 let _ = self.outcomes.send(Outcome::Probed {
-                    class: awaited.class.clone(),
-                    producer: awaited.producer.clone(),
+                    topic: awaited.topic.clone(),
                     consumer: awaited.consumer.clone(),
                     took: None,
                 });
@@ -373,16 +363,12 @@ impl State {
                 let payload = payload(&self.instance, self.round, sent);
                 // A full queue means that the broker hangs: the probe is lost, as it is with the broker.
                 let _ = held.publications.try_send(Publication {
-                    topic: topic(probe).into(),
+                    topic: probe.topic.as_str().into(),
                     payload,
                 });
             }
         }
     }
-}
-
-fn topic(probe: &Probe) -> String {
-    format!("{PROBE_TOPIC}{}/{}", probe.class, probe.producer)
 }
 
 /// Text, so that a person who subscribes `$skein/#` can read it: instance, round, nanoseconds since the watch began.
@@ -423,8 +409,7 @@ mod tests {
             quick: 0,
         };
         state.set_probes(vec![Probe {
-            class: "soil".to_owned(),
-            producer: "i".to_owned(),
+            topic: "$skein/probe/soil/i".to_owned(),
             at: "i".to_owned(),
             consumers: vec![ProbeEnd {
                 consumer: "a".to_owned(),

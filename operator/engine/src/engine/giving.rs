@@ -90,22 +90,26 @@ impl Engine {
             if site.health.phase() == BrokerPhase::Down {
                 down.insert(name.clone());
             }
-            let position = Position {
-                alternatives: site
-                    .ledger
-                    .present()
-                    .map(|given| Arc::clone(&given.strands))
-                    .collect(),
+            let mut position = Position {
+                alternatives: site.ledger.present().map(Given::running).collect(),
                 newest: site
                     .ledger
                     .newest()
                     .map_or_else(|| Arc::clone(&nothing), |it| Arc::clone(&it.strands)),
+                subscriptions: Arc::clone(&nothing),
+                barred: BTreeSet::new(),
+                clearing: false,
                 desired: self
                     .aim(name)
                     .map_or_else(|| Arc::clone(&nothing), |aim| Arc::clone(&aim.strands)),
                 takes: Self::takes(&fleet, name, site),
                 unreachable: is_unreachable(site) || !fleet.brokers.contains_key(name),
             };
+            if position.takes && position.newest != position.desired {
+                position.subscriptions = Arc::new(site.ledger.subscriptions(name));
+                position.barred = site.ledger.barred();
+                position.clearing = self.is_clearing(name);
+            }
             positions.insert(name.clone(), position);
         }
         let frozen = self
@@ -164,11 +168,13 @@ impl Engine {
         match self.config(broker, ingredients, site.ledger.next_epoch()) {
             Err(problems) => complaints = problems,
             Ok(mut config) => {
-                site.ledger.forget(&mut config);
+                site.ledger.resume(&mut config);
                 let same = |it: &Given| match &it.config {
                     Some(old) => {
+                        // A note of sessions that were left is nothing to the broker.
                         Config {
                             epoch: old.epoch,
+                            left: old.left.clone(),
                             ..config.clone()
                         } == *old
                     }

@@ -48,13 +48,15 @@ impl Engine {
     }
 
     pub(super) fn restore(&mut self, restored: Restored) {
-        let mut texts = restored.texts;
         for (broker, configs) in restored.configs {
-            let newest = texts.remove(&broker).and_then(|text| parse(&text).ok());
+            let configs = configs.into_iter().map(|kept| {
+                let config = kept.text.and_then(|text| parse(&text).ok());
+                (kept.epoch, kept.links, config)
+            });
             let site = self.site(&broker);
             site.restored = true;
             site.health.ran_before();
-            site.ledger.restore(configs, newest);
+            site.ledger.restore(configs.collect());
         }
         for migration in restored
             .migrations

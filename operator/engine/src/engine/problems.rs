@@ -52,6 +52,7 @@ impl Engine {
                 ));
             }
         }
+        problems.extend(self.uncleared());
         self.withheld_links(&mut problems);
         self.failed_migrations(&mut problems);
         problems

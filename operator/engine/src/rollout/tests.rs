@@ -33,8 +33,11 @@ fn position(alternatives: &[&str], desired: &str) -> Position {
     let alternatives: Vec<_> = alternatives.iter().map(|texts| strands(texts)).collect();
     let newest = alternatives.last().cloned().unwrap_or_default();
     Position {
+        subscriptions: Arc::clone(&newest),
         alternatives,
         newest,
+        barred: BTreeSet::new(),
+        clearing: false,
         desired: strands(desired),
         takes: true,
         unreachable: false,
@@ -130,4 +133,40 @@ fn nothing_is_added_while_frozen() {
     let positions = BTreeMap::from([(name("a"), position(&["a<b"], "a<c"))]);
     let round = next_round(&positions, true, &|_| false);
     assert_eq!(round.targets[&name("a")], Strands::new());
+}
+
+#[test]
+fn a_link_that_stays_goes_on_passing_what_it_is_to_forget() {
+    let reversed = || position(&[], "b<a/t");
+    // By another topic the link stays: what may run passes t until the marker is seen.
+    let (given, withheld) = round(vec![("a", position(&["a<b a<b/u"], "a<b/u")), ("b", reversed())]);
+    assert_eq!((given.as_str(), withheld), ("a<b/u", vec![None]));
+    // What it is to carry beside that must suit it, too.
+    let (given, withheld) = round(vec![
+        ("a", position(&["a<b"], "a<b/u a<c")),
+        ("b", position(&["b<c"], "b<c")),
+        ("c", position(&[], "")),
+    ]);
+    assert_eq!(
+        (given.as_str(), withheld),
+        ("a<b/u", vec![None]),
+        "both of a's links would pass t"
+    );
+}
+
+#[test]
+fn a_link_whose_session_is_being_cleared_waits_for_that() {
+    let barred = Position {
+        barred: BTreeSet::from([(name("b"), Mode::Pull)]),
+        ..position(&[], "a<b a<c/u")
+    };
+    let (given, withheld) = round(vec![("a", barred.clone())]);
+    assert_eq!((given.as_str(), withheld), ("a<c/u", vec![None]));
+    // If that is soon over, the rest waits with it.
+    let clearing = Position {
+        clearing: true,
+        ..barred
+    };
+    let (given, withheld) = round(vec![("a", clearing)]);
+    assert_eq!((given.as_str(), withheld.len()), ("", 2));
 }

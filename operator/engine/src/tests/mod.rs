@@ -1,7 +1,9 @@
 //! Stories and properties of the whole engine, against simulated brokers and supervisors in virtual time.
 
 mod judge;
+mod leftovers;
 mod property;
+mod sessions;
 mod stories;
 mod toy;
 mod world;

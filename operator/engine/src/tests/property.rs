@@ -83,6 +83,11 @@ enum Trouble {
     LoseSupervisor(usize),
     RestartSupervisor(usize),
     CutOff(usize, bool),
+    /// The bridges of a broker connect.
+    Connect(usize),
+    /// Markers come through, or sessions that were left are cleared.
+    Markers,
+    Clear,
     /// A supervisor loads the newest it has.
     Load(usize),
     /// A supervisor loads the oldest it has.
@@ -114,6 +119,9 @@ fn troubles() -> impl Strategy<Value = Trouble> {
         1 => who.clone().prop_map(Trouble::LoseSupervisor),
         2 => who.clone().prop_map(Trouble::RestartSupervisor),
         1 => (who.clone(), any::<bool>()).prop_map(|(who, cut)| Trouble::CutOff(who, cut)),
+        4 => who.clone().prop_map(Trouble::Connect),
+        3 => Just(Trouble::Markers),
+        2 => Just(Trouble::Clear),
         8 => who.clone().prop_map(Trouble::Load),
         3 => who.clone().prop_map(Trouble::LoadOne),
         8 => who.clone().prop_map(Trouble::Report),
@@ -140,6 +148,7 @@ impl Trial {
     fn new(sketch: Sketch, tools: fn() -> Box<dyn Tools>) -> Self {
         let mut world = World::with_tools(sketch.fleet(), tools());
         world.reports_arrive = false;
+        world.bridges_connect = false;
         for broker in world.brokers.values_mut() {
             broker.load_after = None;
         }
@@ -163,8 +172,11 @@ impl Trial {
             Trouble::LoseSupervisor(who) => self.world.lose_supervisor(named(*who)),
             Trouble::RestartSupervisor(who) => self.world.restart_supervisor(named(*who)),
             Trouble::CutOff(who, cut) => self.world.broker(named(*who)).cut_off = *cut,
-            Trouble::Load(who) => self.world.broker(named(*who)).load(),
-            Trouble::LoadOne(who) => self.world.broker(named(*who)).load_one(),
+            Trouble::Connect(who) => self.world.connect(named(*who)),
+            Trouble::Markers => self.world.pass_markers(),
+            Trouble::Clear => self.world.clear_sessions(),
+            Trouble::Load(who) => self.world.load(named(*who), true),
+            Trouble::LoadOne(who) => self.world.load(named(*who), false),
             Trouble::Report(who) => {
                 self.world.broker(named(*who)).write_report();
                 self.world.deliver_report(&name(named(*who)));
@@ -203,15 +215,9 @@ impl Trial {
         self.judge();
     }
 
-    /// What is loaded anywhere, be the broker alive or not, does no harm: but to a broker that is out.
+    /// What is loaded anywhere, be the broker alive or not, and what sessions are subscribed to, does no harm: but to a broker that is out.
     fn judge(&mut self) {
-        let links: Vec<Link> = self
-            .world
-            .brokers
-            .values()
-            .filter_map(|it| it.loaded.clone())
-            .flat_map(|(_, links)| links)
-            .collect();
+        let links = self.world.flowing();
         let status = self.world.status();
         let out: BTreeSet<BrokerName> = status
             .brokers
@@ -236,6 +242,7 @@ impl Trial {
 
     fn quieten(&mut self) {
         self.world.reports_arrive = true;
+        self.world.bridges_connect = true;
         for broker in &NAMES[..self.sketch.brokers] {
             self.world.broker(broker).load_after = Some(Duration::from_millis(700));
             self.world.broker(broker).cut_off = false;
@@ -280,7 +287,7 @@ impl Trial {
             let loaded = it
                 .loaded
                 .as_ref()
-                .map(|(_, links)| links.clone())
+                .map(|(_, links, _)| links.clone())
                 .unwrap_or_default();
             let planned: Vec<Link> = planned
                 .iter()
@@ -288,6 +295,19 @@ impl Trial {
                 .cloned()
                 .collect();
             assert_eq!(loaded, planned, "links of {broker}");
+        }
+        let configs = || {
+            let loaded = self.world.brokers.values().filter_map(|it| it.loaded.as_ref());
+            loaded.map(|(.., config)| config)
+        };
+        assert_eq!(self.world.sessions.left(configs()), Vec::<String>::new());
+        let flowing = self.world.flowing().len();
+        assert_eq!(flowing, planned.len());
+        for link in self.world.flowing() {
+            assert!(
+                planned.contains(&link),
+                "{link:?} is subscribed to more than its lines"
+            );
         }
 
         let before = self.world.done.len();

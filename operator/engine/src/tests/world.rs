@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
+use skein_mosquitto::config::{Config, identity_of, parse};
 use skein_mosquitto::link::Link;
 
-use crate::directive::{BrokerPhase, Directive, Migration, Status};
-use crate::event::{Epoch, Event, Placement, Process, Report, Restored};
+use super::sessions::Sessions;
+use crate::directive::{BrokerPhase, Directive, Marker, Migration, Status};
+use crate::event::{Epoch, Event, KeptConfig, Placement, Process, Report, Restored};
 use crate::tools::{Real, Tools};
 use crate::{Engine, Settings};
 
@@ -26,7 +28,7 @@ pub(super) enum Life {
     Hung,
 }
 
-type Configuration = (Epoch, Vec<Link>);
+type Configuration = (Epoch, Vec<Link>, Config);
 
 /// One broker with its supervisor.
 #[derive(Clone, Debug)]
@@ -72,7 +74,7 @@ impl Broker {
         if let Some((_, newest)) = self.inbox.drain(..).next_back() {
             if self.refuses {
                 self.rejected = Some((newest.0, "line 3: no".to_owned()));
-            } else if self.loaded.as_ref().is_none_or(|(epoch, _)| *epoch < newest.0) {
+            } else if self.loaded.as_ref().is_none_or(|(epoch, ..)| *epoch < newest.0) {
                 self.loaded = Some(newest);
                 self.rejected = None;
             }
@@ -94,7 +96,7 @@ impl Broker {
 
     fn report(&self) -> Report {
         Report {
-            loaded: self.loaded.as_ref().map(|(epoch, _)| *epoch),
+            loaded: self.loaded.as_ref().map(|(epoch, ..)| *epoch),
             rejected: self.rejected.clone(),
             version: self.version.clone(),
             process: match self.life {
@@ -135,6 +137,11 @@ pub(super) struct World {
     pub(super) done: Vec<Directive>,
     /// Reports arrive by themselves.
     pub(super) reports_arrive: bool,
+    /// Bridges connect, markers come through and sessions are cleared by themselves.
+    pub(super) bridges_connect: bool,
+    pub(super) sessions: Sessions,
+    markers: Vec<Marker>,
+    clearings: VecDeque<(BrokerName, BrokerName, String)>,
     configs: BTreeMap<BrokerName, Vec<(Epoch, Vec<Link>, String)>>,
     migrations: BTreeMap<String, Migration>,
 }
@@ -157,6 +164,10 @@ impl World {
             addresses: BTreeMap::new(),
             done: Vec::new(),
             reports_arrive: true,
+            bridges_connect: true,
+            sessions: Sessions::default(),
+            markers: Vec::new(),
+            clearings: VecDeque::new(),
             configs: BTreeMap::new(),
             migrations: BTreeMap::new(),
         };
@@ -196,8 +207,29 @@ impl World {
                 if kept.last().is_none_or(|(last, ..)| *last < epoch) {
                     kept.push((epoch, links.clone(), config));
                 }
+                let read = parse(
+                    self.configs[&broker]
+                        .last()
+                        .map(|it| it.2.as_str())
+                        .expect("just kept"),
+                );
                 let broker = self.brokers.get_mut(&broker).expect("a broker that exists");
-                broker.inbox.push_back((self.now, (epoch, links)));
+                broker
+                    .inbox
+                    .push_back((self.now, (epoch, links, read.expect("a configuration"))));
+            }
+            Directive::AwaitMarkers(markers) => {
+                self.markers = markers;
+                return;
+            }
+            Directive::EndSubscriptions {
+                broker,
+                upstream,
+                client_id,
+                ..
+            } => {
+                self.clearings.push_back((broker, upstream, client_id));
+                return;
             }
             Directive::PointAddress { broker, to } => {
                 self.addresses.insert(broker, to);
@@ -218,6 +250,87 @@ impl World {
 
     pub(super) fn broker(&mut self, broker: &str) -> &mut Broker {
         self.brokers.get_mut(broker).expect("a broker that exists")
+    }
+
+    /// A supervisor loads the newest configuration it has, or the oldest.
+    pub(super) fn load(&mut self, broker: &str, newest: bool) {
+        let it = self.brokers.get_mut(broker).expect("a broker that exists");
+        let before = it.loaded.clone();
+        if newest {
+            it.load();
+        } else {
+            it.load_one();
+        }
+        if let Some((.., config)) = &it.loaded {
+            self.sessions
+                .reload(before.as_ref().map(|(.., config)| config), config);
+        }
+    }
+
+    /// The bridges of a broker connect where they can.
+    pub(super) fn connect(&mut self, broker: &str) {
+        let runs = |name: &BrokerName| self.brokers.get(name).is_some_and(|it| it.life == Life::Running);
+        let Some((.., config)) = &self.brokers[broker].loaded else {
+            return;
+        };
+        for held in config.connections.iter().filter(|_| runs(&config.broker)) {
+            let (_, upstream, _) = identity_of(&held.remote_client_id).expect("one of ours");
+            if runs(&upstream) {
+                self.sessions.connect(held);
+            }
+        }
+    }
+
+    /// Messages on markers come through where a bridge has connected.
+    pub(super) fn pass_markers(&mut self) {
+        for marker in self.markers.clone() {
+            let loaded = self.brokers.get(&marker.broker).and_then(|it| it.loaded.as_ref());
+            let held = loaded.is_some_and(|(.., config)| {
+                config
+                    .connections
+                    .iter()
+                    .any(|held| held.marker(&marker.broker).as_ref() == Some(&marker.topic))
+            });
+            if held && self.sessions.is_connected(&marker.connection) {
+                self.tell(Event::MarkerSeen {
+                    broker: marker.broker,
+                    connection: marker.connection,
+                });
+            }
+        }
+    }
+
+    /// The sessions that were left are cleared, if their broker lets a client in.
+    pub(super) fn clear_sessions(&mut self) {
+        for (broker, upstream, client_id) in std::mem::take(&mut self.clearings) {
+            let live = self
+                .brokers
+                .values()
+                .filter_map(|it| it.loaded.as_ref())
+                .flat_map(|(.., config)| &config.connections)
+                .any(|held| held.remote_client_id == client_id);
+            assert!(!live, "clearing {client_id} would kick a bridge");
+            let reached = self
+                .brokers
+                .get(&upstream)
+                .is_some_and(|it| it.life == Life::Running && !it.cut_off);
+            if reached {
+                self.sessions.clear(&client_id);
+            }
+            self.tell(Event::SubscriptionsEnded {
+                broker,
+                client_id,
+                error: (!reached).then(|| "no answer".to_owned()),
+            });
+        }
+    }
+
+    /// The links of all configurations in use, with what the sessions of their bridges are subscribed to besides.
+    pub(super) fn flowing(&self) -> Vec<Link> {
+        let loaded = self.brokers.values().filter_map(|it| it.loaded.as_ref());
+        loaded
+            .flat_map(|(.., config)| self.sessions.flowing(config))
+            .collect()
     }
 
     pub(super) fn deliver_report(&mut self, broker: &BrokerName) {
@@ -253,7 +366,7 @@ impl World {
         }
         for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {
             let now = self.now;
-            let it = self.brokers.get_mut(&broker).expect("a broker that exists");
+            let it = &self.brokers[&broker];
             let due =
                 |given: Duration, after: Option<Duration>| after.is_some_and(|after| given + after <= now);
             if it
@@ -261,9 +374,9 @@ impl World {
                 .front()
                 .is_some_and(|(given, _)| due(*given, it.load_after))
             {
-                it.load();
+                self.load(broker.as_str(), true);
             }
-            it.write_report();
+            self.broker(broker.as_str()).write_report();
             if self.reports_arrive {
                 while self.brokers[&broker].outbox.front().is_some() {
                     self.deliver_report(&broker);
@@ -273,6 +386,13 @@ impl World {
             if self.now.as_millis().is_multiple_of(interval.as_millis()) {
                 self.beat(&broker);
             }
+            if self.bridges_connect {
+                self.connect(broker.as_str());
+            }
+        }
+        if self.bridges_connect {
+            self.pass_markers();
+            self.clear_sessions();
         }
     }
 
@@ -320,29 +440,23 @@ impl World {
                     .map(|topic| (topic.clone(), class.name.clone())),
             );
         }
-        let newest = |kept: &Vec<(Epoch, Vec<Link>, String)>| kept.last().map(|it| it.2.clone());
+        let kept = |(epoch, links, text): &(Epoch, Vec<Link>, String)| KeptConfig {
+            epoch: *epoch,
+            links: links.clone(),
+            text: Some(text.clone()),
+        };
         let restored = Restored {
             classes,
             configs: self
                 .configs
                 .iter()
-                .map(|(broker, kept)| {
-                    (
-                        broker.clone(),
-                        kept.iter()
-                            .map(|(epoch, links, _)| (*epoch, links.clone()))
-                            .collect(),
-                    )
-                })
-                .collect(),
-            texts: self
-                .configs
-                .iter()
-                .filter_map(|(broker, kept)| Some((broker.clone(), newest(kept)?)))
+                .map(|(broker, configs)| (broker.clone(), configs.iter().map(kept).collect()))
                 .collect(),
             migrations: self.migrations.values().cloned().collect(),
         };
         self.engine = Engine::with_tools(settings(), tools);
+        self.markers.clear();
+        self.clearings.clear();
         self.tell(Event::Restored(restored));
         for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {
             self.brokers
@@ -392,7 +506,7 @@ impl World {
             .brokers
             .values()
             .filter_map(|it| it.loaded.as_ref())
-            .flat_map(|(_, links)| links);
+            .flat_map(|(_, links, _)| links);
         let mut names: Vec<String> = links
             .map(|link| format!("{}<{}", link.downstream, link.upstream))
             .collect();

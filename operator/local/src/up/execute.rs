@@ -6,8 +6,8 @@ use skein_agent::Configuration;
 use skein_agent::files::{self, FileError};
 use skein_api::name::BrokerName;
 use skein_engine::directive::Directive;
-use skein_engine::event::{Epoch, Event, Process, Report, Restored};
-use skein_mosquitto::link::Link;
+use skein_engine::event::{Event, KeptConfig, Process, Report, Restored};
+use skein_mqtt::Address;
 
 use super::runner::{Runner, is_managed, join};
 use crate::happening::UpEvent;
@@ -66,6 +66,23 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     .state
                     .broker(broker)
                     .give(*epoch, config.as_str(), links)?;
+            }
+            Directive::AwaitMarkers(markers) => {
+                self.clearing.expect(markers.clone());
+                self.send_probes();
+            }
+            Directive::EndSubscriptions {
+                broker,
+                upstream,
+                client_id,
+                filters,
+                discard,
+            } => {
+                let address = self.placed.get(upstream).map(|placement| Address {
+                    host: placement.peer.0.clone(),
+                    port: placement.peer.1,
+                });
+                self.clearing.end(broker, client_id, address, filters, *discard);
             }
             Directive::PointAddress { broker, to } => self.point(broker, to)?,
             Directive::RecordMigration(migration) => {
@@ -131,10 +148,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         let mut probing = Probing::of(&self.fleet, self.engine.plan());
         if !probing.is_like(&self.probing) {
             probing.continue_from(&self.probing);
-            self.watch.set_probes(probing.probes());
-            self.watch.hurry();
             let unproven = probing.unproven(&self.probing);
             self.probing = probing;
+            self.send_probes();
             for event in unproven {
                 self.observe(event);
             }
@@ -144,6 +160,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             self.classes = classes;
             self.keep("classes", &self.place.state.classes_file(), &self.classes.clone());
         }
+    }
+
+    /// Sends the probes of paths and the markers of connections, quickly at first: something changed.
+    fn send_probes(&self) {
+        let mut probes = self.probing.probes();
+        probes.extend(self.clearing.probes());
+        self.watch.set_probes(probes);
+        self.watch.hurry();
     }
 
     /// Writes a file that the next life is better off with; that it cannot be written is only a trouble.
@@ -233,14 +257,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             }
             configurations.sort_by_key(|configuration| configuration.epoch);
             configurations.dedup_by_key(|configuration| configuration.epoch);
-            let Some(newest) = configurations.last() else {
-                continue;
-            };
-            restored.texts.insert(broker.clone(), newest.config.clone());
-            let mut kept: Vec<(Epoch, Vec<Link>)> = Vec::new();
-            for configuration in &configurations {
+            let mut kept: Vec<KeptConfig> = Vec::new();
+            for configuration in configurations {
                 match links::from_json(&configuration.links) {
-                    Ok(links) => kept.push((configuration.epoch, links)),
+                    Ok(links) => kept.push(KeptConfig {
+                        epoch: configuration.epoch,
+                        links,
+                        text: Some(configuration.config),
+                    }),
                     Err(error) => {
                         let text = format!(
                             "broker {broker}: the links of epoch {}: {error}",
@@ -250,7 +274,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     }
                 }
             }
-            restored.configs.insert(broker, kept);
+            if !kept.is_empty() {
+                restored.configs.insert(broker, kept);
+            }
         }
         restored
     }
@@ -269,6 +295,8 @@ enum Undone {
 fn about(directive: &Directive) -> String {
     match directive {
         Directive::GiveConfig { broker, .. } => format!("configuration/{broker}"),
+        Directive::AwaitMarkers(_) => "markers".to_owned(),
+        Directive::EndSubscriptions { client_id, .. } => format!("session/{client_id}"),
         Directive::PointAddress { broker, .. } => format!("address/{broker}"),
         Directive::RecordMigration(migration) => format!("migration/{}", migration.name),
         Directive::Retire { broker } => format!("retire/{broker}"),

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use super::UpError;
 use super::show::{GATHER, WRITE};
 use crate::changes::Changes;
+use crate::clearing::Clearing;
 use crate::happening::UpEvent;
 use crate::manifests::{Declared, ManifestFile};
 use crate::migrations::Migrations;
@@ -58,6 +59,7 @@ pub(super) struct Runner<F> {
     pub(super) watch: Watch,
     pub(super) changes: Changes,
     pub(super) probing: Probing,
+    pub(super) clearing: Clearing,
     pub(super) classes: BTreeMap<TopicName, ClassName>,
     pub(super) migrations: Migrations,
     /// What is wrong beside what the engine knows, by what it is about.
@@ -93,6 +95,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         place.state.clone(),
     );
     let watch = Watch::start(skein_mqtt::Settings::new(instance()), outcomes_sender);
+    let (clearing, mut cleared) = Clearing::new();
     let settings = Settings {
         // Started as root, Mosquitto becomes a user who may not exist and to whom our directories are closed.
         user: rustix::process::geteuid().is_root().then(|| "root".to_owned()),
@@ -115,6 +118,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         watch,
         changes: Changes::new(),
         probing: Probing::default(),
+        clearing,
         troubles: BTreeMap::new(),
         undone: BTreeMap::new(),
         status: None,
@@ -128,7 +132,13 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
     let result = match runner.start(&sources, declared) {
         Ok(()) => {
             runner
-                .turn(&mut outcomes, &mut gone, &mut interrupt, &mut terminate)
+                .turn(
+                    &mut outcomes,
+                    &mut cleared,
+                    &mut gone,
+                    &mut interrupt,
+                    &mut terminate,
+                )
                 .await;
             Ok(())
         }
@@ -142,6 +152,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     async fn turn(
         &mut self,
         outcomes: &mut mpsc::UnboundedReceiver<Outcome>,
+        cleared: &mut mpsc::UnboundedReceiver<Event>,
         gone: &mut mpsc::UnboundedReceiver<Gone>,
         interrupt: &mut Signal,
         terminate: &mut Signal,
@@ -160,6 +171,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                         self.outcome(outcome);
                     }
                 }
+                Some(event) = cleared.recv() => self.observe(event),
                 () = sleep_until(wake) => {}
             }
             self.due_by_now();
@@ -292,12 +304,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 }
             }
             Outcome::Probed {
-                class,
-                producer,
+                topic,
                 consumer,
                 took,
             } => {
-                for event in self.probing.events(&class, &producer, &consumer, took) {
+                if let Some(event) = self.clearing.event(&topic, took) {
+                    self.observe(event);
+                }
+                for event in self.probing.events(&topic, &consumer, took) {
                     self.observe(event);
                 }
             }

@@ -1,0 +1,148 @@
+//! What is left upstream of connections as they were: waits for the markers of those that forget, and has the sessions
+//! of those that are gone cleared of their subscriptions.
+
+use std::time::Duration;
+
+use skein_api::name::BrokerName;
+
+use super::Engine;
+use crate::directive::{BrokerPhase, Directive};
+use crate::event::Moment;
+
+/// How long until a session that could not be cleared is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How far the clearing of a session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Clearing {
+    /// It was asked for.
+    Asked,
+    /// It could not be done.
+    Failed {
+        /// When to ask again.
+        again: Moment,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Engine {
+    pub(super) fn take_marker(&mut self, broker: &BrokerName, connection: &str) {
+        if let Some(site) = self.sites.get_mut(broker)
+            && site.ledger.marker_seen(connection)
+        {
+            site.touched = true;
+            self.stale_rollout = true;
+        }
+    }
+
+    pub(super) fn take_end(
+        &mut self,
+        broker: &BrokerName,
+        client_id: String,
+        error: Option<String>,
+        now: Moment,
+    ) {
+        let key = (broker.clone(), client_id);
+        match error {
+            None => {
+                self.clearings.remove(&key);
+                if let Some(site) = self.sites.get_mut(broker)
+                    && site.ledger.end(&key.1)
+                {
+                    site.touched = true;
+                    self.stale_rollout = true;
+                }
+            }
+            Some(reason) => {
+                let again = now.saturating_add(AGAIN);
+                self.clearings.insert(key, Clearing::Failed { again, reason });
+            }
+        }
+    }
+
+    /// When a failed clearing is due again.
+    pub(super) fn next_clearing(&self) -> Option<Moment> {
+        let due = self.clearings.values().filter_map(|clearing| match clearing {
+            Clearing::Asked => None,
+            Clearing::Failed { again, .. } => Some(*again),
+        });
+        due.min()
+    }
+
+    /// A session of this broker is being cleared.
+    pub(super) fn is_clearing(&self, broker: &BrokerName) -> bool {
+        let from = (broker.clone(), String::new());
+        self.clearings
+            .range(from..)
+            .take_while(|((holder, _), _)| holder == broker)
+            .any(|(_, clearing)| *clearing == Clearing::Asked)
+    }
+
+    /// Asks for what there is to ask for: after every round, and when a failed clearing is due.
+    pub(super) fn clear_up(&mut self, now: Moment, directives: &mut Vec<Directive>) {
+        let Some(fleet) = self.fleet.clone() else { return };
+        let mut markers = Vec::new();
+        let mut homeless = Vec::new();
+        let mut wanted = std::collections::BTreeMap::new();
+        for (broker, site) in &self.sites {
+            markers.extend(site.ledger.markers(broker));
+            for left in site.ledger.left() {
+                let key = (broker.clone(), left.client_id.to_owned());
+                if !fleet.brokers.contains_key(&left.upstream) {
+                    homeless.push(key);
+                    continue;
+                }
+                let known = self.clearings.remove(&key);
+                let due = match &known {
+                    None => true,
+                    Some(Clearing::Asked) => false,
+                    Some(Clearing::Failed { again, .. }) => *again <= now,
+                };
+                if due && self.can_be_asked(&left.upstream) {
+                    directives.push(Directive::EndSubscriptions {
+                        broker: broker.clone(),
+                        upstream: left.upstream,
+                        client_id: left.client_id.to_owned(),
+                        filters: left.session.holds.iter().cloned().collect(),
+                        discard: !fleet.brokers.contains_key(broker),
+                    });
+                    wanted.insert(key, Clearing::Asked);
+                } else if let Some(known) = known {
+                    wanted.insert(key, known);
+                }
+            }
+        }
+        // What is not left any more need not be cleared.
+        self.clearings = wanted;
+        for (broker, client_id) in homeless {
+            if let Some(site) = self.sites.get_mut(&broker) {
+                site.ledger.end(&client_id);
+            }
+        }
+        if markers != self.markers {
+            self.markers.clone_from(&markers);
+            directives.push(Directive::AwaitMarkers(markers));
+        }
+    }
+
+    fn can_be_asked(&self, broker: &BrokerName) -> bool {
+        self.sites.get(broker).is_some_and(|site| {
+            let answers = !matches!(site.health.phase(), BrokerPhase::Pending | BrokerPhase::Down);
+            answers && site.placement.is_some()
+        })
+    }
+
+    /// What could not be cleared, and why.
+    pub(super) fn uncleared(&self) -> impl Iterator<Item = String> {
+        self.clearings
+            .iter()
+            .filter_map(|((broker, client_id), clearing)| match clearing {
+                Clearing::Asked => None,
+                Clearing::Failed { reason, .. } => Some(format!(
+                    "Broker/{broker}: the session {client_id} of a link that is gone still collects messages upstream, \
+                     as it could not be ended: {reason}; it is tried again"
+                )),
+            })
+    }
+}
