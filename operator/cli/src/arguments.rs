@@ -72,12 +72,6 @@ pub(crate) enum Command {
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions(Completions),
-    /// Run one Mosquitto as its child (started by `skein up`)
-    #[command(hide = true)]
-    Supervise(Process),
-    /// Stand in for one broker's client address (started by `skein up`)
-    #[command(hide = true)]
-    Forward(Process),
 }
 
 /// Where the fleet is read from.
@@ -267,12 +261,4 @@ pub(crate) struct Mend {
 pub(crate) struct Completions {
     /// The shell
     pub(crate) shell: clap_complete::Shell,
-}
-
-/// A process that `skein up` starts.
-#[derive(Debug, Args)]
-pub(crate) struct Process {
-    /// What the process needs, as `skein up` passes it
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) rest: Vec<std::ffi::OsString>,
 }
