@@ -1,7 +1,7 @@
 //! Why a command ended without doing its work, and the exit code that says so.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use skein_local::StateDirectory;
@@ -77,11 +77,36 @@ fn no_fleet(state: &Path) -> String {
 
 /// Nobody holds a state directory where they are if nobody says otherwise.
 fn none_running() -> String {
-    let looked = StateDirectory::base().map_or_else(
-        || "no home directory is known to look for one in".to_owned(),
-        |base| format!("none has its state in {}", base.display()),
-    );
+    let Some(base) = StateDirectory::base() else {
+        return "no fleet is running: no home directory is known to look for one in; say with --state PATH where its \
+                state is"
+            .to_owned();
+    };
+    let left: Vec<String> = left_behind(&base)
+        .iter()
+        .map(|state| format!("\n  {}", state.display()))
+        .collect();
+    if left.is_empty() {
+        return format!(
+            "no fleet is running: none has its state in {}; start one with `skein up -f DIR`, or say with --state PATH \
+             where its state is",
+            base.display()
+        );
+    }
     format!(
-        "no fleet is running: {looked}; start one with `skein up -f DIR`, or say with --state PATH where its state is"
+        "no `skein up` is running, but one ended without stopping its fleet; take that over with `skein up -f DIR`, or \
+         look at it with --state:{}",
+        left.concat()
     )
+}
+
+/// State directories with a status that nobody took away: a fleet that is stopped has none.
+fn left_behind(base: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(base).into_iter().flatten().flatten();
+    let mut left: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| StateDirectory::new(path).status_file().exists())
+        .collect();
+    left.sort();
+    left
 }

@@ -383,6 +383,30 @@ fn without_a_running_fleet_the_way_out_is_told() {
 }
 
 #[test]
+fn a_fleet_whose_up_was_killed_is_found() {
+    let (home, state) = (tempfile::tempdir().unwrap(), left_behind());
+    let below = home.path().join("skein");
+    fs::create_dir(&below).unwrap();
+    let place = below.join("farm-1");
+    fs::rename(state.path(), &place).unwrap();
+
+    let told = ran(command(&["status"]).env("XDG_STATE_HOME", home.path()));
+    assert_eq!(told.code, 1);
+    for said in [
+        "ended without stopping its fleet",
+        shown(&place),
+        "skein up -f DIR",
+    ] {
+        assert!(told.err.contains(said), "{}", told.err);
+    }
+
+    // Stopped as it should be, it leaves no status.
+    fs::remove_file(place.join("status.json")).unwrap();
+    let told = ran(command(&["status"]).env("XDG_STATE_HOME", home.path()));
+    assert!(told.err.contains("no fleet is running"), "{}", told.err);
+}
+
+#[test]
 fn a_state_without_a_fleet_is_named_with_the_way_out() {
     let empty = tempfile::tempdir().unwrap();
     let nowhere = empty.path().join("nowhere");
