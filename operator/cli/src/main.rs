@@ -67,7 +67,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// Runs one of the processes that `skein up` starts, if that is what is asked for. There are two for every broker, so they
-/// do without the command line's definition: that is 1 MB less of code that each holds in memory.
+/// do without the command line's definition, which they would hold in memory for as long as they live.
 fn helper() -> Option<Result<ExitCode, Failure>> {
     let mut arguments = std::env::args_os().skip(1);
     let command = arguments.next()?;

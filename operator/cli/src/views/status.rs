@@ -27,6 +27,8 @@ pub(crate) struct StatusView {
     pub(crate) paths: Vec<PathView>,
     /// Oldest first.
     pub(crate) migrations: Vec<MigrationView>,
+    /// Until something happens, nothing will be changed.
+    pub(crate) settled: bool,
     /// What does not work and why, in sentences.
     pub(crate) problems: Vec<String>,
 }
@@ -95,6 +97,7 @@ impl StatusView {
             brokers: status.brokers.iter().map(broker).collect(),
             paths: status.paths.iter().map(path).collect(),
             migrations: status.migrations.iter().map(migration).collect(),
+            settled: status.settled,
             problems: status.problems.clone(),
         }
     }
