@@ -227,7 +227,7 @@ impl Fleet {
             let all = |list: &str, holds: &dyn Fn(&Value) -> bool| {
                 status[list].as_array().is_some_and(|list| list.iter().all(holds))
             };
-            all("brokers", &rests) && all("paths", &|path| path["up"] == true)
+            status["settled"] == true && all("brokers", &rests) && all("paths", &|path| path["up"] == true)
         })
         .await
     }

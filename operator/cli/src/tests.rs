@@ -310,6 +310,7 @@ fn status() -> FleetStatus {
             },
             times: BTreeMap::from([("Completed".to_owned(), "2026-01-02T03:04:04Z".to_owned())]),
         }],
+        settled: true,
         problems: vec!["broker hub has no configuration".to_owned()],
     }
 }

@@ -128,6 +128,9 @@ pub struct Status {
     pub paths: Vec<PathStatus>,
     /// Migrations of this life and those restored, oldest first.
     pub migrations: Vec<Migration>,
+    /// All that can be reached runs what the plan says, and links that are gone have left nothing behind: until something
+    /// happens, nothing will be changed.
+    pub settled: bool,
     /// What does not work and why, in sentences.
     pub problems: Vec<String>,
 }

@@ -244,6 +244,7 @@ mod tests {
             brokers: Vec::new(),
             paths: Vec::new(),
             migrations: Vec::new(),
+            settled: true,
             problems: Vec::new(),
         }
     }

@@ -146,6 +146,7 @@ mod tests {
                 probe_ms: None,
             }],
             migrations: Vec::new(),
+            settled: true,
             problems: Vec::new(),
         }
     }

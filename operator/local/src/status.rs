@@ -22,6 +22,9 @@ pub struct FleetStatus {
     pub paths: Vec<PathStatus>,
     /// Oldest first.
     pub migrations: Vec<MigrationRecord>,
+    /// All that can be reached runs what the plan says: until something happens, nothing will be changed.
+    #[serde(default)]
+    pub settled: bool,
     /// What does not work and why, in sentences: of the engine, of the processes, and of an edit that was not accepted.
     pub problems: Vec<String>,
 }
@@ -105,6 +108,7 @@ mod tests {
                 },
                 times: BTreeMap::from([("Detected".to_owned(), "2026-01-01T00:00:00Z".to_owned())]),
             }],
+            settled: true,
             problems: Vec::new(),
         }
     }
@@ -129,6 +133,7 @@ mod tests {
                     "name": "c-1", "broker": "c", "to": null, "phase": "Detected", "evidence": ["refused"],
                     "times": {"Detected": "2026-01-01T00:00:00Z"},
                 }],
+                "settled": true,
                 "problems": [],
             })
         );

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use skein_api::name::BrokerName;
+use skein_mosquitto::config::identity_of;
 
 use super::Engine;
-use crate::directive::{BrokerPhase, Directive};
+use crate::directive::{BrokerPhase, Directive, Marker};
 use crate::event::Moment;
 
 /// How long until a session that could not be cleared is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// How far the clearing of a session is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +132,16 @@ impl Engine {
             let answers = !matches!(site.health.phase(), BrokerPhase::Pending | BrokerPhase::Down);
             answers && site.placement.is_some()
         })
+    }
+
+    /// Something is awaited that links left behind, and can be expected to come.
+    pub(super) fn clears_up(&self) -> bool {
+        let clearing = self.clearings.keys().any(|(_, client_id)| {
+            identity_of(client_id).is_some_and(|(_, upstream, _)| self.can_be_asked(&upstream))
+        });
+        let marking =
+            |marker: &Marker| self.can_be_asked(&marker.upstream) && self.can_be_asked(&marker.broker);
+        clearing || self.markers.iter().any(marking)
     }
 
     /// What could not be cleared, and why.

@@ -44,6 +44,7 @@ impl Engine {
             brokers,
             paths: self.paths(),
             migrations: self.failovers.migrations().to_vec(),
+            settled: self.is_settled() && !self.clears_up(),
             problems: self.problems(),
         }
     }

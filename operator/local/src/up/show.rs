@@ -36,6 +36,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             brokers: seen.brokers,
             paths: seen.paths,
             migrations: self.migrations.records().to_vec(),
+            settled: seen.settled,
             problems,
         };
         let now = Instant::now();
