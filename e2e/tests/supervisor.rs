@@ -19,7 +19,7 @@ use skein_api::fleet::{Durability, FleetBuilder, Hosting};
 use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_e2e::{Listener, PlainBroker, Series, free_port, mosquitto, publish_once, wait_for, wait_until};
 use skein_filters::TopicFilter;
-use skein_mosquitto::config::{Compile, Placement, compile, render};
+use skein_mosquitto::config::{Compile, Placement, Session, compile, parse, render};
 use skein_mosquitto::link::{Direction, Line, Link, Mode};
 use skein_mosquitto::version::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -236,6 +236,59 @@ async fn a_killed_broker_is_back() -> Result<()> {
         publish_once(&scene.address(), "t/1", "hello", 1, false).await?;
     }
     Ok(())
+}
+
+/// A reload of 2.1 alone would pass over every other connection that goes: see `Transition::stages`.
+#[tokio::test]
+async fn any_number_of_bridges_are_exchanged_at_once() -> Result<()> {
+    const BRIDGES: usize = 5;
+    for series in Series::ALL {
+        let upstream = PlainBroker::start(&mosquitto(series), "").await?;
+        let scene = Scene::new(series)?;
+        scene.supervise().await?;
+        let upstreams = ["b", "c", "d", "e", "f"].map(|name| (name, upstream.port()));
+        let old = parse(&scene.config(1, &upstreams)?)?;
+        scene.give(1, render(&old))?;
+        scene.running(1).await?;
+        arrives(&scene, &upstream, "t/1", BRIDGES).await?;
+
+        // The same bridges for another topic, with the same client ids.
+        let mut new = old.clone();
+        new.epoch = 2;
+        for held in &mut new.connections {
+            held.name.push_str("-again");
+            held.lines[0].filter = TopicFilter::parse("u/#")?;
+        }
+        let sessions = old.connections.iter();
+        let sessions = sessions.map(|held| (held.remote_client_id.clone(), Session::of(held)));
+        new.resume(&sessions.collect());
+        scene.give(2, render(&new))?;
+        let process = scene.running(2).await?;
+        arrives(&scene, &upstream, "u/1", BRIDGES).await?;
+        let listener = Listener::start(&scene.address(), "listener", "#", 1).await?;
+        publish_once(&upstream.address(), "t/1", "gone", 1, false).await?;
+        publish_once(&upstream.address(), "u/1", "last", 1, false).await?;
+        let messages = listener.wait_messages(BRIDGES, PATIENCE).await?;
+        ensure!(
+            messages.iter().all(|message| message.topic == "u/1"),
+            "{messages:?}"
+        );
+        ensure!(scene.running(2).await? == process, "{}", scene.log());
+    }
+    Ok(())
+}
+
+/// Publishes at the upstream broker until so many copies of one message arrive at the supervised one.
+async fn arrives(scene: &Scene, upstream: &PlainBroker, topic: &str, copies: usize) -> Result<()> {
+    let listener = Listener::start(&scene.address(), "listener", topic, 1).await?;
+    wait_until("every bridge to carry it", PATIENCE, async || {
+        listener.clear();
+        let published = publish_once(&upstream.address(), topic, "hello", 1, false).await;
+        let arrived = listener.wait_messages(copies, Duration::from_millis(200)).await;
+        published.is_ok() && arrived.is_ok()
+    })
+    .await
+    .with_context(|| scene.log())
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use skein_mosquitto::config::parse;
+use skein_mosquitto::config::{parse, render};
 use skein_mosquitto::transition::{Action, transition};
 use skein_mosquitto::version::{Capabilities, Version};
 use tokio::process::Command;
@@ -39,12 +39,23 @@ const FILES: [&str; 13] = [
 /// Options that name a directory which must be there.
 const DIRECTORIES: [&str; 4] = ["persistence_location", "include_dir", "capath", "bridge_capath"];
 
+/// How a broker gets from one configuration to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It is there already.
+    Nothing,
+    /// By reading it; these texts before, one after the other.
+    Reload { stages: Vec<String> },
+    /// By starting on it.
+    Restart,
+}
+
 /// What is known of Mosquitto's configuration; a trait so that tests can know something else.
 pub(crate) trait Knowledge {
     /// Why a text is no configuration, where the program itself cannot be asked.
     fn objection(&self, config: &str) -> Option<String>;
     /// What a broker needs to get from one text to the other.
-    fn action(&self, old: &str, new: &str, version: Version) -> Action;
+    fn way(&self, old: &str, new: &str, version: Version) -> Way;
 }
 
 /// What `skein_mosquitto` knows.
@@ -56,11 +67,20 @@ impl Knowledge for Mosquitto {
         parse(config).err().map(|error| error.to_string())
     }
 
-    fn action(&self, old: &str, new: &str, version: Version) -> Action {
+    fn way(&self, old: &str, new: &str, version: Version) -> Way {
         match (parse(old), parse(new)) {
-            (Ok(old), Ok(new)) => transition(&old, &new, version).action,
+            (Ok(old), Ok(new)) => {
+                let change = transition(&old, &new, version);
+                match change.action {
+                    Action::None => Way::Nothing,
+                    Action::Reload => Way::Reload {
+                        stages: change.stages.iter().map(render).collect(),
+                    },
+                    Action::Restart => Way::Restart,
+                }
+            }
             // Not Skein's own text: only a restart is sure to do.
-            _ => Action::Restart,
+            _ => Way::Restart,
         }
     }
 }

@@ -27,13 +27,22 @@ const NOTICE: Duration = Duration::from_secs(2);
 /// How long a broker must live after it read its configuration, where nothing else tells.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// What became of a start or a reload.
+/// What became of a broker that was to use a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The broker lives with its configuration.
     Loaded,
     /// It is dead.
     Died,
+}
+
+/// What became of a reload that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reload {
+    /// It is over.
+    Over(Outcome),
+    /// The broker has not read its configuration: it is busy or hangs.
+    Unnoticed,
 }
 
 /// The TCP ports a configuration listens on.
@@ -127,17 +136,19 @@ impl Reading {
     }
 
     /// Awaits the end of a reload that was asked for after [`Self::of`].
-    pub(crate) async fn reloaded(&self, broker: &Broker) -> Outcome {
+    pub(crate) async fn reloaded(&self, broker: &Broker) -> Reload {
         let read = async {
-            if let Some(events) = &self.events {
-                let _ = timeout(NOTICE, events.readable()).await;
-            }
+            let noticed = match &self.events {
+                Some(events) => timeout(NOTICE, events.readable()).await.is_ok(),
+                None => true,
+            };
             sleep(SETTLE).await;
+            noticed
         };
         tokio::select! {
             biased;
-            () = broker.exited() => Outcome::Died,
-            () = read => Outcome::Loaded,
+            () = broker.exited() => Reload::Over(Outcome::Died),
+            noticed = read => if noticed { Reload::Over(Outcome::Loaded) } else { Reload::Unnoticed },
         }
     }
 }

@@ -26,6 +26,14 @@ pub struct Transition {
     pub action: Action,
     /// Why not less than that: a sentence each. Empty for [`Action::None`].
     pub reasons: Vec<String>,
+    /// For [`Action::Reload`]: what is to be reloaded before the new one, in order.
+    ///
+    /// A reload on 2.1 (at least up to 2.1.2) goes through the connections that it holds and ends those that are not in
+    /// the file any more, but each one that it ends makes it pass over another: the last one takes the place that was
+    /// just looked at. What it passed over goes on as if nothing had happened, and a new connection with the same client
+    /// id never connects (measured; the broker then also dies of a double free at its end). So connections are ended
+    /// first, in as many reloads as that surely takes, and new ones begun by the last.
+    pub stages: Vec<Config>,
 }
 
 impl Transition {
@@ -51,6 +59,7 @@ pub fn transition(old: &Config, new: &Config, version: Version) -> Transition {
     let mut result = Transition {
         action: Action::None,
         reasons: Vec::new(),
+        stages: Vec::new(),
     };
     globals(old, new, &mut result);
     connections(old, new, version, &mut result);
@@ -60,7 +69,22 @@ pub fn transition(old: &Config, new: &Config, version: Version) -> Transition {
             result.needs(Action::Restart, reason);
         }
     }
+    if result.action == Action::Reload {
+        result.stages = stages(old, new);
+    }
     result
+}
+
+/// Reloads that leave at most one connection for the last one to end: each ends at least every other.
+fn stages(old: &Config, new: &Config) -> Vec<Config> {
+    let stays = |held: &&Connection| new.connections.iter().any(|it| it.name == held.name);
+    let staying: Vec<Connection> = old.connections.iter().filter(stays).cloned().collect();
+    let ending = old.connections.len() - staying.len();
+    let stage = Config {
+        connections: staying,
+        ..new.clone()
+    };
+    vec![stage; ending.checked_ilog2().unwrap_or(0) as usize]
 }
 
 fn globals(old: &Config, new: &Config, result: &mut Transition) {

@@ -154,3 +154,65 @@ fn the_order_of_connections_means_nothing() {
     new.connections.reverse();
     assert_eq!(actions(&old, &new), [None; 3]);
 }
+
+/// What a reload of 2.1.2 does to the connections that a broker holds, in its own order.
+fn reload(held: &mut Vec<String>, file: &[String]) {
+    let mut at = 0;
+    while at < held.len() {
+        if !file.contains(&held[at]) {
+            held.swap_remove(at);
+        }
+        // On to the next place, whoever has come to this one.
+        at += 1;
+    }
+    for name in file {
+        if !held.contains(name) {
+            held.push(name.clone());
+        }
+    }
+}
+
+fn names(config: &Config) -> Vec<String> {
+    config.connections.iter().map(|held| held.name.clone()).collect()
+}
+
+#[test]
+fn a_reload_ends_every_connection_that_goes_whatever_their_order() {
+    let upstreams = ["b", "c", "d", "e", "f", "g", "h"];
+    let held = |upstream: &&str| link("a", upstream, "soil", &["t in 1"]);
+    let all: Vec<_> = upstreams.iter().map(held).collect();
+    let old = config(&all, NEWEST);
+    for kept in 0..1_u32 << upstreams.len() {
+        let stays = |index: &usize| kept & (1 << index) != 0;
+        let mut links: Vec<_> = (0..all.len())
+            .filter(stays)
+            .map(|index| all[index].clone())
+            .collect();
+        links.push(link("a", "z", "soil", &["t in 1"]));
+        let new = config(&links, NEWEST);
+        let change = transition(&old, &new, NEWEST);
+        assert_eq!(change.action, Reload);
+        let mut running = names(&old);
+        for stage in &change.stages {
+            reload(&mut running, &names(stage));
+            assert!(
+                !running.iter().any(|name| name.starts_with("z-")),
+                "nothing begins yet"
+            );
+        }
+        // At most one is left to end, so that none of the new ones meets its predecessor.
+        assert!(running.iter().filter(|name| !names(&new).contains(name)).count() <= 1);
+        reload(&mut running, &names(&new));
+        let mut expected = names(&new);
+        running.sort();
+        expected.sort();
+        assert_eq!(running, expected);
+    }
+}
+
+#[test]
+fn one_connection_is_exchanged_by_one_reload() {
+    let old = classic(&[pull(&["t in 1"])]);
+    let new = classic(&[pull(&["u in 1"])]);
+    assert_eq!(transition(&old, &new, NEWEST).stages, []);
+}

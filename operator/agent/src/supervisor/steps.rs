@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use skein_mosquitto::transition::Action;
 use tokio::time::Instant;
 
 use super::{LONGEST_PAUSE, Supervisor};
 use crate::directory::Configuration;
 use crate::files::{self, FileError};
-use crate::judge::{self, Knowledge};
+use crate::judge::{self, Knowledge, Way};
 use crate::process::{Broker, last_words, log_size, rotate, write_config};
-use crate::ready::{self, Outcome, Reading};
+use crate::ready::{self, Outcome, Reading, Reload};
 use crate::report::{Exit, Rejected};
 use crate::say::say;
 use crate::seams::{Administration, ConfigSource, ReportSink};
@@ -41,16 +40,16 @@ where
             self.reject(new.epoch, reason);
             return Ok(());
         }
-        let action = match (&self.broker, &self.loaded) {
+        let way = match (&self.broker, &self.loaded) {
             (Some(_), Some(old)) if !self.is_unsure() => {
-                self.knowledge.action(&old.config, &new.config, self.version)
+                self.knowledge.way(&old.config, &new.config, self.version)
             }
-            _ => Action::Restart,
+            _ => Way::Restart,
         };
-        match action {
-            Action::None => self.accept(new).await,
-            Action::Reload => self.reload(new).await,
-            Action::Restart => {
+        match way {
+            Way::Nothing => self.accept(new).await,
+            Way::Reload { stages } => self.reload(new, &stages).await,
+            Way::Restart => {
                 if let Some(broker) = self.broker.take() {
                     say!("restarts process {} for epoch {}", broker.identity.pid, new.epoch);
                     self.last_exit = Some(broker.stop().await);
@@ -65,29 +64,40 @@ where
         }
     }
 
-    /// Lets the running process read a new configuration.
-    async fn reload(&mut self, new: Configuration) -> Result<(), FileError> {
+    /// Lets the running process read a new configuration, by way of others.
+    async fn reload(&mut self, new: Configuration, stages: &[String]) -> Result<(), FileError> {
         let Some(broker) = &self.broker else {
             return self.start(new).await;
         };
         let log = self.directory.log();
         let since = log_size(&log);
-        write_config(&self.directory, &new.config)?;
-        let reading = Reading::of(&self.directory.config_file());
-        broker.signal(Signal::HUP);
-        match reading.reloaded(broker).await {
-            Outcome::Loaded => {
-                say!("process {} reloaded epoch {}", broker.identity.pid, new.epoch);
-                self.accept(new).await
-            }
-            Outcome::Died => {
-                let words = last_words(&log, since).unwrap_or_default();
-                self.bury();
-                say!("the broker died of reloading epoch {}: {words}", new.epoch);
-                // It may only be the reload that it cannot bear: a start shows.
-                self.start(new).await
+        let pid = broker.identity.pid;
+        for text in stages.iter().chain([&new.config]) {
+            write_config(&self.directory, text)?;
+            let reading = Reading::of(&self.directory.config_file());
+            broker.signal(Signal::HUP);
+            match reading.reloaded(broker).await {
+                Reload::Over(Outcome::Loaded) => {}
+                Reload::Unnoticed => {
+                    say!(
+                        "process {pid} does not read epoch {}: it is asked again",
+                        new.epoch
+                    );
+                    self.retry = Some(Instant::now() + LONGEST_PAUSE);
+                    return Ok(());
+                }
+                Reload::Over(Outcome::Died) => {
+                    let words = last_words(&log, since).unwrap_or_default();
+                    self.bury();
+                    say!("the broker died of reloading epoch {}: {words}", new.epoch);
+                    // It may only be the reload that it cannot bear: a start shows.
+                    let new = new.clone();
+                    return self.start(new).await;
+                }
             }
         }
+        say!("process {pid} reloaded epoch {}", new.epoch);
+        self.accept(new).await
     }
 
     /// Starts a process on a configuration that none was seen to live with, and sees.

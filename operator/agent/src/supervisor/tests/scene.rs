@@ -10,9 +10,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use skein_mosquitto::transition::Action;
-
 use super::*;
+use crate::judge::Way;
 
 /// Far longer than anything here takes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,11 +65,11 @@ impl Knowledge for FakeKnowledge {
             .then(|| "the parser does not like it".to_owned())
     }
 
-    fn action(&self, old: &str, new: &str, _: Version) -> Action {
+    fn way(&self, old: &str, new: &str, _: Version) -> Way {
         if ready::ports(old) == ready::ports(new) {
-            Action::Reload
+            Way::Reload { stages: Vec::new() }
         } else {
-            Action::Restart
+            Way::Restart
         }
     }
 }
