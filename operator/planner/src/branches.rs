@@ -125,15 +125,10 @@ impl Meetings {
         let mut reach = 1;
         while 2 * reach <= self.width {
             let row = self.minima.len() - self.width;
-            self.minima.reserve(self.width);
-            for place in 0..self.width {
-                let here = self.minima[row + place];
-                let there = if place + reach < self.width {
-                    self.minima[row + place + reach]
-                } else {
-                    here
-                };
-                self.minima.push(here.min(there));
+            self.minima.extend_from_within(row..);
+            let (known, fresh) = self.minima.split_at_mut(row + self.width);
+            for (here, &there) in fresh.iter_mut().zip(&known[row + reach..]) {
+                *here = there.min(*here);
             }
             reach *= 2;
         }

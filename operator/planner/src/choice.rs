@@ -104,39 +104,11 @@ impl Choice {
             .collect();
     }
 
-    /// Corrects one candidate's total after its tree changed. Returns whether any end of the class moved on that tree;
-    /// it may be the fixed root's, which has no total.
-    pub(crate) fn correct(
-        &mut self,
-        root: Node,
-        before: &Tree,
-        after: &Tree,
-        is_moved: impl Fn(Node) -> bool,
-    ) -> bool {
-        let place = self.candidates.binary_search(&root).ok();
-        let mut moved = false;
-        let (mut gone, mut new) = (0, 0);
-        for &(a, b, times) in &self.pairs {
-            if is_moved(a) || is_moved(b) {
-                moved = true;
-                if place.is_none() {
-                    return true;
-                }
-                gone += u64::from(times) * between(before, a, b);
-                new += u64::from(times) * between(after, a, b);
-            }
+    /// Corrects the total of one candidate after its tree changed.
+    pub(crate) fn correct(&mut self, root: Node, more: i64) {
+        if let Ok(place) = self.candidates.binary_search(&root) {
+            self.totals[place] = self.totals[place].saturating_add_signed(more);
         }
-        if let Some(place) = place {
-            self.totals[place] = self.totals[place] + new - gone;
-        }
-        moved
-    }
-
-    /// Whether the shortest way of a pair that ends at `root` moved.
-    pub(crate) fn shortest_moved(&self, root: Node, is_moved: impl Fn(Node) -> bool) -> bool {
-        self.pairs
-            .iter()
-            .any(|&(a, b, _)| (a == root && is_moved(b)) || (b == root && is_moved(a)))
     }
 }
 

@@ -8,9 +8,10 @@ use skein_api::name::ClassName;
 use crate::branches::between;
 use crate::choice::Choice;
 use crate::declared::{Declared, NodeSet, Situation};
+use crate::filters::ClassFilters;
 use crate::findings;
 use crate::grow::{self, Former, Grown};
-use crate::parts::{self, ClassFilters};
+use crate::parts;
 use crate::search::{NOWHERE, Tree};
 use crate::topology::{Node, Topology, UNREACHABLE};
 use crate::trees::Trees;
@@ -47,7 +48,7 @@ impl Context<'_> {
     pub(crate) fn grow(
         mut self,
         name: &ClassName,
-        topics: &[&Declared],
+        topics: &[Arc<Declared>],
         choice: &Choice,
         filters: &mut ClassFilters,
         former: Option<Former>,
@@ -62,7 +63,7 @@ impl Context<'_> {
             topics,
             &flows,
             filters,
-            former.map(|former| former.laid),
+            former.map(|former| (former.laid, former.flows)),
         );
         let root = player.map(|player| self.topology.name(player).clone());
         let class = grow::class(name, topics, root, paths);
@@ -157,7 +158,7 @@ impl Context<'_> {
     }
 
     /// Every node that matters to the class while all brokers are healthy.
-    pub(crate) fn uses(&mut self, topics: &[&Declared], root: Option<Node>) -> NodeSet {
+    pub(crate) fn uses(&mut self, topics: &[Arc<Declared>], root: Option<Node>) -> NodeSet {
         let mut uses = NodeSet::new(self.topology);
         let Some(root) = root else { return uses };
         let tree = self.trees.declared(self.topology, root);

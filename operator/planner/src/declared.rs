@@ -1,5 +1,8 @@
 //! Topics and views in node numbers: what the search and the trees work on.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use skein_api::fleet::{Fleet, Topic};
 use skein_api::name::{BrokerName, Qos, TopicName};
 use skein_filters::TopicFilter;
@@ -117,11 +120,11 @@ impl Situation {
 }
 
 /// All topics of a fleet as nodes.
-pub(crate) fn topics(topology: &Topology, fleet: &Fleet) -> std::collections::BTreeMap<TopicName, Declared> {
+pub(crate) fn topics(topology: &Topology, fleet: &Fleet) -> BTreeMap<TopicName, Arc<Declared>> {
     fleet
         .topics
         .iter()
-        .map(|(name, topic)| (name.clone(), Declared::new(topology, name, topic)))
+        .map(|(name, topic)| (name.clone(), Arc::new(Declared::new(topology, name, topic))))
         .collect()
 }
 

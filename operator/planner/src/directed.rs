@@ -5,15 +5,17 @@
 //! the one that serves most pairs at the least cost is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::ClassName;
 
 use crate::choice::Choice;
 use crate::declared::{Declared, Situation};
+use crate::filters::ClassFilters;
 use crate::findings;
 use crate::grow::{self, Flow, Grown, cost};
-use crate::parts::{self, ClassFilters};
+use crate::parts;
 use crate::search::{self, Search, Tree};
 use crate::topology::{Node, Topology, UNREACHABLE};
 
@@ -23,7 +25,7 @@ pub(crate) fn grow(
     situation: &Situation,
     fleet: &Fleet,
     name: &ClassName,
-    topics: &[&Declared],
+    topics: &[Arc<Declared>],
     choice: &Choice,
     filters: &mut ClassFilters,
 ) -> Grown {
@@ -69,7 +71,7 @@ pub(crate) fn grow(
         Some(findings::against_one_way(
             topology,
             fleet,
-            topics[flow.topic],
+            &topics[flow.topic],
             (flow.producer, flow.consumer),
             from,
             to,
@@ -91,7 +93,7 @@ pub(crate) fn grow(
 pub(crate) fn route(
     topology: &Topology,
     situation: &Situation,
-    topics: &[&Declared],
+    topics: &[Arc<Declared>],
     choice: &Choice,
     flows: &[Flow],
 ) -> Vec<Flow> {
@@ -111,7 +113,7 @@ fn plant(
     topology: &Topology,
     situation: &Situation,
     search: &mut Search,
-    topics: &[&Declared],
+    topics: &[Arc<Declared>],
     choice: &Choice,
     flows: &[Flow],
 ) -> Planted {
@@ -177,7 +179,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn new(topology: &Topology, topics: &[&Declared], flows: &[Flow], root: Node, tree: &Tree) -> Self {
+    fn new(topology: &Topology, topics: &[Arc<Declared>], flows: &[Flow], root: Node, tree: &Tree) -> Self {
         let mut flows = flows.to_vec();
         crate::grow::route(&mut flows, tree);
         let (mut blocked, mut total) = (Vec::new(), 0);

@@ -30,7 +30,7 @@ pub(crate) struct Change {
 /// One class as it is planned now.
 pub(crate) struct Planned<'a> {
     pub(crate) name: &'a ClassName,
-    pub(crate) topics: Vec<&'a Declared>,
+    pub(crate) topics: &'a [Arc<Declared>],
     pub(crate) choice: &'a Choice,
 }
 
@@ -150,7 +150,7 @@ fn routed(
     trees: &mut Trees,
     situation: &Situation,
 ) -> (Vec<Flow>, bool) {
-    let flows = grow::flows(&planned.topics, situation);
+    let flows = grow::flows(planned.topics, situation);
     if topology.is_symmetric() {
         Context {
             topology,
@@ -160,7 +160,7 @@ fn routed(
         .route(planned.choice, flows)
     } else {
         (
-            directed::route(topology, situation, &planned.topics, planned.choice, &flows),
+            directed::route(topology, situation, planned.topics, planned.choice, &flows),
             true,
         )
     }

@@ -1,14 +1,16 @@
 //! What the user should know about a plan, in sentences that name the object and what to do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, TopicName};
 use skein_filters::TopicFilter;
-use skein_mosquitto::link::{Direction, Line, Mode};
+use skein_mosquitto::link::{Direction, Mode};
 
 use crate::classes;
 use crate::declared::{Declared, Situation};
+use crate::laid::Packed;
 use crate::parts::Laid;
 use crate::plan::{Class, Finding, Severity, Substitution};
 use crate::topology::{Node, Topology};
@@ -23,7 +25,7 @@ pub(crate) fn of_class(
     topology: &Topology,
     situation: &Situation,
     class: &Class,
-    topics: &[&Declared],
+    topics: &[Arc<Declared>],
     laid: &Laid,
     explained: &BTreeSet<usize>,
 ) -> Vec<Finding> {
@@ -53,13 +55,14 @@ pub(crate) fn of_class(
             Finding { severity: Severity::Error, object: topic(&path.topic), message }
         })
         .collect();
-    let out = |line: &Line| line.direction != Direction::In;
+    let out = |line: &Packed| line.direction() != Direction::In;
     // Parts come pair by pair and pairs in the order of names.
     let duplex: Vec<(Node, Node)> = laid
         .parts
         .iter()
-        .filter(|(_, part)| part.mode == Mode::Duplex && topology.is_controlled(part.other))
-        .map(|(_, part)| (part.holder, part.other))
+        .filter(|part| part.head.mode == Mode::Duplex)
+        .map(|part| part.head.ends(topology))
+        .filter(|&(_, other)| topology.is_controlled(other))
         .collect();
     if let (false, Some(first)) = (duplex.is_empty(), topics.first()) {
         let edge = |&(a, b): &(Node, Node)| format!("{}–{}", topology.name(a), topology.name(b));
@@ -75,10 +78,14 @@ pub(crate) fn of_class(
             ),
         });
     }
-    let pushed = laid.parts.iter().map(|(_, part)| part);
-    let pushed = pushed.filter(|part| !topology.is_controlled(part.other) && part.lines.iter().any(out));
-    findings.extend(pushed.map(|part| {
-        let (holder, other) = (topology.name(part.holder), topology.name(part.other));
+    let pushed = laid
+        .parts
+        .iter()
+        .filter(|part| part.head.mode == Mode::Duplex && part.lines.iter().any(out))
+        .map(|part| part.head.ends(topology))
+        .filter(|&(_, other)| !topology.is_controlled(other));
+    findings.extend(pushed.map(|(holder, other)| {
+        let (holder, other) = (topology.name(holder), topology.name(other));
         Finding {
             severity: Severity::Warning,
             object: format!("broker/{other}"),

@@ -19,7 +19,7 @@ pub(crate) struct Grown {
     pub(crate) class: Arc<Class>,
     pub(crate) flows: Vec<Flow>,
     /// What it puts on links.
-    pub(crate) laid: Laid,
+    pub(crate) laid: Arc<Laid>,
     /// Lines that had to be widened, each with a topic to plan it with.
     pub(crate) widened: Vec<(TopicName, TopicFilter)>,
     /// What to tell the user about it.
@@ -33,7 +33,7 @@ pub(crate) struct Grown {
 pub(crate) struct Former<'a> {
     pub(crate) class: &'a Class,
     pub(crate) flows: &'a [Flow],
-    pub(crate) laid: &'a Laid,
+    pub(crate) laid: &'a Arc<Laid>,
 }
 
 /// One declared pair of a topic, with who plays its roles now and the nodes between them.
@@ -52,7 +52,7 @@ pub(crate) struct Flow {
 }
 
 /// The flows of a class in a situation, with ways still to be found.
-pub(crate) fn flows(topics: &[&Declared], situation: &Situation) -> Vec<Flow> {
+pub(crate) fn flows(topics: &[Arc<Declared>], situation: &Situation) -> Vec<Flow> {
     let mut flows = Vec::new();
     for (topic, declared) in topics.iter().enumerate() {
         for (producer, consumer) in declared.pairs() {
@@ -92,7 +92,7 @@ pub(crate) fn cost(topology: &Topology, way: &[Node]) -> u32 {
 /// The paths of routed flows, sorted by topic, consumer, producer. `shortest` is given the place of a flow.
 pub(crate) fn paths(
     topology: &Topology,
-    topics: &[&Declared],
+    topics: &[Arc<Declared>],
     flows: &[Flow],
     former: Option<Former>,
     shortest: impl Fn(usize) -> Option<u32>,
@@ -136,7 +136,7 @@ pub(crate) fn paths(
 /// The topics of a class as the plan shows them.
 pub(crate) fn class(
     name: &ClassName,
-    topics: &[&Declared],
+    topics: &[Arc<Declared>],
     root: Option<BrokerName>,
     paths: Vec<Path>,
 ) -> Arc<Class> {

@@ -10,11 +10,15 @@ mod classes;
 mod declared;
 pub mod diff;
 mod directed;
+mod ends;
 pub mod explain;
 mod failures;
+mod filters;
 mod findings;
 pub mod graph;
 mod grow;
+mod hops;
+mod laid;
 mod lines;
 mod links;
 mod parts;
@@ -26,6 +30,7 @@ mod substitutes;
 pub mod tables;
 pub mod topology;
 mod trees;
+mod weave;
 
 use std::sync::Arc;
 

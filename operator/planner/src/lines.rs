@@ -8,13 +8,22 @@ use skein_api::name::Qos;
 use skein_filters::{FilterTrie, TopicFilter};
 use skein_mosquitto::link::{Direction, Line};
 
-/// The place of a filter among all filters of its class, which are sorted.
+use crate::laid::Packed;
+
+/// The place of a filter among all filters of its class, which are sorted; behind them come those made by widening.
 pub(crate) type Place = u32;
+
+/// No filter's place.
+pub(crate) const NO_PLACE: Place = Place::MAX >> 4;
 
 /// The filters of a class and how they relate, found once and asked on every hop.
 #[derive(Debug, Default)]
 pub(crate) struct Relations {
     filters: Vec<(TopicFilter, Qos)>,
+    /// By place: the first place of the same filter; only there if some filter is there twice.
+    first: Vec<Place>,
+    /// Filters that nobody declared.
+    wide: Vec<TopicFilter>,
     /// By place: other filters that cover this one, but not those of mutual cover that come later.
     coverers: Vec<Vec<Place>>,
     /// By place: other filters that overlap this one.
@@ -54,8 +63,36 @@ impl Relations {
             relations.coverers.push(coverers);
             relations.overlaps.push(overlaps);
         }
+        if filters.windows(2).any(|two| two[0].0 == two[1].0) {
+            for (place, (filter, _)) in (0..).zip(&filters) {
+                let same = relations.first.last().copied();
+                let same = same.filter(|&same: &Place| filters[same as usize].0 == *filter);
+                relations.first.push(same.unwrap_or(place));
+            }
+        }
         relations.filters = filters;
         relations
+    }
+
+    /// The filter at a place.
+    pub(crate) fn filter(&self, place: Place) -> Option<&TopicFilter> {
+        let place = place as usize;
+        let declared = self.filters.get(place).map(|(filter, _)| filter);
+        declared.or_else(|| self.wide.get(place - self.filters.len()))
+    }
+
+    /// The (first) place of a filter, or [`NO_PLACE`].
+    pub(crate) fn place(&self, filter: &TopicFilter) -> Place {
+        let declared = self.filters.partition_point(|(other, _)| other < filter);
+        if self
+            .filters
+            .get(declared)
+            .is_some_and(|(other, _)| other == filter)
+        {
+            return place(declared);
+        }
+        let wide = self.wide.iter().position(|other| other == filter);
+        wide.map_or(NO_PLACE, |wide| place(self.filters.len() + wide))
     }
 
     /// Whether any filter of the one set overlaps any of the other.
@@ -77,14 +114,15 @@ impl Relations {
         }
     }
 
-    /// The fewest lines for a sorted set of filters, sorted, and those among them that nobody declared.
+    /// Appends the fewest lines for a sorted set of filters, sorted, and returns those among them that nobody declared.
     /// `deduplicates`: the sending broker gives one copy however many lines match.
     pub(crate) fn reduce(
         &mut self,
         places: &[Place],
         deduplicates: bool,
         direction: Direction,
-    ) -> (Vec<Line>, Vec<TopicFilter>) {
+        lines: &mut Vec<Packed>,
+    ) -> Vec<TopicFilter> {
         self.mark(places, true);
         let mut left = std::mem::take(&mut self.left);
         left.clear();
@@ -116,18 +154,39 @@ impl Relations {
             crossing = left.len() > 1 && self.level_crossing(&mut left);
         }
         self.mark(places, false);
-        let line = |&(place, qos): &(Place, Qos)| Line {
-            filter: self.filters[place as usize].0.clone(),
-            direction,
-            qos,
-        };
-        let lines: Vec<Line> = left.iter().map(line).collect();
-        self.left = left;
+        let mut widened = Vec::new();
         if crossing && !deduplicates {
-            generalise(lines)
+            let line = |&(place, qos): &(Place, Qos)| Line {
+                filter: self.filters[place as usize].0.clone(),
+                direction,
+                qos,
+            };
+            let (general, made) = generalise(left.iter().map(line).collect());
+            let start = lines.len();
+            for line in &general {
+                let place = self.place_or_add(&line.filter);
+                lines.push(Packed::new(place, line.direction, line.qos));
+            }
+            lines[start..].sort_unstable();
+            widened = made;
         } else {
-            (lines, Vec::new())
+            let first = |place: Place| self.first.get(place as usize).copied().unwrap_or(place);
+            lines.extend(
+                left.iter()
+                    .map(|&(place, qos)| Packed::new(first(place), direction, qos)),
+            );
         }
+        self.left = left;
+        widened
+    }
+
+    fn place_or_add(&mut self, filter: &TopicFilter) -> Place {
+        let known = self.place(filter);
+        if known != NO_PLACE {
+            return known;
+        }
+        self.wide.push(filter.clone());
+        place(self.filters.len() + self.wide.len() - 1)
     }
 
     /// The broker chooses one of several crossing lines for its one copy, so all of them carry the highest quality.
@@ -153,6 +212,10 @@ impl Relations {
             }
         }
     }
+}
+
+fn place(number: usize) -> Place {
+    Place::try_from(number).unwrap_or(NO_PLACE)
 }
 
 /// Replaces crossing filters by their least cover until none cross. Rare, so pair by pair.
@@ -202,12 +265,13 @@ mod tests {
             .collect();
         filters.sort();
         let places: Vec<Place> = (0..).take(filters.len()).collect();
-        let (lines, _) = Relations::new(filters).reduce(&places, deduplicates, Direction::In);
-        lines
-            .iter()
-            .map(|line| format!("{}@{}", line.filter, line.qos))
-            .collect::<Vec<_>>()
-            .join(" ")
+        let mut relations = Relations::new(filters);
+        let mut lines = Vec::new();
+        relations.reduce(&places, deduplicates, Direction::In, &mut lines);
+        let text = |line: &Packed| format!("{}@{}", relations.filter(line.place()).unwrap(), line.qos());
+        let mut lines: Vec<String> = lines.iter().map(text).collect();
+        lines.sort();
+        lines.join(" ")
     }
 
     #[test]

@@ -18,11 +18,13 @@ use crate::class::Context;
 use crate::classes;
 use crate::declared::{self, Declared, NodeSet, Situation};
 use crate::directed;
+use crate::ends::Ends;
 use crate::failures::{Failures, Planned};
+use crate::filters::ClassFilters;
 use crate::findings;
 use crate::grow::{self, Flow, Former};
-use crate::links::Links;
-use crate::parts::{ClassFilters, Laid};
+use crate::links::{Carried, Links};
+use crate::parts::Laid;
 use crate::plan::{Finding, Plan, Substitution, View};
 use crate::substitutes;
 use crate::topology::{Node, Topology};
@@ -36,12 +38,13 @@ pub struct Planner {
     topology: Topology,
     routes_between: BTreeMap<(Node, Node), BTreeSet<RouteName>>,
     trees: Trees,
-    topics: BTreeMap<TopicName, Declared>,
+    topics: BTreeMap<TopicName, Arc<Declared>>,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     slot_of: BTreeMap<TopicName, usize>,
     /// By node: the slots whose choice of a root depends on the tree of that node.
     watching: Vec<BTreeSet<usize>>,
+    ends: Ends,
     /// Topics by filter, made when a filter first changes.
     overlaps: Option<FilterTrie<TopicName>>,
     /// Class names of the plan before, by topic.
@@ -56,7 +59,8 @@ pub struct Planner {
 #[derive(Debug)]
 struct Slot {
     name: ClassName,
-    topics: Vec<TopicName>,
+    /// Its topics, by name.
+    topics: Vec<Arc<Declared>>,
     choice: Choice,
     /// The root its trees were grown from.
     root: Option<Node>,
@@ -65,7 +69,7 @@ struct Slot {
     /// It has been grown; what follows is the result.
     grown: bool,
     flows: Vec<Flow>,
-    laid: Laid,
+    laid: Arc<Laid>,
     class: Arc<crate::plan::Class>,
     findings: Vec<Finding>,
     /// Every node it touches while all brokers are healthy; found when asked for.
@@ -158,25 +162,35 @@ impl Planner {
         self.free.clear();
         self.slot_of.clear();
         self.watching = vec![BTreeSet::new(); self.topology.len()];
+        self.ends.reset(self.topology.len());
         let groups = classes::partition(&self.fleet.topics, &self.widened);
         let names = classes::name(&groups, &self.names, &BTreeSet::new());
         for (group, name) in groups.into_iter().zip(names) {
-            self.add_slot(name, group);
+            let place = self.free_place();
+            self.put_slot(place, name, &group);
         }
     }
 
-    fn add_slot(&mut self, name: ClassName, topics: Vec<TopicName>) -> usize {
-        let place = self.free.pop().unwrap_or_else(|| {
+    fn free_place(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
-        });
-        let choice = Choice::new(topics.iter().filter_map(|topic| self.topics.get(topic)));
+        })
+    }
+
+    fn put_slot(&mut self, place: usize, name: ClassName, topics: &[TopicName]) {
+        let topics: Vec<Arc<Declared>> = topics
+            .iter()
+            .filter_map(|topic| self.topics.get(topic).cloned())
+            .collect();
+        let choice = Choice::new(topics.iter().map(|topic| &**topic));
         for topic in &topics {
-            self.slot_of.insert(topic.clone(), place);
+            self.slot_of.insert(topic.name.clone(), place);
         }
         for root in choice.roots() {
             self.watching[root as usize].insert(place);
         }
+        self.ends.add(place, &choice);
         let slot = Slot {
             class: grow::class(&name, &[], None, Vec::new()),
             name,
@@ -186,14 +200,13 @@ impl Planner {
             filters: None,
             grown: false,
             flows: Vec::new(),
-            laid: Laid::default(),
+            laid: Arc::default(),
             findings: Vec::new(),
             uses: None,
             detoured: false,
             scattered: false,
         };
         self.slots[place] = Some(slot);
-        place
     }
 
     /// Finds every class's totals. Root by root, for the tree and its table serve all classes that consider it.
@@ -229,14 +242,10 @@ impl Planner {
         let Some(mut slot) = self.slots.get_mut(place).and_then(Option::take) else {
             return Vec::new();
         };
-        let topics: Vec<&Declared> = slot
-            .topics
-            .iter()
-            .filter_map(|topic| self.topics.get(topic))
-            .collect();
+        let topics = &slot.topics;
         let filters = slot
             .filters
-            .get_or_insert_with(|| Box::new(ClassFilters::new(&slot.name, &topics)));
+            .get_or_insert_with(|| Box::new(ClassFilters::new(&slot.name, topics)));
         let grown = if self.topology.is_symmetric() {
             let (topology, situation) = (&self.topology, &self.situation);
             let context = Context {
@@ -251,7 +260,7 @@ impl Planner {
             };
             context.grow(
                 &slot.name,
-                &topics,
+                topics,
                 &slot.choice,
                 filters,
                 slot.grown.then_some(former),
@@ -262,12 +271,15 @@ impl Planner {
                 &self.situation,
                 &self.fleet,
                 &slot.name,
-                &topics,
+                topics,
                 &slot.choice,
                 filters,
             )
         };
-        self.links.replace(&slot.name, &slot.laid, &grown.laid);
+        if !Arc::ptr_eq(&slot.laid, &grown.laid) {
+            self.links
+                .replace(&self.topology, place, &slot.laid.parts, &grown.laid.parts);
+        }
         slot.laid = grown.laid;
         slot.flows = grown.flows;
         slot.class = grown.class;
@@ -275,7 +287,6 @@ impl Planner {
         slot.root = slot.choice.root();
         slot.findings = grown.findings;
         slot.scattered = grown.scattered;
-        slot.uses = None;
         self.slots[place] = Some(slot);
         self.detour(place);
         grown.widened
@@ -298,18 +309,14 @@ impl Planner {
             return;
         };
         if slot.uses.is_none() {
-            let topics: Vec<&Declared> = slot
-                .topics
-                .iter()
-                .filter_map(|topic| self.topics.get(topic))
-                .collect();
+            let topics = &slot.topics;
             let (topology, situation) = (&self.topology, &self.situation);
             let mut context = Context {
                 topology,
                 situation,
                 trees: &mut self.trees,
             };
-            slot.uses = Some(context.uses(&topics, slot.root));
+            slot.uses = Some(context.uses(topics, slot.root));
         }
     }
 
@@ -318,18 +325,12 @@ impl Planner {
         let Some(slot) = self.slots.get_mut(place).and_then(Option::as_mut) else {
             return;
         };
-        let topics: Vec<&Declared> = slot
-            .topics
-            .iter()
-            .filter_map(|topic| self.topics.get(topic))
-            .collect();
         let mut context = Context {
             topology: &self.topology,
             situation: &self.situation,
             trees: &mut self.trees,
         };
-        slot.uses = None;
-        let shortest = context.shortest(&grow::flows(&topics, &self.situation), slot.root);
+        let shortest = context.shortest(&slot.flows, slot.root);
         let paths = slot.class.paths.iter().zip(&shortest);
         if paths
             .into_iter()
@@ -347,7 +348,11 @@ impl Planner {
             .slots
             .iter()
             .flatten()
-            .flat_map(|slot| slot.topics.iter().map(|topic| (topic.clone(), slot.name.clone())))
+            .flat_map(|slot| {
+                slot.topics
+                    .iter()
+                    .map(|topic| (topic.name.clone(), slot.name.clone()))
+            })
             .collect();
     }
 
@@ -366,7 +371,15 @@ impl Planner {
             .cloned()
             .collect();
         findings.sort_unstable();
-        let links = self.links.list(&self.topology);
+        let slots = &self.slots;
+        let links = self.links.list(&self.topology, |place| {
+            let slot = slots.get(place as usize)?.as_ref()?;
+            Some(Carried {
+                name: &slot.name,
+                filters: slot.filters.as_ref()?,
+                parts: &slot.laid.parts,
+            })
+        });
         self.plan = Arc::new(Plan {
             classes,
             links,
@@ -394,10 +407,9 @@ impl Planner {
     /// For each broker, who would replace it and what that takes, in the fleet and view last planned.
     #[must_use]
     pub fn substitutes(&mut self) -> BTreeMap<BrokerName, Arc<Substitution>> {
-        let topics = &self.topics;
         let classes = self.slots.iter().flatten().map(|slot| Planned {
             name: &slot.name,
-            topics: slot.topics.iter().filter_map(|topic| topics.get(topic)).collect(),
+            topics: &slot.topics,
             choice: &slot.choice,
         });
         let failures = Failures {

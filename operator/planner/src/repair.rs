@@ -141,6 +141,21 @@ impl Repair {
         self.is_moved[node as usize]
     }
 
+    /// The nodes whose way to the root may differ from before.
+    pub(crate) fn moved(&self) -> &[Node] {
+        &self.moved
+    }
+
+    /// By how much all nodes that moved are farther from the root than before, if they still hang where they hung.
+    pub(crate) fn shift(&self, tree: &Tree) -> Option<i64> {
+        let &(first, distance, _) = self.before.first()?;
+        let same = |&(node, _, parent): &(Node, u32, Node)| tree.parent[node as usize] == parent;
+        self.before
+            .iter()
+            .all(same)
+            .then(|| i64::from(tree.distance[first as usize]) - i64::from(distance))
+    }
+
     /// Takes the last repair back.
     pub(crate) fn undo(&mut self, tree: &mut Tree) {
         for (node, distance, parent) in self.before.drain(..) {

@@ -150,7 +150,8 @@ impl Topology {
         Some((before, now))
     }
 
-    fn place(&self, from: Node, to: Node) -> Option<usize> {
+    /// The number of the arc from one neighbour to another: its place in the order of (from, to).
+    pub(crate) fn place(&self, from: Node, to: Node) -> Option<usize> {
         let start = self.offsets[from as usize] as usize;
         self.arcs(from)
             .binary_search_by_key(&to, |arc| arc.to)
@@ -167,6 +168,16 @@ impl Topology {
     /// The pair that has a number: smaller node, larger node.
     pub(crate) fn pair(&self, number: u32) -> (Node, Node) {
         (self.sources[number as usize], self.arcs[number as usize].to)
+    }
+
+    /// The ends of the arc that has a number: from, to.
+    pub(crate) fn arc(&self, number: usize) -> (Node, Node) {
+        (self.sources[number], self.arcs[number].to)
+    }
+
+    /// How many arcs there are; two for each pair of neighbours.
+    pub(crate) fn arc_count(&self) -> usize {
+        self.arcs.len()
     }
 
     /// How many brokers there are.

@@ -10,7 +10,8 @@ use skein_filters::FilterTrie;
 use super::{Planner, Slot};
 use crate::classes;
 use crate::declared::{Declared, Situation};
-use crate::parts::Laid;
+use crate::filters::ClassFilters;
+use crate::laid::Parts;
 use crate::plan::View;
 use crate::topology::Node;
 
@@ -103,23 +104,22 @@ impl Planner {
         if !self.topology.is_symmetric() || !self.trees.are_all_kept(watched) {
             return false;
         }
-        let (slots, watching) = (&mut self.slots, &self.watching);
+        let (slots, watching, ends) = (&mut self.slots, &self.watching, &mut self.ends);
         let worse = before.outward < now.outward;
         let mut touched = BTreeSet::new();
         self.trees
             .change(&self.topology, pair, worse, |root, before, after, repair| {
-                let is_moved = |node| repair.is_moved(node);
-                for &place in &watching[root as usize] {
+                let places = watching[root as usize].iter().copied();
+                let choice = |place: usize| slots.get(place)?.as_ref().map(|slot| &slot.choice);
+                for (place, moved) in ends.moved(places, choice, root, (before, after), repair) {
                     let Some(slot) = slots.get_mut(place).and_then(Option::as_mut) else {
                         continue;
                     };
-                    let moved = slot.choice.correct(root, before, after, is_moved);
-                    if moved {
-                        touched.insert(place);
-                    }
-                    if moved && slot.root == Some(root) {
+                    slot.choice.correct(root, moved.more);
+                    touched.insert(place);
+                    if slot.root == Some(root) {
                         dirty.insert(place);
-                    } else if moved && slot.choice.shortest_moved(root, is_moved) {
+                    } else if moved.shortest {
                         stretched.insert(place);
                     }
                 }
@@ -131,6 +131,11 @@ impl Planner {
                 .is_some_and(|slot| slot.choice.root() != slot.root)
         }));
         dirty.extend(self.places(|slot| slot.detoured || slot.scattered));
+        for &place in dirty.union(stretched) {
+            if let Some(slot) = self.slots[place].as_mut() {
+                slot.uses = None;
+            }
+        }
         true
     }
 
@@ -185,7 +190,7 @@ impl Planner {
             if let Some(topic) = fleet.topics.get(name) {
                 classes::filters(topic).for_each(|filter| overlaps.insert(filter, name.clone()));
                 self.topics
-                    .insert(name.clone(), Declared::new(&self.topology, name, topic));
+                    .insert(name.clone(), Arc::new(Declared::new(&self.topology, name, topic)));
                 members.insert(name.clone());
             }
         }
@@ -199,12 +204,13 @@ impl Planner {
             slot.choice.roots().for_each(|root| {
                 self.watching[root as usize].remove(place);
             });
+            self.ends.remove(*place, &slot.choice);
             dirty.remove(place);
             stretched.remove(place);
-            self.free.push(*place);
             members.extend(
                 slot.topics
                     .iter()
+                    .map(|topic| &topic.name)
                     .filter(|name| fleet.topics.contains_key(*name))
                     .cloned(),
             );
@@ -221,22 +227,32 @@ impl Planner {
         for &name in changed {
             self.names.remove(name);
         }
-        for slot in left.iter().filter(|slot| !names.contains(&slot.name)) {
-            self.links.replace(&slot.name, &slot.laid, &Laid::default());
+        let left: Vec<(usize, Slot)> = met.into_iter().zip(left).collect();
+        for (place, slot) in left.iter().filter(|(_, slot)| !names.contains(&slot.name)) {
+            self.links
+                .replace(&self.topology, *place, &slot.laid.parts, &Parts::default());
+            self.free.push(*place);
         }
         for (group, name) in groups.into_iter().zip(names) {
             self.names
                 .extend(group.iter().map(|topic| (topic.clone(), name.clone())));
-            let like = left
-                .iter()
-                .find(|slot| group.iter().any(|topic| slot.topics.binary_search(topic).is_ok()));
-            let laid = left
-                .iter()
-                .find(|slot| slot.name == name)
-                .map(|slot| slot.laid.clone());
-            let place = self.add_slot(name, group);
+            let like = left.iter().map(|(_, slot)| slot).find(|slot| {
+                slot.topics
+                    .iter()
+                    .any(|topic| group.binary_search(&topic.name).is_ok())
+            });
+            // A class that goes on keeps its place, where its links find it.
+            let former = left.iter().find(|(_, slot)| slot.name == name);
+            let place = former.map_or_else(|| self.free_place(), |(place, _)| *place);
+            self.put_slot(place, name, &group);
             if let Some(slot) = self.slots[place].as_mut() {
-                slot.laid = laid.unwrap_or_default();
+                if let Some((_, former)) = former {
+                    let filters = ClassFilters::new(&slot.name, &slot.topics);
+                    if let Some(known) = &former.filters {
+                        slot.laid = Arc::new(former.laid.renumbered(known, &filters));
+                    }
+                    slot.filters = Some(Box::new(filters));
+                }
                 let empty = crate::choice::Choice::default();
                 let like = like.map_or(&empty, |slot| &slot.choice);
                 let (trees, topology) = (&mut self.trees, &self.topology);
@@ -255,7 +271,12 @@ fn changed<'a, K: Ord, V: PartialEq>(old: &'a BTreeMap<K, V>, new: &'a BTreeMap<
     loop {
         match (left.peek(), right.peek()) {
             (Some(&(old_key, old_value)), Some(&(new_key, new_value))) => {
-                let order = old_key.cmp(new_key);
+                // Mostly they are the same, and share their text, which need not be looked at then.
+                let order = if old_key == new_key {
+                    std::cmp::Ordering::Equal
+                } else {
+                    old_key.cmp(new_key)
+                };
                 if order != std::cmp::Ordering::Equal || old_value != new_value {
                     keys.push(old_key.min(new_key));
                 }
