@@ -96,11 +96,8 @@ impl Engine {
                  in it changes"
             ));
         }
-        problems.extend(
-            site.complaints
-                .iter()
-                .map(|complaint| format!("Broker/{name}: {complaint}")),
-        );
+        // They name the broker themselves.
+        problems.extend(site.complaints.iter().cloned());
         if phase == BrokerPhase::Returning {
             problems.extend(self.why_not_back(fleet, name, site, controlled));
         }
