@@ -7,6 +7,7 @@
 mod builder;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::FleetBuilder;
@@ -22,7 +23,7 @@ pub struct Fleet {
     /// The routes between them.
     pub routes: BTreeMap<RouteName, Route>,
     /// The topics that must flow.
-    pub topics: BTreeMap<TopicName, Topic>,
+    pub topics: BTreeMap<TopicName, Arc<Topic>>,
 }
 
 /// A declared broker.

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
 use skein_api::fleet::{Fleet, FleetBuilder, Route, Topic};
@@ -96,7 +97,7 @@ fn fleet(brokers: usize, classes: usize, topics: usize) -> Fleet {
             let name = TopicName::new(&format!("topic-{class:03}-{number:03}")).unwrap();
             fleet
                 .topics
-                .insert(name, topic(class, number, brokers, &mut dice));
+                .insert(name, Arc::new(topic(class, number, brokers, &mut dice)));
         }
     }
     fleet

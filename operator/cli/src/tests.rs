@@ -12,7 +12,8 @@ use skein_filters::TopicFilter;
 use skein_local::{FleetStatus, MigrationRecord};
 use skein_mosquitto::link::{Direction, Line, Link, Mode};
 use skein_planner::plan::{
-    Action, Candidate, Class, Equivalence, Finding, Graft, Path, Plan, Role, Severity, Substitution, View,
+    Action, Candidate, Class, Equivalence, Finding, Graft, Hop, Path, Plan, Role, Severity, Substitution,
+    View,
 };
 use skein_planner::{diff, explain, tables};
 
@@ -73,6 +74,13 @@ fn path(brokers_passed: &str, producer: &str, cost: u32, shortest: u32) -> Path 
     }
 }
 
+fn hop(to: &str, from: &str) -> Arc<Hop> {
+    Arc::new(Hop {
+        downstream: broker(to),
+        upstream: broker(from),
+    })
+}
+
 fn plan() -> Plan {
     let class = ClassName::from(&topic("soil"));
     let role = Role {
@@ -83,14 +91,13 @@ fn plan() -> Plan {
     let candidate = |name: &str, equivalence, missing: &[Role], same_zone| Candidate {
         broker: broker(name),
         equivalence,
-        missing: missing.into(),
+        missing: missing.iter().cloned().map(Arc::new).collect(),
         distance: Some(3),
         same_zone,
         load: 0,
     };
     let graft = |to: &str, from: &str| Graft {
-        downstream: broker(to),
-        upstream: broker(from),
+        hop: hop(to, from),
         class: class.clone(),
     };
     let finding = |severity, object: &str, message: &str| Finding {

@@ -139,7 +139,7 @@ fn big_fleet(brokers: usize, classes: usize, topics: usize) -> Fleet {
     for class in 0..classes {
         for number in 0..topics {
             let (name, topic) = topic(class, number, brokers, &mut dice);
-            fleet.topics.insert(name, topic);
+            fleet.topics.insert(name, Arc::new(topic));
         }
     }
     fleet
@@ -247,7 +247,7 @@ fn change(fleet: &Fleet, rounds: usize, results: &mut BTreeMap<&'static str, f64
             0 => {
                 let classes = next.topics.len() / 100;
                 let (name, topic) = topic(dice.roll(classes.max(1)), dice.roll(100), brokers, &mut dice);
-                next.topics.insert(name, topic);
+                next.topics.insert(name, Arc::new(topic));
             }
             1 => {
                 let route = next.routes.values_mut().nth(dice.roll(count)).unwrap();

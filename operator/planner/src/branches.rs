@@ -47,7 +47,15 @@ pub(crate) fn way(tree: &Tree, from: Node, to: Node) -> Vec<Node> {
         return Vec::new();
     }
     let meeting = if from == to { from } else { meeting(tree, from, to) };
-    let mut way = Vec::with_capacity(8);
+    let up = |mut node: Node| {
+        let mut steps = 0;
+        while node != meeting {
+            node = tree.parent[node as usize];
+            steps += 1;
+        }
+        steps
+    };
+    let mut way = Vec::with_capacity(up(from) + 1 + up(to));
     let mut node = from;
     while node != meeting {
         way.push(node);

@@ -54,7 +54,10 @@ impl Context<'_> {
         former: Option<Former>,
     ) -> Grown {
         let player = choice.root().and_then(|root| self.situation.player(root));
-        let (flows, scattered) = self.route(choice, grow::flows(topics, self.situation));
+        let flows = former
+            .and_then(|former| former.kept())
+            .unwrap_or_else(|| grow::flows(topics, self.situation));
+        let (flows, scattered) = self.route(choice, flows);
         let shortest = self.shortest(&flows, player);
         let paths = grow::paths(self.topology, topics, &flows, former, |flow| shortest[flow]);
         let (laid, widened) = parts::lay(

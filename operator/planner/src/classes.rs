@@ -1,6 +1,7 @@
 //! Overlap classes: which topics must share a tree, and what their class is called.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use skein_api::fleet::Topic;
 use skein_api::name::{ClassName, TopicName};
@@ -17,7 +18,7 @@ pub(crate) fn filters(topic: &Topic) -> impl Iterator<Item = &TopicFilter> {
 /// Groups are sorted by their smallest topic, topics within a group by name.
 #[must_use]
 pub(crate) fn partition<'a>(
-    topics: impl IntoIterator<Item = (&'a TopicName, &'a Topic)>,
+    topics: impl IntoIterator<Item = (&'a TopicName, &'a Arc<Topic>)>,
     widened: &BTreeMap<TopicName, Vec<TopicFilter>>,
 ) -> Vec<Vec<TopicName>> {
     let mut all = Vec::new();

@@ -6,15 +6,25 @@ use crate::repair::Repair;
 use crate::search::{NOWHERE, Tree};
 use crate::topology::{Node, UNREACHABLE};
 
-/// By node: the pairs that end there, each as the place of its class and its place in the class's choice.
+/// By node: the pairs that end there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ends {
-    at: Vec<Vec<(u32, u32)>>,
+    at: Vec<Vec<End>>,
     /// Scratch, by place of a class: whether it is asked about, and what was found.
     is_asked: Vec<bool>,
     found: Vec<Option<Moved>>,
     before: Branch,
     after: Branch,
+}
+
+/// A pair, seen from one of its ends.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    /// The place of its class.
+    class: u32,
+    other: Node,
+    /// How often it is declared.
+    times: u32,
 }
 
 /// The nodes on the way from one node to the root, each with the number of the way it was last on.
@@ -38,17 +48,51 @@ impl Branch {
         }
     }
 
-    /// The cost of the way from the node followed, at a distance from the root, to another.
-    fn between(&self, tree: &Tree, distance: u32, other: Node) -> u64 {
-        let there = tree.distance[other as usize];
-        if distance == UNREACHABLE || there == UNREACHABLE {
-            return NO_WAY;
+    /// Where the branch of another node, at or above a node of it, meets the way followed.
+    fn meeting(&self, tree: &Tree, mut node: Node) -> Node {
+        while self.on[node as usize] != self.number {
+            node = tree.parent[node as usize];
         }
-        let mut meeting = other;
-        while self.on[meeting as usize] != self.number {
-            meeting = tree.parent[meeting as usize];
+        node
+    }
+}
+
+/// A node that moved, with its way to the root before and after.
+struct Turned<'a> {
+    node: Node,
+    before: &'a Tree,
+    after: &'a Tree,
+    was: &'a Branch,
+    is: &'a Branch,
+}
+
+impl Turned<'_> {
+    /// How much more the way to another node costs along the tree than it did.
+    fn more(&self, other: Node, other_moved: bool) -> i64 {
+        let cost = |tree: &Tree, meeting: Node| {
+            let distance = |node: Node| i64::from(tree.distance[node as usize]);
+            distance(self.node) + distance(other) - 2 * distance(meeting)
+        };
+        let is_lost = |tree: &Tree, node: Node| tree.distance[node as usize] == UNREACHABLE;
+        let was_lost = is_lost(self.before, self.node) || is_lost(self.before, other);
+        let now_lost = is_lost(self.after, self.node) || is_lost(self.after, other);
+        let no_way = NO_WAY.cast_signed();
+        let met = if was_lost {
+            NOWHERE
+        } else {
+            self.was.meeting(self.before, other)
+        };
+        let was = if was_lost { no_way } else { cost(self.before, met) };
+        if now_lost {
+            return no_way - was;
         }
-        u64::from(distance) + u64::from(there) - 2 * u64::from(tree.distance[meeting as usize])
+        // Who has not moved has the way to the root that it had, so the later of the two meetings lies beyond the first.
+        let start = if other_moved || met == NOWHERE || self.is.on[met as usize] == self.is.number {
+            other
+        } else {
+            met
+        };
+        cost(self.after, self.is.meeting(self.after, start)) - was
     }
 }
 
@@ -71,24 +115,31 @@ impl Ends {
     /// Takes the pairs of a class in.
     pub(crate) fn add(&mut self, class: usize, choice: &Choice) {
         let class = u32::try_from(class).unwrap_or(u32::MAX);
-        for (place, &(a, b, _)) in (0..).zip(&choice.pairs) {
-            self.at[a as usize].push((class, place));
-            self.at[b as usize].push((class, place));
+        for &(a, b, times) in &choice.pairs {
+            self.at[a as usize].push(End {
+                class,
+                other: b,
+                times,
+            });
+            self.at[b as usize].push(End {
+                class,
+                other: a,
+                times,
+            });
         }
     }
 
     /// Forgets the pairs of a class.
     pub(crate) fn remove(&mut self, class: usize, choice: &Choice) {
         for node in choice.pairs.iter().flat_map(|&(a, b, _)| [a, b]) {
-            self.at[node as usize].retain(|&(other, _)| other as usize != class);
+            self.at[node as usize].retain(|end| end.class as usize != class);
         }
     }
 
     /// Which of some classes have pairs with an end that moved on the tree of a root, with what that does to them.
-    pub(crate) fn moved<'a>(
+    pub(crate) fn moved(
         &mut self,
         classes: impl Iterator<Item = usize>,
-        choice: impl Fn(usize) -> Option<&'a Choice>,
         root: Node,
         (before, after): (&Tree, &Tree),
         repair: &Repair,
@@ -104,34 +155,36 @@ impl Ends {
         // Where no node hangs elsewhere, all that moved did so by the same distance, and no two of them to each other.
         let shift = repair.shift(after);
         for &node in repair.moved() {
-            if shift.is_none() {
-                self.before.follow(before, node);
-                self.after.follow(after, node);
-            }
-            for &(class, place) in &self.at[node as usize] {
+            let mut followed = false;
+            for &End { class, other, times } in &self.at[node as usize] {
                 let class = class as usize;
                 if !self.is_asked.get(class).copied().unwrap_or(false) {
                     continue;
                 }
-                let Some(&(a, b, times)) = choice(class).and_then(|choice| choice.pairs.get(place as usize))
-                else {
-                    continue;
-                };
-                let both = repair.is_moved(a) && repair.is_moved(b);
-                let other = if node == a { b } else { a };
+                let both = repair.is_moved(other);
                 let more = match shift {
-                    _ if both && node == b => 0, // counted at the other end
+                    _ if both && node > other => 0, // counted at the other end
                     Some(_) if both || after.distance[other as usize] == UNREACHABLE => 0,
                     Some(shift) => shift,
                     None => {
-                        let before = self.before.between(before, before.distance[node as usize], other);
-                        let after = self.after.between(after, after.distance[node as usize], other);
-                        after.cast_signed() - before.cast_signed()
+                        if !followed {
+                            self.before.follow(before, node);
+                            self.after.follow(after, node);
+                            followed = true;
+                        }
+                        let turned = Turned {
+                            node,
+                            before,
+                            after,
+                            was: &self.before,
+                            is: &self.after,
+                        };
+                        turned.more(other, both)
                     }
                 };
                 let found = self.found[class].get_or_insert_default();
                 found.more += i64::from(times) * more;
-                found.shortest |= a == root || b == root;
+                found.shortest |= node == root || other == root;
             }
         }
         asked

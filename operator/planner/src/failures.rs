@@ -11,7 +11,7 @@ use crate::class::Context;
 use crate::declared::{Declared, NodeSet, Situation};
 use crate::directed;
 use crate::grow::{self, Flow};
-use crate::plan::Graft;
+use crate::plan::{Graft, Hop};
 use crate::repair::Repair;
 use crate::search::{NOWHERE, Tree};
 use crate::topology::{Node, Topology};
@@ -76,6 +76,12 @@ impl Failures<'_> {
                     concerned.insert(node);
                 }
             }
+            // With one-way routes and somebody out, the best tree that is left may be another whoever dies.
+            if !topology.is_symmetric() && !self.situation.closed.is_empty() {
+                for node in (0..).take(topology.len()) {
+                    concerned.insert(node);
+                }
+            }
             // What hangs on the failed broker can be told from one tree only if all flows are on it as declared.
             let quick = topology.is_symmetric() && !scattered && self.situation.closed.is_empty();
             for node in concerned.iter() {
@@ -120,14 +126,28 @@ impl Failures<'_> {
     }
 
     /// Grafts by name.
-    pub(crate) fn grafts(&self, topology: &Topology, change: &Change) -> Vec<Graft> {
-        let graft = |&(downstream, upstream, class): &Found| Graft {
-            downstream: topology.name(downstream).clone(),
-            upstream: topology.name(upstream).clone(),
-            class: self.classes[class as usize].name.clone(),
+    pub(crate) fn grafts(&self, hops: &[Arc<Hop>], topology: &Topology, change: &Change) -> Vec<Graft> {
+        let graft = |&(downstream, upstream, class): &Found| {
+            Some(Graft {
+                hop: hops.get(topology.place(downstream, upstream)?)?.clone(),
+                class: self.classes[class as usize].name.clone(),
+            })
         };
-        change.grafts.iter().map(graft).collect()
+        change.grafts.iter().filter_map(graft).collect()
     }
+}
+
+/// All hops by name, by the number of the arc from where data goes to where it comes from.
+pub(crate) fn hops(topology: &Topology) -> Vec<Arc<Hop>> {
+    (0..topology.arc_count())
+        .map(|number| {
+            let (downstream, upstream) = topology.arc(number);
+            Arc::new(Hop {
+                downstream: topology.name(downstream).clone(),
+                upstream: topology.name(upstream).clone(),
+            })
+        })
+        .collect()
 }
 
 /// Sorts what was found since there were `known`, and drops what was found twice.

@@ -1,6 +1,6 @@
 //! From a class and its tree to flows and paths (`parts` makes links of them).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skein_api::name::{BrokerName, ClassName, TopicName};
@@ -34,6 +34,25 @@ pub(crate) struct Former<'a> {
     pub(crate) class: &'a Class,
     pub(crate) flows: &'a [Flow],
     pub(crate) laid: &'a Arc<Laid>,
+    /// The only nodes that may have moved on the tree of its root, if its flows are all on that tree.
+    pub(crate) moved: Option<&'a BTreeSet<Node>>,
+}
+
+impl Former<'_> {
+    /// Its flows, without the ways that may have moved; `None` if all may have.
+    pub(crate) fn kept(&self) -> Option<Vec<Flow>> {
+        let moved = self.moved?;
+        let is_moved = |(producer, consumer)| moved.contains(&producer) || moved.contains(&consumer);
+        let kept = |flow: &Flow| {
+            let stays = !flow.players.is_some_and(is_moved);
+            Flow {
+                way: if stays { flow.way.clone() } else { Vec::new() },
+                cost: if stays { flow.cost } else { 0 },
+                ..*flow
+            }
+        };
+        Some(self.flows.iter().map(kept).collect())
+    }
 }
 
 /// One declared pair of a topic, with who plays its roles now and the nodes between them.
@@ -53,7 +72,7 @@ pub(crate) struct Flow {
 
 /// The flows of a class in a situation, with ways still to be found.
 pub(crate) fn flows(topics: &[Arc<Declared>], situation: &Situation) -> Vec<Flow> {
-    let mut flows = Vec::new();
+    let mut flows = Vec::with_capacity(topics.iter().map(|topic| topic.pairs().count()).sum());
     for (topic, declared) in topics.iter().enumerate() {
         for (producer, consumer) in declared.pairs() {
             let players = situation.player(producer).zip(situation.player(consumer));

@@ -26,13 +26,13 @@ pub(crate) struct Carried<'a> {
 pub(crate) struct Links {
     /// By link: two for each arc from the holder to the other, in the order of modes. So they stand as the plan has them.
     entries: Vec<Entry>,
+    made: Vec<Option<Arc<Link>>>,
     stale: Vec<usize>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Entry {
     seats: Vec<Seat>,
-    link: Option<Arc<Link>>,
     stale: bool,
 }
 
@@ -91,6 +91,7 @@ impl Links {
     fn touch(&mut self, topology: &Topology, head: Head) -> Option<&mut Entry> {
         if self.entries.len() < 2 * topology.arc_count() {
             self.entries.resize(2 * topology.arc_count(), Entry::default());
+            self.made.resize(2 * topology.arc_count(), None);
         }
         let (holder, other) = head.ends(topology);
         let number = 2 * topology.place(holder, other)? + usize::from(head.mode == Mode::Duplex);
@@ -110,12 +111,11 @@ impl Links {
     ) -> Vec<Arc<Link>> {
         let mut weave = Weave::default();
         for number in std::mem::take(&mut self.stale) {
-            self.entries[number].make(topology, number, &class, &mut weave);
+            let old = self.made[number].take();
+            self.made[number] =
+                self.entries[number].make(topology, number, &class, old.as_deref(), &mut weave);
         }
-        self.entries
-            .iter()
-            .filter_map(|entry| entry.link.clone())
-            .collect()
+        self.made.iter().flatten().cloned().collect()
     }
 }
 
@@ -126,13 +126,13 @@ impl Entry {
         topology: &Topology,
         number: usize,
         class: impl Fn(u32) -> Option<Carried<'a>>,
+        old: Option<&Link>,
         weave: &mut Weave,
-    ) {
+    ) -> Option<Arc<Link>> {
         self.stale = false;
-        let old = self.link.take();
         if self.seats.iter().all(|seat| seat.gone) {
             self.seats = Vec::new();
-            return;
+            return None;
         }
         let (holder, other) = topology.arc(number / 2);
         let mode = if number.is_multiple_of(2) {
@@ -154,7 +154,7 @@ impl Entry {
             Some((class, part))
         };
         let lines = weave.weave(
-            old.as_ref().map_or(&[], |link| &link.lines),
+            old.map_or(&[], |link| &link.lines),
             &mut self.seats,
             |seat| (&mut seat.lines, seat.gone),
             |seat, lines| {
@@ -164,7 +164,7 @@ impl Entry {
             },
         );
         let control = weave.weave(
-            old.as_ref().map_or(&[], |link| &link.control),
+            old.map_or(&[], |link| &link.control),
             &mut self.seats,
             |seat| (&mut seat.control, seat.gone),
             |seat, lines| {
@@ -178,13 +178,13 @@ impl Entry {
             self.seats.shrink_to_fit();
         }
         let name = |seat: &Seat| Some(class(seat.class)?.name.clone());
-        self.link = Some(Arc::new(Link {
+        Some(Arc::new(Link {
             downstream: topology.name(holder).clone(),
             upstream: topology.name(other).clone(),
             mode,
             lines,
             control,
             classes: self.seats.iter().filter_map(name).collect(),
-        }));
+        }))
     }
 }

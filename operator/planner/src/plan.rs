@@ -102,7 +102,7 @@ pub struct Candidate {
     /// How well it fits.
     pub equivalence: Equivalence,
     /// Roles of the dead broker that it does not play yet: paths that would be added.
-    pub missing: Arc<[Role]>,
+    pub missing: Arc<[Arc<Role>]>,
     /// Cost of the shortest way between the two; `None` if there is none.
     pub distance: Option<u32>,
     /// Both are in one zone.
@@ -146,12 +146,19 @@ pub enum Action {
 /// A hop that a failure would add to a class's tree.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Graft {
+    /// From where to where.
+    pub hop: Arc<Hop>,
+    /// For which class.
+    pub class: ClassName,
+}
+
+/// A step of data from one broker to its neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hop {
     /// Where data goes.
     pub downstream: BrokerName,
     /// Where it comes from.
     pub upstream: BrokerName,
-    /// For which class.
-    pub class: ClassName,
 }
 
 /// Something the user should know about the plan.

@@ -4,6 +4,7 @@
 //! touches. Which classes those are is decided here; how a class is planned is `choice`, `grow` and `directed`.
 
 mod change;
+mod compare;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -125,7 +126,7 @@ impl Planner {
             self.links = Links::default();
             let mut widened = self.widened.clone();
             for place in 0..self.slots.len() {
-                for (topic, filters) in grow::collect_widened(self.grow(place).iter()) {
+                for (topic, filters) in grow::collect_widened(self.grow(place, None).iter()) {
                     let known = widened.entry(topic).or_default();
                     known.extend(filters);
                     known.sort_unstable();
@@ -238,7 +239,8 @@ impl Planner {
     }
 
     /// Plans one class from its choice on, and puts it on the links. Returns the lines that had to be widened.
-    fn grow(&mut self, place: usize) -> Vec<(TopicName, TopicFilter)> {
+    /// `moved` are the only nodes that moved on the tree of its root, where that is known.
+    fn grow(&mut self, place: usize, moved: Option<&BTreeSet<Node>>) -> Vec<(TopicName, TopicFilter)> {
         let Some(mut slot) = self.slots.get_mut(place).and_then(Option::take) else {
             return Vec::new();
         };
@@ -257,6 +259,10 @@ impl Planner {
                 class: &slot.class,
                 flows: &slot.flows,
                 laid: &slot.laid,
+                moved: moved.filter(|_| {
+                    let same_tree = slot.root == slot.choice.root() && self.situation.closed.is_empty();
+                    same_tree && !slot.scattered && !slot.detoured
+                }),
             };
             context.grow(
                 &slot.name,

@@ -65,11 +65,16 @@ impl Search {
         self.prepare(topology);
         tree.distance[root as usize] = 0;
         self.push(0, root);
+        let arcs = |node: Node| topology.arcs(node).iter();
         match flow {
-            Flow::ToRoot => self.run(topology, closed, tree, |_, arc| arc.inward),
-            Flow::FromRoot => self.run(topology, closed, tree, |_, arc| arc.outward),
-            Flow::Both => self.run(topology, closed, tree, |_, arc| arc.inward.max(arc.outward)),
-            Flow::Any => self.run(topology, closed, tree, |_, arc| arc.inward.min(arc.outward)),
+            Flow::ToRoot => self.run(closed, tree, |node| arcs(node).map(|arc| (arc.to, arc.inward))),
+            Flow::FromRoot => self.run(closed, tree, |node| arcs(node).map(|arc| (arc.to, arc.outward))),
+            Flow::Both => self.run(closed, tree, |node| {
+                topology.steps(node).iter().map(|step| (step.to, step.cost))
+            }),
+            Flow::Any => self.run(closed, tree, |node| {
+                arcs(node).map(|arc| (arc.to, arc.inward.min(arc.outward)))
+            }),
         }
     }
 
@@ -90,12 +95,13 @@ impl Search {
             self.prepare(topology);
             tree.distance[root as usize] = 0;
             self.push(0, root);
-            self.run(topology, closed, &mut tree, |from, arc| {
-                if barred(from, arc.to) {
-                    UNREACHABLE
-                } else {
-                    arc.inward.min(arc.outward)
-                }
+            let barred = &barred;
+            self.run(closed, &mut tree, |from| {
+                let arcs = topology
+                    .arcs(from)
+                    .iter()
+                    .filter(move |arc| !barred(from, arc.to));
+                arcs.map(|arc| (arc.to, arc.inward.min(arc.outward)))
             });
         }
         tree
@@ -136,12 +142,12 @@ impl Search {
         }
     }
 
-    fn run(
+    /// `steps` gives the neighbours of a node, and what it costs to go on to them; [`UNREACHABLE`] if nothing may.
+    fn run<Steps: Iterator<Item = (Node, u32)>>(
         &mut self,
-        topology: &Topology,
         closed: &[Node],
         tree: &mut Tree,
-        cost: impl Fn(Node, &crate::topology::Arc) -> u32,
+        steps: impl Fn(Node) -> Steps,
     ) {
         let mask = self.buckets.len() - 1;
         let mut distance = 0;
@@ -156,22 +162,22 @@ impl Search {
                 if tree.distance[node as usize] != distance {
                     continue; // a shorter way was found after this one was noted
                 }
-                for arc in topology.arcs(node) {
-                    let step = cost(node, arc);
-                    if step == UNREACHABLE {
+                for (to, step) in steps(node) {
+                    // What cannot be passed leads nowhere nearer than what has not been reached.
+                    let through = distance.saturating_add(step);
+                    let known = tree.distance[to as usize];
+                    if through > known || through == UNREACHABLE {
                         continue;
                     }
-                    let through = distance + step;
-                    let known = tree.distance[arc.to as usize];
                     if through < known {
-                        if !closed.is_empty() && closed.contains(&arc.to) {
+                        if !closed.is_empty() && closed.contains(&to) {
                             continue;
                         }
-                        tree.distance[arc.to as usize] = through;
-                        tree.parent[arc.to as usize] = node;
-                        self.push(through, arc.to);
-                    } else if through == known && node < tree.parent[arc.to as usize] && known != 0 {
-                        tree.parent[arc.to as usize] = node;
+                        tree.distance[to as usize] = through;
+                        tree.parent[to as usize] = node;
+                        self.push(through, to);
+                    } else if node < tree.parent[to as usize] && known != 0 {
+                        tree.parent[to as usize] = node;
                     }
                 }
             }

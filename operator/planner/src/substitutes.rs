@@ -16,16 +16,17 @@ use crate::topology::{Node, Topology, UNREACHABLE};
 use crate::trees::Trees;
 
 /// The roles of every broker, sorted, by node.
-pub(crate) fn roles(fleet: &Fleet, topology: &Topology) -> Vec<Vec<Role>> {
-    let mut roles: Vec<Vec<Role>> = vec![Vec::new(); topology.len()];
+pub(crate) fn roles(fleet: &Fleet, topology: &Topology) -> Vec<Vec<Arc<Role>>> {
+    let mut roles: Vec<Vec<Arc<Role>>> = vec![Vec::new(); topology.len()];
     for (name, topic) in &fleet.topics {
         let mut add = |brokers: &BTreeSet<BrokerName>, action, filter: &TopicFilter| {
+            let role = Arc::new(Role {
+                action,
+                topic: name.clone(),
+                filter: filter.clone(),
+            });
             for node in brokers.iter().filter_map(|broker| topology.node(broker)) {
-                roles[node as usize].push(Role {
-                    action,
-                    topic: name.clone(),
-                    filter: filter.clone(),
-                });
+                roles[node as usize].push(role.clone());
             }
         };
         add(&topic.producers, Action::Publish, &topic.filter);
@@ -127,7 +128,7 @@ struct Coverage {
 }
 
 impl Coverage {
-    fn new(roles: &[Vec<Role>]) -> Self {
+    fn new(roles: &[Vec<Arc<Role>>]) -> Self {
         let mut players: BTreeMap<(Action, &TopicFilter), Vec<Node>> = BTreeMap::new();
         for (node, roles) in (0..).zip(roles) {
             for role in roles {
@@ -209,6 +210,7 @@ pub(crate) fn all(
             .filter(|_| broker.failover.policy != FailoverPolicy::Disabled)
     };
     let changes = failures.all(topology, trees, best);
+    let hops = failures::hops(topology);
     ranked
         .into_iter()
         .zip(changes)
@@ -218,7 +220,7 @@ pub(crate) fn all(
             let substitution = Substitution {
                 candidates,
                 cover,
-                grafts: failures.grafts(topology, &change),
+                grafts: failures.grafts(&hops, topology, &change),
                 gaps: change.gaps,
             };
             (name.clone(), Arc::new(substitution))
@@ -236,7 +238,7 @@ struct Ranking<'a> {
     topology: &'a Topology,
     closed: &'a [Node],
     zones: &'a [Option<&'a str>],
-    roles: &'a [Vec<Role>],
+    roles: &'a [Vec<Arc<Role>>],
     /// By node: the other ends of its declared pairs, one entry a pair.
     partners: &'a [Vec<Node>],
     coverage: &'a Coverage,
@@ -306,7 +308,7 @@ impl Ranking<'_> {
             ranks.truncate(Substitution::CANDIDATES);
         }
         ranks.sort_unstable();
-        let own: Arc<[Role]> = own.as_slice().into();
+        let own: Arc<[Arc<Role>]> = own.as_slice().into();
         let partly = ranks.first().is_none_or(|rank| rank.1 == Equivalence::Partial);
         let cover = if partly { self.cover(&lists) } else { Vec::new() };
         Ranked {
@@ -318,7 +320,7 @@ impl Ranking<'_> {
         }
     }
 
-    fn candidate(&self, rank: Rank, own: &Arc<[Role]>, lists: &[&[Node]]) -> Candidate {
+    fn candidate(&self, rank: Rank, own: &Arc<[Arc<Role>]>, lists: &[&[Node]]) -> Candidate {
         let (_, equivalence, missing, distance, other_zone, load, node) = rank;
         let lacks = |nodes: &[Node]| nodes.binary_search(&node).is_err();
         let missing = if missing == own.len() {

@@ -24,12 +24,31 @@ pub struct Arc {
     pub inward: u32,
 }
 
+/// A way out of a node that is taken in both directions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) to: Node,
+    /// The cost of the dearer direction; [`UNREACHABLE`] if data may not flow both ways.
+    pub(crate) cost: u32,
+}
+
+impl Step {
+    fn new(arc: Arc) -> Self {
+        Self {
+            to: arc.to,
+            cost: arc.inward.max(arc.outward),
+        }
+    }
+}
+
 /// The graph of a fleet: compressed adjacency, one arc per neighbour, in neighbour order.
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
     names: Vec<BrokerName>,
     offsets: Vec<u32>,
     arcs: Vec<Arc>,
+    /// By arc: what most searches need of it, side by side.
+    steps: Vec<Step>,
     /// By arc: the node it leaves.
     sources: Vec<Node>,
     controlled: Vec<bool>,
@@ -90,6 +109,7 @@ impl Topology {
         for node in 0..topology.names.len() {
             topology.offsets[node + 1] += topology.offsets[node];
         }
+        topology.steps = topology.arcs.iter().map(|&arc| Step::new(arc)).collect();
         topology.count();
         topology
     }
@@ -144,6 +164,8 @@ impl Topology {
             outward: now.inward,
             inward: now.outward,
         };
+        self.steps[place] = Step::new(now);
+        self.steps[back] = Step::new(self.arcs[back]);
         if before != now {
             self.count();
         }
@@ -223,6 +245,11 @@ impl Topology {
     #[must_use]
     pub fn arcs(&self, node: Node) -> &[Arc] {
         &self.arcs[self.offsets[node as usize] as usize..self.offsets[node as usize + 1] as usize]
+    }
+
+    /// As [`Topology::arcs`], for ways that are taken in both directions.
+    pub(crate) fn steps(&self, node: Node) -> &[Step] {
+        &self.steps[self.offsets[node as usize] as usize..self.offsets[node as usize + 1] as usize]
     }
 
     /// Cost of data flowing from one neighbour to another; [`UNREACHABLE`] if it may not.

@@ -106,7 +106,7 @@ fn candidate(candidate: &Candidate) -> String {
         write!(
             text,
             ", lacks {}",
-            joined(candidate.missing.iter().map(role), " and ")
+            joined(candidate.missing.iter().map(|missing| role(missing)), " and ")
         )
         .unwrap();
     }
@@ -128,7 +128,7 @@ fn substitution(broker: &BrokerName, substitution: &Substitution) -> String {
     }
     let mut grafts: BTreeMap<&ClassName, Vec<String>> = BTreeMap::new();
     for graft in &substitution.grafts {
-        let hop = format!("{}←{}", graft.downstream, graft.upstream);
+        let hop = format!("{}←{}", graft.hop.downstream, graft.hop.upstream);
         grafts.entry(&graft.class).or_default().push(hop);
     }
     for (class, hops) in grafts {

@@ -311,7 +311,7 @@ proptest! {
             let said: Vec<_> = substitution
                 .grafts
                 .iter()
-                .map(|graft| (graft.class.clone(), graft.downstream.clone(), graft.upstream.clone()))
+                .map(|graft| (graft.class.clone(), graft.hop.downstream.clone(), graft.hop.upstream.clone()))
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect();

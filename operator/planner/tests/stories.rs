@@ -296,7 +296,7 @@ fn the_failure_plan_is_what_planning_the_failure_gives() {
     let grafts: Vec<String> = c
         .grafts
         .iter()
-        .map(|graft| format!("{} ← {}", graft.downstream, graft.upstream))
+        .map(|graft| format!("{} ← {}", graft.hop.downstream, graft.hop.upstream))
         .collect();
     assert_eq!(grafts, ["a ← e", "e ← f", "f ← g", "g ← i", "g ← i2"]);
 }

@@ -1,6 +1,7 @@
 //! The fluent builder that tests and benchmarks declare fleets with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Broker, Control, External, Failover, Fleet, Heartbeat, Hosting, Managed, Queue, Route, Topic};
 use crate::name::{BrokerName, Cost, Qos, RouteName, TopicName};
@@ -117,7 +118,7 @@ impl FleetBuilder {
                 retained: false,
                 expected: None,
             };
-            self.fleet.topics.insert(name, topic);
+            self.fleet.topics.insert(name, Arc::new(topic));
         }
         self
     }
@@ -126,7 +127,7 @@ impl FleetBuilder {
     #[must_use]
     pub fn commands(mut self, topic: &str, filters: &str) -> Self {
         if let Some(topic) = self.fleet.topics.get_mut(topic) {
-            topic.commands.extend(
+            Arc::make_mut(topic).commands.extend(
                 filters
                     .split_whitespace()
                     .filter_map(|text| TopicFilter::parse(text).ok()),
@@ -139,7 +140,7 @@ impl FleetBuilder {
     #[must_use]
     pub fn qos(mut self, topic: &str, qos: Qos) -> Self {
         if let Some(topic) = self.fleet.topics.get_mut(topic) {
-            topic.qos = qos;
+            Arc::make_mut(topic).qos = qos;
         }
         self
     }

@@ -7,6 +7,7 @@ mod salvage;
 mod topic;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -163,7 +164,7 @@ pub(crate) fn judge(
             TopicName::new(&item.document.name),
             topic::judge(item, &brokers, report),
         ) {
-            fleet.topics.insert(name, topic);
+            fleet.topics.insert(name, Arc::new(topic));
         }
     }
     let mut migrations: Vec<Migration> = declared

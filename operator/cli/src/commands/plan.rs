@@ -187,7 +187,11 @@ fn deaths(fleet: &Fleet, plan: &Plan) -> Table {
 
 fn hops(grafts: &[Graft]) -> Cell {
     const SHOWN: usize = 3;
-    let mut pairs = neighbours(grafts.iter().map(|graft| (&graft.downstream, &graft.upstream)));
+    let mut pairs = neighbours(
+        grafts
+            .iter()
+            .map(|graft| (&graft.hop.downstream, &graft.hop.upstream)),
+    );
     let more = pairs.len().saturating_sub(SHOWN);
     pairs.truncate(SHOWN);
     match (pairs.is_empty(), more) {

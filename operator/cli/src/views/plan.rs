@@ -197,7 +197,11 @@ fn substitution(broker: &BrokerName, found: &Substitution) -> SubstitutionView {
     let candidate = |candidate: &Candidate| CandidateView {
         broker: candidate.broker.clone(),
         equivalence: candidate.equivalence,
-        missing: candidate.missing.iter().map(MissingRole::from).collect(),
+        missing: candidate
+            .missing
+            .iter()
+            .map(|role| MissingRole::from(&**role))
+            .collect(),
         distance: candidate.distance,
         same_zone: candidate.same_zone,
         load: candidate.load,
@@ -210,8 +214,8 @@ fn substitution(broker: &BrokerName, found: &Substitution) -> SubstitutionView {
             .grafts
             .iter()
             .map(|graft| GraftView {
-                downstream: graft.downstream.clone(),
-                upstream: graft.upstream.clone(),
+                downstream: graft.hop.downstream.clone(),
+                upstream: graft.hop.upstream.clone(),
                 class: graft.class.clone(),
             })
             .collect(),

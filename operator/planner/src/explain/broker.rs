@@ -164,8 +164,8 @@ pub fn broker(fleet: &Fleet, view: &View, plan: &Plan, name: &BrokerName) -> Opt
         cover: substitution.map(|found| found.cover.clone()).unwrap_or_default(),
         grafts: grafts
             .map(|graft| GraftExplanation {
-                to: graft.downstream.clone(),
-                from: graft.upstream.clone(),
+                to: graft.hop.downstream.clone(),
+                from: graft.hop.upstream.clone(),
                 class: graft.class.clone(),
             })
             .collect(),
@@ -187,7 +187,11 @@ fn candidate(candidate: &Candidate) -> CandidateExplanation {
     CandidateExplanation {
         broker: candidate.broker.clone(),
         equivalence: candidate.equivalence,
-        missing: candidate.missing.iter().map(MissingRole::from).collect(),
+        missing: candidate
+            .missing
+            .iter()
+            .map(|role| MissingRole::from(&**role))
+            .collect(),
         distance: candidate.distance,
         same_zone: candidate.same_zone,
         load: candidate.load,

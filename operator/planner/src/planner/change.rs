@@ -7,7 +7,7 @@ use skein_api::fleet::Fleet;
 use skein_api::name::TopicName;
 use skein_filters::FilterTrie;
 
-use super::{Planner, Slot};
+use super::{Planner, Slot, compare};
 use crate::classes;
 use crate::declared::{Declared, Situation};
 use crate::filters::ClassFilters;
@@ -39,20 +39,24 @@ impl Planner {
         if !self.planned || !same_brokers || !all_controlled || !self.topology.is_symmetric() {
             return false;
         }
-        let routes = changed(&old.routes, &fleet.routes);
-        let topics = changed(&old.topics, &fleet.topics);
+        let (mut routes, mut topics) = (Vec::new(), Vec::new());
+        if !Arc::ptr_eq(&old, fleet) {
+            routes = compare::routes(&old.routes, &fleet.routes);
+            topics = compare::topics(&old.topics, &fleet.topics);
+        }
         if routes.len() > MANY_ROUTES || topics.len() > 16 + fleet.topics.len() / 8 {
             return false;
         }
         self.fleet = fleet.clone();
         let mut dirty = BTreeSet::new();
+        let mut moved = BTreeMap::new();
         let mut stretched = BTreeSet::new();
         for name in routes {
             let ends = [&old, fleet]
                 .into_iter()
                 .filter_map(|fleet| self.topology.ends(fleet.routes.get(name)?));
             for (a, b) in ends.collect::<BTreeSet<_>>() {
-                if !self.change_pair((a.min(b), a.max(b)), name, &mut dirty, &mut stretched) {
+                if !self.change_pair((a.min(b), a.max(b)), name, &mut dirty, &mut moved, &mut stretched) {
                     return false;
                 }
             }
@@ -65,7 +69,7 @@ impl Planner {
             self.stretch(*place);
         }
         for place in dirty {
-            self.grow(place);
+            self.grow(place, moved.get(&place));
         }
         self.assemble();
         true
@@ -77,6 +81,7 @@ impl Planner {
         pair: (Node, Node),
         name: &skein_api::name::RouteName,
         dirty: &mut BTreeSet<usize>,
+        moved_on: &mut BTreeMap<usize, BTreeSet<Node>>,
         stretched: &mut BTreeSet<usize>,
     ) -> bool {
         let between = self.routes_between.entry(pair).or_default();
@@ -110,8 +115,8 @@ impl Planner {
         self.trees
             .change(&self.topology, pair, worse, |root, before, after, repair| {
                 let places = watching[root as usize].iter().copied();
-                let choice = |place: usize| slots.get(place)?.as_ref().map(|slot| &slot.choice);
-                for (place, moved) in ends.moved(places, choice, root, (before, after), repair) {
+
+                for (place, moved) in ends.moved(places, root, (before, after), repair) {
                     let Some(slot) = slots.get_mut(place).and_then(Option::as_mut) else {
                         continue;
                     };
@@ -119,6 +124,7 @@ impl Planner {
                     touched.insert(place);
                     if slot.root == Some(root) {
                         dirty.insert(place);
+                        moved_on.entry(place).or_default().extend(repair.moved());
                     } else if moved.shortest {
                         stretched.insert(place);
                     }
@@ -195,7 +201,12 @@ impl Planner {
             }
         }
         for &name in changed {
-            for filter in fleet.topics.get(name).into_iter().flat_map(classes::filters) {
+            for filter in fleet
+                .topics
+                .get(name)
+                .into_iter()
+                .flat_map(|topic| classes::filters(topic))
+            {
                 overlaps.overlapping(filter, |other| met.extend(self.slot_of.get(other)));
             }
         }
@@ -260,42 +271,6 @@ impl Planner {
                     .total_like(like, |root| trees.declared(topology, root));
             }
             dirty.insert(place);
-        }
-    }
-}
-
-/// Keys whose values differ between two maps, or that only one has; sorted.
-fn changed<'a, K: Ord, V: PartialEq>(old: &'a BTreeMap<K, V>, new: &'a BTreeMap<K, V>) -> Vec<&'a K> {
-    let (mut left, mut right) = (old.iter().peekable(), new.iter().peekable());
-    let mut keys = Vec::new();
-    loop {
-        match (left.peek(), right.peek()) {
-            (Some(&(old_key, old_value)), Some(&(new_key, new_value))) => {
-                // Mostly they are the same, and share their text, which need not be looked at then.
-                let order = if old_key == new_key {
-                    std::cmp::Ordering::Equal
-                } else {
-                    old_key.cmp(new_key)
-                };
-                if order != std::cmp::Ordering::Equal || old_value != new_value {
-                    keys.push(old_key.min(new_key));
-                }
-                if order.is_le() {
-                    left.next();
-                }
-                if order.is_ge() {
-                    right.next();
-                }
-            }
-            (Some(&(key, _)), None) => {
-                keys.push(key);
-                left.next();
-            }
-            (None, Some(&(key, _))) => {
-                keys.push(key);
-                right.next();
-            }
-            (None, None) => return keys,
         }
     }
 }
