@@ -117,6 +117,26 @@ fn plant(
     choice: &Choice,
     flows: &[Flow],
 ) -> Planted {
+    let closed = &situation.closed;
+    // Who is on nobody's way may die without moving anything, though the best of all trees may be another then.
+    let planted = plant_around(&[], topology, situation, search, topics, choice, flows);
+    let is_closed = |node: &Node| closed.binary_search(node).is_ok();
+    if closed.is_empty() || !planted.flows.iter().any(|flow| flow.way.iter().any(is_closed)) {
+        return planted;
+    }
+    plant_around(closed, topology, situation, search, topics, choice, flows)
+}
+
+/// As [`plant`], on trees that pass no closed node.
+fn plant_around(
+    closed: &[Node],
+    topology: &Topology,
+    situation: &Situation,
+    search: &mut Search,
+    topics: &[Arc<Declared>],
+    choice: &Choice,
+    flows: &[Flow],
+) -> Planted {
     let roots: BTreeSet<Node> = choice.roots().filter_map(|root| situation.player(root)).collect();
     let mut best: Option<Attempt> = None;
     for &root in &roots {
@@ -126,7 +146,7 @@ fn plant(
             search::Flow::FromRoot,
             search::Flow::Any,
         ] {
-            let tree = search.tree(topology, root, kind, &situation.closed);
+            let tree = search.tree(topology, root, kind, closed);
             consider(&mut best, Attempt::new(topology, topics, flows, root, &tree));
         }
     }
@@ -138,7 +158,7 @@ fn plant(
         // Each round bars at least one more pair of neighbours, so there are at most as many rounds as pairs; a few
         // find what can be found.
         for _ in 0..32 {
-            let tree = search.tree_without(topology, root, &situation.closed, |a, b| {
+            let tree = search.tree_without(topology, root, closed, |a, b| {
                 barred.contains(&(a.min(b), a.max(b)))
             });
             let attempt = Attempt::new(topology, topics, flows, root, &tree);
