@@ -1,7 +1,9 @@
 //! Shortest-path trees from scratch (`repair` mends them after a change).
 //!
 //! A tree is canonical: of several equally short ways, each node takes the neighbour with the smallest number. So a
-//! repaired tree equals the one that a search from scratch finds, whatever the order of work.
+//! repaired tree equals the one that a search from scratch finds, whatever the order of work. The price: such a tie is
+//! settled alike for every class, so ways between two brokers that are not the root may be longer than on another tree
+//! that is as short from the root (their stretch says so).
 
 use crate::topology::{Node, Topology, UNREACHABLE};
 

@@ -158,3 +158,73 @@ fn copy(old: &[Line], mut from: usize, to: usize, gone: &[Span], lines: &mut Vec
         lines.extend_from_slice(&old[from..to]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use skein_api::name::Qos;
+    use skein_filters::TopicFilter;
+    use skein_mosquitto::link::Direction;
+
+    use super::*;
+
+    /// Whose lines, where they are in the list, whether it goes.
+    struct Owner(&'static str, Option<Span>, bool);
+
+    fn line(filter: &str) -> Line {
+        Line {
+            filter: TopicFilter::parse(filter).unwrap(),
+            direction: Direction::In,
+            qos: Qos::AtLeastOnce,
+        }
+    }
+
+    /// The next list, and how many of its lines were written and not copied.
+    fn woven(old: &[Line], owners: &mut Vec<Owner>) -> (Vec<Line>, usize) {
+        let mut written = 0;
+        let lines = Weave::default().weave(
+            old,
+            owners,
+            |owner| (&mut owner.1, owner.2),
+            |owner, lines| {
+                let before = lines.len();
+                lines.extend(owner.0.split(' ').map(|filter| Some(line(filter))));
+                written += lines.len() - before;
+            },
+        );
+        owners.retain(|owner| !owner.2);
+        (lines, written)
+    }
+
+    fn text(lines: &[Line]) -> String {
+        let filters: Vec<&str> = lines.iter().map(|line| line.filter.as_str()).collect();
+        filters.join(" ")
+    }
+
+    #[test]
+    fn what_stays_is_copied_and_what_comes_is_put_where_it_belongs() {
+        let mut owners = vec![Owner("e/1 e/2", None, false), Owner("a/1 a/2", None, false)];
+        let (first, written) = woven(&[], &mut owners);
+        assert_eq!((text(&first).as_str(), written), ("a/1 a/2 e/1 e/2", 4));
+        owners.push(Owner("c/1", None, false));
+        let (second, written) = woven(&first, &mut owners);
+        assert_eq!((text(&second).as_str(), written), ("a/1 a/2 c/1 e/1 e/2", 1));
+        // Whoever changes goes and comes again.
+        owners[1].2 = true;
+        owners.push(Owner("a/1 f/1", None, false));
+        owners[2].2 = true;
+        let (third, written) = woven(&second, &mut owners);
+        assert_eq!((text(&third).as_str(), written), ("a/1 e/1 e/2 f/1", 2));
+    }
+
+    #[test]
+    fn pieces_that_interleave_are_sorted_line_by_line() {
+        let mut owners = vec![Owner("a/1 a/3", None, false), Owner("b/1", None, false)];
+        let (first, _) = woven(&[], &mut owners);
+        owners.push(Owner("a/2 b/0", None, false));
+        let (second, _) = woven(&first, &mut owners);
+        assert_eq!(text(&second), "a/1 a/2 a/3 b/0 b/1");
+        owners[0].2 = true;
+        let (third, _) = woven(&second, &mut owners);
+        assert_eq!(text(&third), "a/2 b/0 b/1");
+    }
+}
