@@ -33,7 +33,9 @@ mod mosquitto;
 mod place;
 mod processes;
 mod publisher;
+mod raw;
 mod scene;
+mod secured;
 mod subscriber;
 mod wait;
 mod wire;
@@ -47,6 +49,11 @@ pub use mosquitto::{Series, find_mosquitto, mosquitto, version_of};
 pub use place::{free_port, free_ports, repository, skein};
 pub use processes::{broker_processes, process};
 pub use publisher::Publisher;
+pub use raw::RawClient;
 pub use scene::Traffic;
+pub use secured::{
+    Control, PASSWORD, Secured, UNBOUNDED, UNSAVED, acl, anonymous_rights, bridge, careful, durable, plugin,
+    rights, security_file,
+};
 pub use subscriber::Subscriber;
 pub use wait::{PATIENCE, wait_for, wait_until};
