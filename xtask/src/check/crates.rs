@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 10] = [
     &["skein-mosquitto"],
     &["skein-planner", "skein-check"],
     &["skein-engine"],
-    &["skein-mqtt", "skein-agent"],
+    &["skein-mqtt", "skein-agent", "skein-simulator"],
     &["skein-local"],
     &["skein-cli"],
     &["skein-e2e"],
@@ -22,13 +22,14 @@ const LAYERS: [&[&str]; 10] = [
 ];
 
 /// Crates that do no I/O.
-const PURE: [&str; 6] = [
+const PURE: [&str; 7] = [
     "skein-filters",
     "skein-api",
     "skein-mosquitto",
     "skein-planner",
     "skein-check",
     "skein-engine",
+    "skein-simulator",
 ];
 
 /// Crates that do.

@@ -1,0 +1,214 @@
+//! A message's way through a broker: in from a session, out to all whose subscriptions match.
+
+use super::session::{Incoming, Outgoing, Stage, publish};
+use super::{Broker, Retained, Series};
+use crate::air::{Air, Conn, End};
+use crate::names::{ClientId, Filter, Topic};
+use crate::packet::{Message, Packet, PacketId};
+
+impl Broker {
+    #[allow(clippy::too_many_arguments, reason = "the fields of one packet")]
+    pub(super) fn take_publish(
+        &mut self,
+        client: ClientId,
+        conn: Conn,
+        end: End,
+        message: Message,
+        id: PacketId,
+        qos: u8,
+        retain: bool,
+        air: &mut Air,
+    ) {
+        match qos {
+            0 => self.route(Some(client), message, 0, retain, air),
+            1 => {
+                self.route(Some(client), message, 1, retain, air);
+                air.send(conn, end, Packet::PubAck { id });
+            }
+            _ => {
+                let most = self.setup.most_under_way();
+                if let Some(session) = self.sessions.get_mut(&client) {
+                    let known = session.incoming.iter().any(|incoming| incoming.id == id);
+                    // One more than the limit is completed and thrown away.
+                    if !known && session.incoming.len() < most {
+                        session.incoming.push(Incoming { message, id, retain });
+                    }
+                }
+                air.send(conn, end, Packet::PubRec { id });
+            }
+        }
+    }
+
+    /// QoS 2: only now is the message passed on, so that one of QoS 1 behind it may overtake it.
+    pub(super) fn take_release(
+        &mut self,
+        client: ClientId,
+        conn: Conn,
+        end: End,
+        id: PacketId,
+        air: &mut Air,
+    ) {
+        let released = self.sessions.get_mut(&client).and_then(|session| {
+            let index = session.incoming.iter().position(|incoming| incoming.id == id)?;
+            Some(session.incoming.remove(index))
+        });
+        if let Some(incoming) = released {
+            self.route(Some(client), incoming.message, 2, incoming.retain, air);
+        }
+        air.send(conn, end, Packet::PubComp { id });
+    }
+
+    /// QoS 1 is acknowledged, QoS 2 completed.
+    pub(super) fn take_done(&mut self, client: ClientId, id: PacketId, air: &mut Air) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            let index = session
+                .out
+                .iter()
+                .position(|outgoing| outgoing.stage != Stage::Queued && outgoing.id == id);
+            if let Some(index) = index {
+                session.out.remove(index);
+                self.promote(client, air);
+            }
+        }
+    }
+
+    pub(super) fn take_received(
+        &mut self,
+        client: ClientId,
+        conn: Conn,
+        end: End,
+        id: PacketId,
+        air: &mut Air,
+    ) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            let sent = session
+                .out
+                .iter_mut()
+                .find(|outgoing| outgoing.stage != Stage::Queued && outgoing.id == id);
+            if let Some(sent) = sent {
+                sent.stage = Stage::Released;
+            }
+        }
+        air.send(conn, end, Packet::PubRel { id });
+    }
+
+    /// To all whose subscriptions match, but for a bridge that it came from.
+    pub(super) fn route(
+        &mut self,
+        source: Option<ClientId>,
+        message: Message,
+        qos: u8,
+        retain: bool,
+        air: &mut Air,
+    ) {
+        air.ledger.passes(self.id, message);
+        if retain {
+            if message.empty {
+                self.retained.remove(&message.topic);
+            } else {
+                self.retained.insert(message.topic, Retained { message, qos });
+            }
+        }
+        if self.watched.contains(&message.topic) {
+            air.seen(self.id, message);
+        }
+        let clients: Vec<ClientId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| !session.subscriptions.is_empty())
+            .map(|(client, _)| *client)
+            .collect();
+        for client in clients {
+            self.offer(client, source, message, qos, retain, air);
+        }
+    }
+
+    /// One copy, or one for each subscription that matches.
+    fn offer(
+        &mut self,
+        client: ClientId,
+        source: Option<ClientId>,
+        message: Message,
+        qos: u8,
+        retain: bool,
+        air: &mut Air,
+    ) {
+        // 2.0 gives a 3.1.1 client one copy whatever the option says.
+        let one = !self.setup.allow_duplicates || self.series == Series::Oldest;
+        let mut index = 0;
+        let mut delivered = false;
+        while let Some(held) = self
+            .sessions
+            .get(&client)
+            .and_then(|session| session.subscriptions.get(index))
+            .copied()
+        {
+            index += 1;
+            let echo = held.bridge && source == Some(client);
+            if echo || !air.names.matches(held.filter, message.topic) {
+                continue;
+            }
+            let retain = retain && held.bridge;
+            // What is passed on with its retain flag is not looked at twice.
+            if delivered && one && !retain {
+                continue;
+            }
+            delivered = true;
+            self.deliver(client, message, qos.min(held.qos), retain, air);
+        }
+    }
+
+    fn deliver(&mut self, client: ClientId, message: Message, qos: u8, retain: bool, air: &mut Air) {
+        let most = self.setup.most_under_way();
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return;
+        };
+        let mut outgoing = Outgoing {
+            message,
+            id: 0,
+            qos,
+            retain,
+            stage: Stage::Queued,
+        };
+        match session.conn {
+            Some(conn) if qos == 0 => {
+                air.send(
+                    conn,
+                    session.end,
+                    publish(&outgoing, false, session.clears_retain),
+                );
+                return;
+            }
+            Some(conn) if session.under_way() == session.out.len() && session.out.len() < most => {
+                outgoing.id = session.next_id();
+                outgoing.stage = Stage::Sent;
+                session.out.push_back(outgoing);
+                air.send(
+                    conn,
+                    session.end,
+                    publish(&outgoing, false, session.clears_retain),
+                );
+                return;
+            }
+            None if qos == 0 && !self.setup.queue_qos0 => return,
+            _ => {}
+        }
+        if self.setup.most_queued > 0 && session.out.len() >= self.setup.most_queued {
+            self.dropped += 1;
+            return;
+        }
+        session.out.push_back(outgoing);
+    }
+
+    /// Retained messages for a subscription, every time it is made.
+    pub(super) fn send_retained(&mut self, client: ClientId, filter: Filter, qos: u8, air: &mut Air) {
+        let topics: Vec<Topic> = self.retained.keys().copied().collect();
+        for topic in topics {
+            if air.names.matches(filter, topic)
+                && let Some(kept) = self.retained.get(&topic).copied()
+            {
+                self.deliver(client, kept.message, qos.min(kept.qos), true, air);
+            }
+        }
+    }
+}

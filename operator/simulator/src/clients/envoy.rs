@@ -1,0 +1,72 @@
+//! An envoy: connects under the client id of a bridge, unsubscribes, acknowledges no message, and leaves.
+
+use crate::air::{Air, ClientNumber, Conn, End, Happening};
+use crate::names::Filter;
+use crate::packet::Packet;
+use crate::world::Errand;
+
+/// What an envoy is sent for.
+#[derive(Clone, Debug)]
+pub(crate) enum Mission {
+    /// End these subscriptions; what waits stays.
+    Unsubscribe(Vec<Filter>),
+    /// End the session, with all that waits in it.
+    Discard,
+}
+
+/// One errand over MQTT.
+#[derive(Debug)]
+pub(crate) struct Envoy {
+    mission: Mission,
+    /// Requests that are not acknowledged yet.
+    open: usize,
+    told: bool,
+}
+
+impl Envoy {
+    pub(crate) fn new(mission: Mission) -> Self {
+        Self {
+            mission,
+            open: 0,
+            told: false,
+        }
+    }
+
+    /// It hears something; true once it is done and leaves.
+    pub(super) fn hear(&mut self, packet: Packet, conn: Conn, number: ClientNumber, air: &mut Air) -> bool {
+        match packet {
+            Packet::ConnAck { .. } => match &self.mission {
+                Mission::Unsubscribe(filters) => {
+                    self.open = filters.len();
+                    for filter in filters {
+                        air.send(conn, End::Opener, Packet::Unsubscribe { filter: *filter });
+                    }
+                }
+                Mission::Discard => {}
+            },
+            Packet::UnsubAck => self.open = self.open.saturating_sub(1),
+            _ => return false,
+        }
+        if self.open == 0 {
+            self.tell(number, true, air);
+        }
+        self.open == 0
+    }
+
+    /// Its connection ended before it was done.
+    pub(super) fn closed(&mut self, number: ClientNumber, air: &mut Air) {
+        self.tell(number, false, air);
+    }
+
+    /// It took too long.
+    pub(super) fn late(&mut self, number: ClientNumber, air: &mut Air) {
+        self.tell(number, false, air);
+    }
+
+    fn tell(&mut self, client: ClientNumber, done: bool, air: &mut Air) {
+        if !std::mem::replace(&mut self.told, true) {
+            air.clock
+                .after(0, Happening::Errand(Errand::Envoy { client, done }));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The loss contract as data: what may happen to messages that were acknowledged, by what happened to the fleet.
+//!
+//! Each row says whether it is kept today. A row that is not kept is counted and not judged; making the engine keep it
+//! means setting `kept` here.
+
+/// What happened, as the contract's rows tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Row {
+    /// The controller dies, stalls or is late.
+    Controller,
+    /// A supervisor dies; its broker goes on.
+    Supervisor,
+    /// A link is cut and heals, or is slow.
+    Link,
+    /// A client with a durable session is away.
+    Away,
+    /// A process crashes and restarts in place; the durable profile.
+    CrashDurable,
+    /// The same; the classic profile.
+    CrashClassic,
+    /// The controller changes routes, because of an edit.
+    Route,
+    /// The same, and a duplex link takes part in any of it.
+    Duplex,
+    /// A broker is moved away from: it hung, or its machine was gone.
+    Migration,
+    /// A broker and its volume are gone for good.
+    Volume,
+}
+
+/// What a row promises for one quality of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Nothing that was acknowledged is lost.
+    pub none_lost: bool,
+    /// Nothing arrives twice.
+    pub none_twice: bool,
+    /// First deliveries of one producer arrive in the order in which they were published.
+    pub in_order: bool,
+}
+
+const NOTHING_HAPPENS: Promise = Promise {
+    none_lost: true,
+    none_twice: true,
+    in_order: true,
+};
+const NONE_LOST: Promise = Promise {
+    none_lost: true,
+    none_twice: false,
+    in_order: false,
+};
+const NONE_LOST_IN_ORDER: Promise = Promise {
+    none_lost: true,
+    none_twice: false,
+    in_order: true,
+};
+const NOTHING: Promise = Promise {
+    none_lost: false,
+    none_twice: false,
+    in_order: false,
+};
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub struct Clause {
+    /// What happens.
+    pub row: Row,
+    /// By quality of service.
+    pub promises: [Promise; 3],
+    /// The engine keeps it today: breaking it is a failure.
+    pub kept: bool,
+}
+
+/// The contract.
+pub const CONTRACT: [Clause; 10] = [
+    Clause {
+        row: Row::Controller,
+        promises: [NOTHING_HAPPENS; 3],
+        kept: true,
+    },
+    Clause {
+        row: Row::Supervisor,
+        promises: [NOTHING_HAPPENS; 3],
+        kept: true,
+    },
+    Clause {
+        row: Row::Link,
+        promises: [NOTHING, NONE_LOST, NONE_LOST],
+        kept: true,
+    },
+    Clause {
+        row: Row::Away,
+        promises: [NONE_LOST_IN_ORDER; 3],
+        kept: true,
+    },
+    Clause {
+        row: Row::CrashDurable,
+        promises: [NOTHING, NONE_LOST, NONE_LOST],
+        kept: true,
+    },
+    Clause {
+        row: Row::CrashClassic,
+        promises: [NOTHING; 3],
+        kept: true,
+    },
+    Clause {
+        row: Row::Route,
+        promises: [NONE_LOST_IN_ORDER; 3],
+        kept: false,
+    },
+    Clause {
+        row: Row::Duplex,
+        promises: [NOTHING; 3],
+        kept: true,
+    },
+    Clause {
+        row: Row::Migration,
+        promises: [NOTHING, NONE_LOST, NONE_LOST],
+        kept: false,
+    },
+    Clause {
+        row: Row::Volume,
+        promises: [NOTHING; 3],
+        kept: true,
+    },
+];
+
+/// What holds when all of these happened: the least of their promises. `kept` leaves out rows that are not kept today,
+/// by promising nothing for them.
+#[must_use]
+pub(crate) fn promised(rows: impl IntoIterator<Item = Row>, qos: u8, kept: bool) -> Promise {
+    let mut least = NOTHING_HAPPENS;
+    for row in rows {
+        let Some(clause) = CONTRACT.iter().find(|clause| clause.row == row) else {
+            continue;
+        };
+        let promise = if kept && !clause.kept {
+            NOTHING
+        } else {
+            clause.promises[usize::from(qos.min(2))]
+        };
+        least = Promise {
+            none_lost: least.none_lost && promise.none_lost,
+            none_twice: least.none_twice && promise.none_twice,
+            in_order: least.in_order && promise.in_order,
+        };
+    }
+    least
+}
+
+/// What must hold whatever happens, and what the engine is known not to keep yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The engine never asks to be woken at once again and again.
+    NeverSpins,
+    /// What was ended upstream stays ended although the upstream's classic store forgets its last moment in a crash.
+    EndedStaysEnded,
+    /// A configuration that a supervisor refused and loads later after all (another life of it tries again) is known with
+    /// the sessions that it makes upstream.
+    RefusedMayBeLoaded,
+    /// A QoS 2 client that is led to another broker, where it has a session too, takes no message for another: it goes on
+    /// with packet identifiers of the session that it left, and takes a new message for one that it had (and completes
+    /// one that the broker never had).
+    IdentifiersStayApart,
+}
+
+/// Rules that are broken today, each for a reason that is understood: they are counted and not judged.
+pub const NOT_KEPT: [Rule; 4] = [
+    // A clearing that failed, at an upstream that was declared down since, stays due for ever.
+    Rule::NeverSpins,
+    // Nobody looks again whether a session that was cleared is still clear.
+    Rule::EndedStaysEnded,
+    // The session of a refused configuration counts as left, is ended, and is not remembered when it is loaded.
+    Rule::RefusedMayBeLoaded,
+    // Sessions of clients that were moved are neither handed over nor ended.
+    Rule::IdentifiersStayApart,
+];
+
+impl Rule {
+    /// Breaking it is a failure.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        !NOT_KEPT.contains(&self)
+    }
+}

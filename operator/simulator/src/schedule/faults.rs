@@ -1,0 +1,120 @@
+//! Which faults happen when.
+
+use super::TROUBLE;
+use crate::air::BrokerId;
+use crate::packet::{MILLISECOND, Time};
+use crate::random::Random;
+use crate::sketch::Sketch;
+use crate::world::Fault;
+
+/// The longest that a fault lasts, in milliseconds.
+pub(super) const LONGEST: Time = 15_000;
+
+/// How a schedule is made: a few kinds of trouble each, so that rows of the contract are met one by one as well as mixed.
+const KINDS: [&[u64]; 9] = [
+    // The controller alone.
+    &[8, 9, 10, 11, 8, 9],
+    // Links, and processes that restart in place.
+    &[0, 6, 7, 0, 13],
+    // Everything that leads to a migration.
+    &[1, 2, 3, 0],
+    // Edits.
+    &[12, 12, 9, 0],
+    // Edits, quickly after one another, while brokers come and go.
+    &[12, 12, 12, 12, 0, 4],
+    &[12, 12, 12, 3, 1, 9],
+    // Supervisors.
+    &[4, 5, 12, 0],
+    // The way between controller and brokers.
+    &[14, 14, 8, 11],
+    // All of it.
+    &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14],
+];
+
+/// Faults with their times in milliseconds, by time.
+pub(super) fn random(random: &mut Random, sketch: &Sketch, edits: &mut Vec<Sketch>) -> Vec<(Time, Fault)> {
+    let first = TROUBLE / MILLISECOND;
+    let kinds = KINDS[random.index(KINDS.len())];
+    let span = random.between(1_000, 15_000);
+    let mut times: Vec<Time> = (0..random.between(1, 8))
+        .map(|_| first + random.below(span))
+        .collect();
+    times.sort_unstable();
+    let mut newest = sketch.clone();
+    times
+        .into_iter()
+        .map(|at| {
+            let kind = kinds[random.index(kinds.len())];
+            (at, one(random, kind, &mut newest, edits))
+        })
+        .collect()
+}
+
+fn pair(random: &mut Random, count: usize) -> (BrokerId, BrokerId) {
+    let from = random.index(count);
+    let to = (from + 1 + random.index(count - 1)) % count;
+    (from, to)
+}
+
+fn one(random: &mut Random, kind: u64, newest: &mut Sketch, edits: &mut Vec<Sketch>) -> Fault {
+    let count = newest.series.len();
+    let broker = random.index(count);
+    let (from, to) = pair(random, count);
+    let lasts = match random.below(3) {
+        0 => random.between(50, 1_000),
+        1 => random.between(1_000, 5_000),
+        _ => random.between(5_000, LONGEST),
+    };
+    match kind {
+        1 => Fault::Hang {
+            broker,
+            known: random.one_in(2),
+            lasts,
+        },
+        2 => Fault::Down { broker, lasts },
+        3 => Fault::Node {
+            broker,
+            volume: random.one_in(3),
+            lasts,
+        },
+        4 => Fault::Supervisor { broker, lasts },
+        5 => Fault::Refuse { broker, lasts },
+        6 => Fault::Cut {
+            from,
+            to,
+            both: random.one_in(2),
+            lasts,
+        },
+        7 => Fault::Slow { from, to, lasts },
+        8 => Fault::Controller { lasts },
+        9 => Fault::Directives {
+            count: random.below(6) as u32,
+        },
+        10 => Fault::Stall { lasts },
+        11 => Fault::Late {
+            by: random.between(100, 4_000),
+            lasts,
+        },
+        12 => {
+            *newest = newest.edited(random);
+            edits.push(newest.clone());
+            Fault::Edit {
+                index: edits.len() - 1,
+            }
+        }
+        13 => Fault::Away {
+            client: random.index(newest.topics.len()),
+            lasts,
+        },
+        14 => {
+            let way = random.below(3);
+            Fault::Isolate {
+                broker,
+                to: way != 0,
+                from: way != 1,
+                lasts,
+            }
+        }
+        _ => Fault::Crash { broker },
+    }
+}

@@ -1,0 +1,300 @@
+//! A fleet in virtual time: the model, a supervisor per broker, and the controller, in which the real engine runs.
+//!
+//! Knows how events get to the engine and what becomes of its directives; decides nothing that the engine decides.
+
+mod controller;
+mod execute;
+mod fault;
+mod probing;
+mod supervisor;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_api::fleet::Fleet;
+use skein_api::name::{BrokerName, ClassName, TopicName};
+use skein_engine::directive::{Directive, Marker, Migration, Status};
+use skein_engine::event::{Event, Placement, Report};
+use skein_engine::{Engine, Settings};
+
+use self::controller::Pulse;
+pub(crate) use self::fault::Fault;
+use self::probing::Probing;
+use self::supervisor::Site;
+use crate::air::{BrokerId, ClientNumber, Happening, MOST_BROKERS};
+use crate::broker::Series;
+use crate::fabric::Fabric;
+use crate::packet::{Message, Time};
+
+/// The names of brokers, by number.
+pub(crate) const NAMES: [&str; MOST_BROKERS] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+/// More than any trial takes.
+const MOST_STEPS: u64 = 3_000_000;
+
+/// A mistake that the simulator must find: made on purpose, to see that it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Sessions that links left are said to be ended and are not.
+    EndsNothing,
+    /// Markers are said to have been seen as soon as they are awaited.
+    SeesMarkersAtOnce,
+    /// Reloads go straight to the new configuration.
+    SkipsStages,
+    /// A controller that starts is told of no configuration of an earlier life.
+    RestoresNothing,
+    /// What was given is reported as loaded before it is.
+    ReportsEarly,
+}
+
+impl Flaw {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::EndsNothing,
+        Self::SeesMarkersAtOnce,
+        Self::SkipsStages,
+        Self::RestoresNothing,
+        Self::ReportsEarly,
+    ];
+}
+
+/// What happens outside brokers and clients.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    /// A message that the controller waits for passed a broker.
+    Seen { broker: BrokerId, message: Message },
+    /// A broker answered a heartbeat, or its machine refused it.
+    Answer {
+        broker: BrokerId,
+        sequence: u64,
+        refused: bool,
+    },
+    /// An envoy is done, or cannot be.
+    Envoy { client: ClientNumber, done: bool },
+    /// The next heartbeat of a broker is due.
+    Beat { broker: BrokerId, life: u32 },
+    /// Probes and markers are due.
+    Probes { life: u32 },
+    /// The engine asked for a tick.
+    Wake { life: u32 },
+    /// The controller goes on after a stall.
+    Resume { life: u32 },
+    /// A controller starts.
+    Begin { life: u32 },
+    /// A directive that was late.
+    Late { life: u32, directive: Directive },
+    /// A report reaches the controller.
+    Report {
+        broker: BrokerId,
+        report: Report,
+        life: u32,
+    },
+    /// A supervisor is seen to be gone.
+    Lost { broker: BrokerId, life: u32 },
+    /// Something else reaches the controller.
+    Tell { event: Event, life: u32 },
+    /// A supervisor looks whether there is something to do.
+    Look { broker: BrokerId },
+    /// A supervisor's next step is due.
+    Step { broker: BrokerId, turn: u32 },
+    /// A fault of the schedule.
+    Fault { index: usize },
+    /// The end of a fault.
+    Mend { fault: Fault },
+}
+
+/// The fleet.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) fabric: Fabric,
+    pub(crate) fleet: Arc<Fleet>,
+    /// None while no controller runs.
+    engine: Option<Engine>,
+    /// Counts controllers.
+    life: u32,
+    stalled: bool,
+    inbox: VecDeque<Event>,
+    woken_at: Option<Time>,
+    /// Ticks in a row that were asked for at once.
+    hurried: u32,
+    /// How often it was too much.
+    pub(crate) spins: u64,
+    /// What the world does wrong on purpose.
+    pub(crate) flaw: Option<Flaw>,
+    sites: Vec<Site>,
+    pulses: Vec<Pulse>,
+    probing: Probing,
+    markers: Vec<Marker>,
+    envoys: BTreeMap<ClientNumber, (BrokerName, String)>,
+    /// What survives a controller.
+    classes: BTreeMap<TopicName, ClassName>,
+    migrations: BTreeMap<String, Migration>,
+    /// How late directives are executed.
+    lateness: Time,
+    late_until: Time,
+    /// The controller dies after so many directives.
+    dies_after: Option<u32>,
+    /// Directives executed so far, and when the last one was.
+    pub(crate) directives: u64,
+    pub(crate) last_directive: Time,
+    /// What the schedule keeps: see [`Fault`].
+    pub(crate) schedule: Vec<Fault>,
+    pub(crate) edits: Vec<Arc<Fleet>>,
+}
+
+pub(crate) fn name(broker: BrokerId) -> Option<BrokerName> {
+    BrokerName::new(NAMES.get(broker)?).ok()
+}
+
+pub(crate) fn number(broker: &BrokerName) -> Option<BrokerId> {
+    NAMES.iter().position(|name| *name == broker.as_str())
+}
+
+/// Where a broker is: its port tells its number.
+pub(crate) fn placement(broker: BrokerId) -> Placement {
+    let port = 20_000 + broker as u16;
+    Placement {
+        peer: ("127.0.0.1".to_owned(), port),
+        client: ("127.0.0.1".to_owned(), port + 100),
+        data_directory: "/var/lib/skein".to_owned(),
+    }
+}
+
+/// The broker at an address.
+pub(crate) fn place(_: &str, port: u16) -> Option<BrokerId> {
+    let broker = usize::from(port.checked_sub(20_000)?);
+    (broker < MOST_BROKERS).then_some(broker)
+}
+
+fn settings() -> Settings {
+    Settings {
+        sqlite_plugin: Some("/usr/lib/mosquitto_persist_sqlite.so".to_owned()),
+        ..Settings::default()
+    }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, fleet: Arc<Fleet>, series: &[Series]) -> Self {
+        let mut fabric = Fabric::new(seed, series);
+        fabric
+            .air
+            .clock
+            .after(0, Happening::Errand(Errand::Begin { life: 1 }));
+        let sites = series.iter().map(|_| Site::new()).collect();
+        Self {
+            fabric,
+            fleet,
+            engine: None,
+            life: 1,
+            stalled: false,
+            inbox: VecDeque::new(),
+            woken_at: None,
+            hurried: 0,
+            spins: 0,
+            flaw: None,
+            sites,
+            pulses: Vec::new(),
+            probing: Probing::default(),
+            markers: Vec::new(),
+            envoys: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            migrations: BTreeMap::new(),
+            lateness: 0,
+            late_until: 0,
+            dies_after: None,
+            directives: 0,
+            last_directive: 0,
+            schedule: Vec::new(),
+            edits: Vec::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.fabric.now()
+    }
+
+    fn moment(&self) -> Duration {
+        Duration::from_micros(self.now())
+    }
+
+    fn after(&mut self, delay: Time, errand: Errand) {
+        self.fabric.air.clock.after(delay, Happening::Errand(errand));
+    }
+
+    fn tell(&mut self, line: impl FnOnce() -> String) {
+        self.fabric.air.tell(|_| line());
+    }
+
+    /// Plans a fault of the schedule.
+    pub(crate) fn plan_fault(&mut self, at: Time, fault: Fault) {
+        let index = self.schedule.len();
+        self.schedule.push(fault);
+        self.fabric
+            .air
+            .clock
+            .at(at, Happening::Errand(Errand::Fault { index }));
+    }
+
+    /// Lets time pass; ends early if a message goes round.
+    pub(crate) fn run(&mut self, until: Time) {
+        while let Some(errand) = self.fabric.run(until) {
+            self.fabric.steps += 1;
+            self.heed(errand);
+            if self.fabric.air.ledger.loops.is_some() || !self.fabric.air.ledger.complaints.is_empty() {
+                return;
+            }
+            if self.fabric.steps > MOST_STEPS {
+                let what = "it does not come to rest: too much happens in too little time".to_owned();
+                self.fabric.air.ledger.complain(what);
+                return;
+            }
+        }
+    }
+
+    fn heed(&mut self, errand: Errand) {
+        match errand {
+            Errand::Seen { broker, message } => self.seen(broker, message),
+            Errand::Answer {
+                broker,
+                sequence,
+                refused,
+            } => self.answered(broker, sequence, refused),
+            Errand::Envoy { client, done } => self.envoy_back(client, done),
+            Errand::Beat { broker, life } => self.beat(broker, life),
+            Errand::Probes { life } => self.probe(life),
+            Errand::Wake { life } => self.wake(life),
+            Errand::Resume { life } => self.resume(life),
+            Errand::Begin { life } => self.begin_controller(life),
+            Errand::Late { life, directive } => {
+                if life == self.life && self.engine.is_some() {
+                    self.execute(directive);
+                }
+            }
+            Errand::Report { broker, report, life } => {
+                if let Some(broker) = name(broker).filter(|_| life == self.life) {
+                    self.observe(Event::Supervisor { broker, report });
+                }
+            }
+            Errand::Lost { broker, life } => {
+                if let Some(broker) = name(broker).filter(|_| life == self.life) {
+                    self.observe(Event::SupervisorLost { broker });
+                }
+            }
+            Errand::Tell { event, life } => {
+                if life == self.life {
+                    self.observe(event);
+                }
+            }
+            Errand::Look { broker } => self.supervise(broker),
+            Errand::Step { broker, turn } => self.step(broker, turn),
+            Errand::Fault { index } => self.strike(index),
+            Errand::Mend { fault } => self.mend(&fault),
+        }
+    }
+
+    /// What the engine says of the fleet; `None` while no controller runs.
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.engine.as_ref().map(Engine::status)
+    }
+}

@@ -1,0 +1,172 @@
+//! Directives, executed as the adapters do: at once, late, or never because the controller died before.
+
+use std::sync::Arc;
+
+use skein_api::name::BrokerName;
+use skein_engine::directive::{Directive, Marker};
+use skein_engine::event::{Epoch, Event, Process, Report};
+use skein_filters::TopicFilter;
+use skein_mosquitto::config::parse;
+use skein_mosquitto::link::Link;
+
+use super::supervisor::Given;
+use super::{Errand, Flaw, World, number};
+use crate::clients::{Envoy, Mission, Role, Target};
+use crate::packet::{MILLISECOND, SECOND};
+
+impl World {
+    pub(super) fn take_directive(&mut self, directive: Directive) {
+        if self.dies_after == Some(0) {
+            let pause = self.fabric.air.random.between(100, 3000) * MILLISECOND;
+            self.kill_controller(pause);
+            return;
+        }
+        self.dies_after = self.dies_after.map(|left| left - 1);
+        let now = self.now();
+        let due = (now + self.lateness).max(self.late_until);
+        if due > now {
+            // They stay in order.
+            self.late_until = due + 1;
+            let life = self.life;
+            self.after(due - now, Errand::Late { life, directive });
+        } else {
+            self.execute(directive);
+        }
+    }
+
+    pub(super) fn execute(&mut self, directive: Directive) {
+        self.directives += 1;
+        self.last_directive = self.now();
+        match directive {
+            Directive::GiveConfig {
+                broker,
+                epoch,
+                config,
+                links,
+            } => self.give(&broker, epoch, config, &links),
+            Directive::PointAddress { broker, to } => {
+                self.tell(|| format!("the address of {broker} leads to {to}"));
+                if let (Some(home), Some(to)) = (number(&broker), number(&to)) {
+                    self.fabric.point(home, to);
+                }
+            }
+            Directive::AwaitMarkers(markers) => self.expect(markers),
+            Directive::EndSubscriptions {
+                broker,
+                upstream,
+                client_id,
+                filters,
+                discard,
+            } => self.end_subscriptions(broker, &upstream, client_id, &filters, discard),
+            Directive::RecordMigration(migration) => {
+                self.tell(|| {
+                    let to = migration.to.as_ref().map_or("nobody", |to| to.as_str());
+                    let evidence = migration.evidence.join("; ");
+                    format!(
+                        "migration {} to {to}: {:?} ({evidence})",
+                        migration.name, migration.phase
+                    )
+                });
+                self.migrations.insert(migration.name.clone(), migration);
+            }
+            Directive::Retire { broker } => self.retire_broker(&broker),
+        }
+    }
+
+    fn give(&mut self, broker: &BrokerName, epoch: Epoch, config: String, links: &[Arc<Link>]) {
+        self.tell(|| {
+            let links: Vec<String> = links
+                .iter()
+                .map(|link| format!("{}<-{} {}", link.downstream, link.upstream, link.mode))
+                .collect();
+            format!("give {broker} configuration {epoch}: {}", links.join(", "))
+        });
+        let Some(number) = number(broker) else { return };
+        let Ok(read) = parse(&config) else {
+            let what = format!("configuration {epoch} of {broker} cannot be read back");
+            self.fabric.air.ledger.complain(what);
+            return;
+        };
+        let site = &mut self.sites[number];
+        if site.desired.as_ref().is_some_and(|known| known.epoch > epoch) {
+            return;
+        }
+        site.desired = Some(Arc::new(Given {
+            epoch,
+            links: links.iter().map(|link| (**link).clone()).collect(),
+            text: config,
+            config: read,
+        }));
+        let notice = self.fabric.air.random.between(1, 20) * MILLISECOND;
+        self.after(notice, Errand::Look { broker: number });
+    }
+
+    fn expect(&mut self, markers: Vec<Marker>) {
+        let life = self.life;
+        if self.flaw == Some(Flaw::SeesMarkersAtOnce) {
+            for marker in &markers {
+                let event = Event::MarkerSeen {
+                    broker: marker.broker.clone(),
+                    connection: marker.connection.clone(),
+                };
+                self.after(MILLISECOND, Errand::Tell { event, life });
+            }
+        }
+        self.markers = markers;
+        self.watch();
+    }
+
+    fn end_subscriptions(
+        &mut self,
+        broker: BrokerName,
+        upstream: &BrokerName,
+        client_id: String,
+        filters: &[TopicFilter],
+        discard: bool,
+    ) {
+        self.tell(|| format!("end the subscriptions of {client_id} at {upstream}"));
+        let Some(upstream) = number(upstream) else { return };
+        if self.flaw == Some(Flaw::EndsNothing) {
+            let life = self.life;
+            let event = Event::SubscriptionsEnded {
+                broker,
+                client_id,
+                error: None,
+            };
+            self.after(MILLISECOND, Errand::Tell { event, life });
+            return;
+        }
+        let names = &mut self.fabric.air.names;
+        let mission = if discard {
+            Mission::Discard
+        } else {
+            Mission::Unsubscribe(
+                filters
+                    .iter()
+                    .map(|filter| names.filter(filter.as_str()))
+                    .collect(),
+            )
+        };
+        let id = names.client(&client_id);
+        let role = Role::Envoy(Envoy::new(mission));
+        let client = self
+            .fabric
+            .add_client(id, Target::Broker(upstream), discard, role);
+        self.fabric.turn_after(client, 5 * SECOND);
+        self.envoys.insert(client, (broker, client_id));
+    }
+
+    fn retire_broker(&mut self, broker: &BrokerName) {
+        self.tell(|| format!("retire {broker}"));
+        let Some(broker) = number(broker) else { return };
+        self.retire(broker);
+        let report = Report {
+            loaded: self.sites[broker].loaded.as_ref().map(|given| given.epoch),
+            rejected: None,
+            version: None,
+            process: Process::Stopped,
+        };
+        let life = self.life;
+        self.after(20 * MILLISECOND, Errand::Report { broker, report, life });
+    }
+}
