@@ -21,11 +21,13 @@ async fn nothing_comes_back_on_the_newest_mosquitto() -> Result<()> {
     story(Series::Newest).await
 }
 
+/// Both topics are of one class, and so on one link where they go the same way, by a third that stays at c.
 fn pair(producer: &str, consumer: &str) -> Manifest {
     Manifest::new()
-        .brokers("a b")
-        .routes("a-b")
-        .topic("turned", "turned/#", producer, consumer)
+        .brokers("a b c")
+        .routes("a-b b-c")
+        .topic("all", "t/#", "c", "c")
+        .topic("turned", "t/turned/#", producer, consumer)
 }
 
 async fn story(series: Series) -> Result<()> {
@@ -37,30 +39,30 @@ async fn story(series: Series) -> Result<()> {
     let mut ears = BTreeMap::new();
     for broker in ["a", "b"] {
         let address = up.client_address(broker).await?;
-        ears.insert(broker, Listener::start(&address, "ear", "turned/#", 1).await?);
+        ears.insert(broker, Listener::start(&address, "ear", "t/turned/#", 1).await?);
     }
 
     // The link a <- b goes, and with it all that was to be carried on it.
     fleet.write("fleet.yaml", pair("a", "b").text())?;
     up.wait_path("turned", "a", "b", "b a", PATIENCE).await?;
     up.wait_settled(PATIENCE).await?;
-    up.check_once("turned/before", "a", "b", PATIENCE).await?;
+    up.check_once("t/turned/before", "a", "b", PATIENCE).await?;
     let address = up.client_address("a").await?;
     for number in 0..MESSAGES {
-        publish_once(&address, "turned/now", &number.to_string(), 1, false).await?;
+        publish_once(&address, "t/turned/now", &number.to_string(), 1, false).await?;
     }
     ears["b"].wait_messages(MESSAGES, PATIENCE).await?;
 
     // It comes again, for another topic.
-    let both = pair("a", "b").topic("fixed", "fixed/#", "b", "a");
+    let both = pair("a", "b").topic("fixed", "t/fixed/#", "b", "a");
     fleet.write("fleet.yaml", both.text())?;
     up.wait_path("fixed", "b", "a", "a b", PATIENCE).await?;
     up.wait_settled(PATIENCE).await?;
-    up.check_once("fixed/now", "b", "a", PATIENCE).await?;
+    up.check_once("t/fixed/now", "b", "a", PATIENCE).await?;
     for (broker, ear) in &ears {
         let mut copies: BTreeMap<String, usize> = BTreeMap::new();
         for message in ear.wait_quiet(QUIET, PATIENCE).await? {
-            if message.topic == "turned/now" {
+            if message.topic == "t/turned/now" {
                 *copies.entry(message.payload).or_default() += 1;
             }
         }
@@ -72,12 +74,12 @@ async fn story(series: Series) -> Result<()> {
 
     // And is kept while the other is turned back and forth.
     for (producer, consumer) in [("b", "a"), ("a", "b")] {
-        let both = pair(producer, consumer).topic("fixed", "fixed/#", "b", "a");
+        let both = pair(producer, consumer).topic("fixed", "t/fixed/#", "b", "a");
         fleet.write("fleet.yaml", both.text())?;
         let way = format!("{consumer} {producer}");
         up.wait_path("turned", producer, consumer, &way, PATIENCE).await?;
         up.wait_settled(PATIENCE).await?;
-        up.check_once("turned/after", producer, consumer, PATIENCE)
+        up.check_once("t/turned/after", producer, consumer, PATIENCE)
             .await?;
     }
     up.stop().await

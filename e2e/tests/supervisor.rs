@@ -3,7 +3,6 @@
 //! Supervisors and forwarders are processes of their own here (this very program, see the first two tests), so that they
 //! can be killed as a machine kills them.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,9 +137,9 @@ impl Scene {
                     downstream: name.clone(),
                     upstream: BrokerName::new(upstream)?,
                     mode: Mode::Pull,
-                    lines: vec![line("t/#")?],
-                    control: vec![line("$skein/probe/t/#")?],
-                    classes: BTreeSet::from([ClassName::new("t")?]),
+                    lines: [line("t/#")?].into(),
+                    control: [line("$skein/probe/t/#")?].into(),
+                    class: ClassName::new("t")?,
                 }))
             })
             .collect::<Result<_>>()?;

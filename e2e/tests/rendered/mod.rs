@@ -1,6 +1,5 @@
 //! Brokers that run exactly what Skein rendered, and links between them in few words: for the tests of configurations.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -203,13 +202,14 @@ pub(crate) fn link(lines: &[&str]) -> Link {
         downstream: BrokerName::new("down").unwrap(),
         upstream: BrokerName::new("up").unwrap(),
         mode: if pulls { Mode::Pull } else { Mode::Duplex },
-        lines,
-        control: vec![line(if pulls {
+        lines: lines.into(),
+        control: [line(if pulls {
             "$skein/probe/soil/# in 1"
         } else {
             "$skein/probe/soil/# both 1"
-        })],
-        classes: BTreeSet::from([ClassName::new("soil").unwrap()]),
+        })]
+        .into(),
+        class: ClassName::new("soil").unwrap(),
     }
 }
 
@@ -217,7 +217,7 @@ pub(crate) fn link(lines: &[&str]) -> Link {
 pub(crate) fn subscriptions(link: &Link) -> usize {
     link.lines
         .iter()
-        .chain(&link.control)
+        .chain(link.control.iter())
         .filter(|line| line.direction != Direction::Out)
         .count()
 }

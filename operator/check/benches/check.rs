@@ -31,7 +31,7 @@ fn main() {
     for _ in 0..rounds {
         let begin = Instant::now();
         let flows = flows(&fleet, &BTreeSet::new(), &BTreeMap::new());
-        let report = black_box(check(&flows, &plan.links, &deduplicating(&fleet)));
+        let report = black_box(check(&flows, &plan.links(), &deduplicating(&fleet)));
         times.push(begin.elapsed().as_secs_f64() * 1e3);
         assert!(report.is_sound(), "{:?}", report.problems.first());
         walked = report.walked;
@@ -40,7 +40,7 @@ fn main() {
     let median = times[times.len() / 2];
     println!(
         "{walked} messages walked over {} links of {brokers} brokers, {} topics in {} classes: median {median:.1} ms",
-        plan.links.len(),
+        plan.links().len(),
         fleet.topics.len(),
         plan.classes.len(),
     );

@@ -59,7 +59,7 @@ impl<'a> Model<'a> {
         filters: impl Iterator<Item = &'a TopicFilter>,
     ) -> Self {
         let mut links: Vec<&Link> = links.iter().map(Borrow::borrow).collect();
-        links.sort_by_key(|link| identity(link));
+        links.sort_by_key(|link| link.identity());
         let ends = links.iter().flat_map(|link| [&link.downstream, &link.upstream]);
         let names: BTreeSet<&BrokerName> = ends.chain(names).collect();
         let numbers: BTreeMap<&BrokerName, Broker> = names.iter().copied().zip(0..).collect();
@@ -81,11 +81,11 @@ impl<'a> Model<'a> {
         for (index, link) in links.iter().enumerate() {
             // Two configurations of one link share its client id and so its session: they are one link with the
             // lines of both (a line that is gone from the text stays subscribed in the session).
-            if index == 0 || identity(links[index - 1]) != identity(link) {
+            if index == 0 || links[index - 1].identity() != link.identity() {
                 model.add_link(link);
             }
             let inward = model.ends.len() - 2;
-            for line in link.lines.iter().chain(&link.control) {
+            for line in link.lines.iter().chain(link.control.iter()) {
                 let filter = *known.entry(line.filter.as_str()).or_insert_with(|| {
                     model.filters.push(&line.filter);
                     model.filters.len() - 1
@@ -219,10 +219,6 @@ impl<'a> Model<'a> {
             self.names[downstream], self.names[upstream]
         )
     }
-}
-
-fn identity(link: &Link) -> (&BrokerName, &BrokerName, bool) {
-    (&link.downstream, &link.upstream, link.mode == Mode::Duplex)
 }
 
 /// How many levels a filter has before its `#`.

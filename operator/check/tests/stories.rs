@@ -69,14 +69,14 @@ fn two_opposite_pulls_echo_for_ever() {
 fn an_echo_of_probes_is_just_as_endless() {
     let mut one = link("a<b", "x in 1");
     let mut other = link("b<a", "y in 1");
-    one.control.push(line("$skein/probe/x/# in 1"));
-    other.control.push(line("$skein/probe/x/# in 1"));
+    one.control = [line("$skein/probe/x/# in 1")].into();
+    other.control = [line("$skein/probe/x/# in 1")].into();
     let found = hazards(&[one.clone(), other.clone()], &all(), None);
     assert_eq!(kinds(&found), [Kind::Loop]);
     assert_eq!(found[0].topic, "$skein/probe/x/any");
     // With a line for each producer they are apart.
-    one.control[0] = line("$skein/probe/x/b in 1");
-    other.control[0] = line("$skein/probe/x/a in 1");
+    one.control = [line("$skein/probe/x/b in 1")].into();
+    other.control = [line("$skein/probe/x/a in 1")].into();
     assert_eq!(hazards(&[one, other], &all(), None), []);
 }
 

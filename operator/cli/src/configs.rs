@@ -61,9 +61,9 @@ fn each<'fleet>(
     fleet: &'fleet Fleet,
     plan: &'fleet Plan,
 ) -> impl Iterator<Item = (&'fleet BrokerName, Result<Config, CompileError>)> {
-    let mut links: BTreeMap<&BrokerName, Vec<Arc<Link>>> = BTreeMap::new();
-    for link in &plan.links {
-        links.entry(&link.downstream).or_default().push(Arc::clone(link));
+    let mut links: BTreeMap<BrokerName, Vec<Arc<Link>>> = BTreeMap::new();
+    for link in plan.links() {
+        links.entry(link.downstream.clone()).or_default().push(link);
     }
     let controlled = fleet.brokers.iter().filter(|(_, broker)| broker.is_controlled());
     controlled.map(move |(name, declared)| {

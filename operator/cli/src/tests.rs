@@ -47,9 +47,9 @@ fn link(ends: &str, mode: Mode, lines: Vec<Line>) -> Arc<Link> {
         downstream: ends[0].clone(),
         upstream: ends[1].clone(),
         mode,
-        control: vec![line("$skein/probe/soil/#", lines[0].direction)],
-        lines,
-        classes: [ClassName::from(&topic("soil"))].into(),
+        control: [line("$skein/probe/soil/#", lines[0].direction)].into(),
+        lines: lines.into(),
+        class: ClassName::from(&topic("soil")),
     })
 }
 
@@ -116,27 +116,28 @@ fn plan() -> Plan {
                     path("hq hub north", "north", 3, 3),
                     path("hq hub north south", "south", 12, 5),
                 ],
+                links: vec![
+                    link("hq hub", Mode::Pull, vec![line("farm/+/soil", Direction::In)]),
+                    link(
+                        "hub north",
+                        Mode::Duplex,
+                        vec![
+                            line("farm/+/soil", Direction::In),
+                            line("farm/+/valve", Direction::Out),
+                        ],
+                    ),
+                    link(
+                        "north south",
+                        Mode::Pull,
+                        (0..9)
+                            .map(|n| line(&format!("farm/{n}/soil"), Direction::In))
+                            .collect(),
+                    ),
+                ]
+                .into(),
             }),
         )]
         .into(),
-        links: vec![
-            link("hq hub", Mode::Pull, vec![line("farm/+/soil", Direction::In)]),
-            link(
-                "hub north",
-                Mode::Duplex,
-                vec![
-                    line("farm/+/soil", Direction::In),
-                    line("farm/+/valve", Direction::Out),
-                ],
-            ),
-            link(
-                "north south",
-                Mode::Pull,
-                (0..9)
-                    .map(|n| line(&format!("farm/{n}/soil"), Direction::In))
-                    .collect(),
-            ),
-        ],
         substitutes: [
             (
                 broker("hq"),

@@ -221,7 +221,7 @@ fn a_plan_holds_what_is_promised() {
                 "downstream",
                 "upstream",
                 "mode",
-                "classes",
+                "class",
                 "filters",
                 "control",
             ],

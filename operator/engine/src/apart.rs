@@ -68,8 +68,8 @@ fn way(link: &Link, broker: &BrokerName, into: bool) -> Option<Link> {
     };
     let (lines, control) = (restricted(&link.lines), restricted(&link.control));
     (!lines.is_empty() || !control.is_empty()).then(|| Link {
-        lines,
-        control,
+        lines: lines.into(),
+        control: control.into(),
         ..link.clone()
     })
 }
@@ -115,9 +115,10 @@ mod tests {
                         filter: TopicFilter::parse("t").unwrap(),
                         direction,
                         qos: Qos::AtLeastOnce,
-                    }],
-                    control: Vec::new(),
-                    classes: BTreeSet::new(),
+                    }]
+                    .into(),
+                    control: [].into(),
+                    class: "t".parse().unwrap(),
                 }
             })
             .collect()

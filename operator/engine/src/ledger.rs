@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skein_api::name::BrokerName;
+use skein_api::name::{BrokerName, ClassName};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::{Config, Connection, Session, identity_of};
 use skein_mosquitto::link::{Direction, Link, Mode};
@@ -65,8 +65,8 @@ impl Given {
 
 /// What a connection is to forget, as strands.
 fn forgotten(held: &Connection) -> Option<Strands> {
-    let (downstream, upstream, mode) = identity_of(&held.remote_client_id)?;
-    let strand = |filter| subscription(&downstream, &upstream, mode, filter);
+    let (downstream, upstream, mode, class) = identity_of(&held.remote_client_id)?;
+    let strand = |filter| subscription((&downstream, &upstream, mode, &class), filter);
     Some(held.forgotten.iter().map(strand).collect())
 }
 
@@ -166,7 +166,7 @@ impl Ledger {
         }
         if last.config.is_none() {
             for link in &last.links {
-                let inwards = link.lines.iter().chain(&link.control);
+                let inwards = link.lines.iter().chain(link.control.iter());
                 let inwards = inwards.filter(|line| line.direction != Direction::Out);
                 let session = Session {
                     connection: None,
@@ -232,14 +232,14 @@ impl Ledger {
 
     /// What the sessions of links that stay may be subscribed to when the next configuration runs: all they may be
     /// subscribed to now.
-    pub(crate) fn subscriptions(&self, broker: &BrokerName) -> Strands {
+    pub(crate) fn subscriptions(&self) -> Strands {
         let Some(newest) = self.newest() else {
             return Strands::new();
         };
         let mut all = Strands::new();
         for link in &newest.links {
             if let Some(session) = self.sessions.get(&link.client_id()) {
-                let strand = |filter| subscription(broker, &link.upstream, link.mode, filter);
+                let strand = |filter| subscription(link.identity(), filter);
                 all.extend(session.holds.iter().map(strand));
             }
         }
@@ -248,13 +248,13 @@ impl Ledger {
 
     /// The links whose sessions were left and may still be subscribed to something: such a link can be given again once
     /// that is over.
-    pub(crate) fn barred(&self) -> BTreeSet<(BrokerName, Mode)> {
+    pub(crate) fn barred(&self) -> BTreeSet<(BrokerName, Mode, ClassName)> {
         let used = self.newest().map(Given::client_ids).unwrap_or_default();
         self.sessions
             .keys()
             .filter(|client_id| !used.contains(*client_id))
             .filter_map(|client_id| identity_of(client_id))
-            .map(|(_, upstream, mode)| (upstream, mode))
+            .map(|(_, upstream, mode, class)| (upstream, mode, class))
             .collect()
     }
 
@@ -266,7 +266,7 @@ impl Ledger {
             .iter()
             .filter(move |(client_id, _)| known && !used.contains(*client_id))
             .filter_map(|(client_id, session)| {
-                let (_, upstream, _) = identity_of(client_id)?;
+                let (_, upstream, ..) = identity_of(client_id)?;
                 Some(Left {
                     client_id,
                     upstream,

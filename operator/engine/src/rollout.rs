@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skein_api::name::BrokerName;
+use skein_api::name::{BrokerName, ClassName};
 use skein_filters::overlap_classes;
 use skein_mosquitto::link::{Direction, Mode};
 
@@ -26,7 +26,7 @@ pub(crate) struct Position {
     /// passing all of that until it is proven to have forgotten what it should.
     pub(crate) subscriptions: Arc<Strands>,
     /// Links that must not be given yet: their sessions are being cleared of subscriptions.
-    pub(crate) barred: BTreeSet<(BrokerName, Mode)>,
+    pub(crate) barred: BTreeSet<(BrokerName, Mode, ClassName)>,
     /// What it should run.
     pub(crate) desired: Arc<Strands>,
     /// That will soon be over.
@@ -35,6 +35,13 @@ pub(crate) struct Position {
     pub(crate) takes: bool,
     /// It cannot be expected to confirm anything soon.
     pub(crate) unreachable: bool,
+}
+
+impl Position {
+    fn is_barred(&self, strand: &Strand) -> bool {
+        let link = (strand.upstream.clone(), strand.mode, strand.class.clone());
+        self.barred.contains(&link)
+    }
 }
 
 /// A strand that must wait.
@@ -69,7 +76,7 @@ pub(crate) fn next_round(
     for (broker, position) in positions {
         if position.takes && position.newest != position.desired {
             for strand in position.desired.difference(&position.newest) {
-                if position.barred.contains(&(strand.upstream.clone(), strand.mode)) {
+                if position.is_barred(strand) {
                     round.withheld.push(Withheld {
                         strand: strand.clone(),
                         blocked_by: None,
@@ -201,13 +208,9 @@ fn groups<'a>(positions: &'a BTreeMap<BrokerName, Position>, missing: &[&'a Stra
                 group.kept.entry(broker).or_default().insert(strand);
             }
         }
-        let wanted: BTreeSet<(&BrokerName, Mode)> = position
-            .desired
-            .iter()
-            .map(|strand| (&strand.upstream, strand.mode))
-            .collect();
+        let wanted: BTreeSet<_> = position.desired.iter().map(Strand::identity).collect();
         for strand in position.subscriptions.iter() {
-            if wanted.contains(&(&strand.upstream, strand.mode))
+            if wanted.contains(&strand.identity())
                 && let Some(group) = groups.get_mut(&class(strand))
             {
                 group.subscriptions.entry(broker).or_default().push(strand);
@@ -302,10 +305,10 @@ impl<'a> Group<'a> {
         let wanted: BTreeSet<_> = lines
             .iter()
             .filter(|line| line.direction != Direction::Out)
-            .map(|line| (&line.upstream, line.mode, &line.filter))
+            .map(|line| (line.identity(), &line.filter))
             .collect();
         let lingering: Vec<&Strand> = subscriptions
-            .filter(|it| !wanted.contains(&(&it.upstream, it.mode, &it.filter)))
+            .filter(|it| !wanted.contains(&(it.identity(), &it.filter)))
             .copied()
             .collect();
         lines.extend(lingering);

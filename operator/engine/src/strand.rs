@@ -7,7 +7,7 @@ use std::sync::Arc;
 use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::RESERVED;
-use skein_mosquitto::link::{Direction, Line, Link, Mode};
+use skein_mosquitto::link::{Direction, Identity, Line, Link, Mode};
 
 /// One line of one link.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,11 +15,19 @@ pub(crate) struct Strand {
     pub(crate) downstream: BrokerName,
     pub(crate) upstream: BrokerName,
     pub(crate) mode: Mode,
+    pub(crate) class: ClassName,
     /// One of Skein's own lines.
     pub(crate) control: bool,
     pub(crate) filter: TopicFilter,
     pub(crate) direction: Direction,
     pub(crate) qos: Qos,
+}
+
+impl Strand {
+    /// That of its link.
+    pub(crate) fn identity(&self) -> Identity<'_> {
+        (&self.downstream, &self.upstream, self.mode, &self.class)
+    }
 }
 
 /// The strands of a configuration.
@@ -35,6 +43,7 @@ pub(crate) fn strands<'a>(links: impl IntoIterator<Item = &'a Link>) -> Strands 
                 downstream: link.downstream.clone(),
                 upstream: link.upstream.clone(),
                 mode: link.mode,
+                class: link.class.clone(),
                 control,
                 filter: line.filter.clone(),
                 direction: line.direction,
@@ -47,15 +56,14 @@ pub(crate) fn strands<'a>(links: impl IntoIterator<Item = &'a Link>) -> Strands 
 
 /// What a session upstream may be subscribed to, beside the lines of its connection: it comes in whatever they say.
 pub(crate) fn subscription(
-    downstream: &BrokerName,
-    upstream: &BrokerName,
-    mode: Mode,
+    (downstream, upstream, mode, class): Identity<'_>,
     filter: &TopicFilter,
 ) -> Strand {
     Strand {
         downstream: downstream.clone(),
         upstream: upstream.clone(),
         mode,
+        class: class.clone(),
         control: filter.as_str().starts_with(RESERVED),
         filter: filter.clone(),
         direction: Direction::In,
@@ -64,57 +72,34 @@ pub(crate) fn subscription(
 }
 
 /// As much of the desired links of one broker as these strands allow. A link without any line of the user's is not
-/// worth a connection. A class whose control lines (`$skein/KIND/CLASS/…`) are all left out is none of the link's.
+/// worth a connection.
 pub(crate) fn reduced(desired: &[Arc<Link>], allowed: &Strands) -> Vec<Arc<Link>> {
     let mut reduced = Vec::with_capacity(desired.len());
     for link in desired {
-        let keep = |line: &Line, control: bool| {
-            allowed.contains(&Strand {
+        let keep = |lines: &[Line], control: bool| -> Vec<Line> {
+            let strand = |line: &Line| Strand {
                 downstream: link.downstream.clone(),
                 upstream: link.upstream.clone(),
                 mode: link.mode,
+                class: link.class.clone(),
                 control,
                 filter: line.filter.clone(),
                 direction: line.direction,
                 qos: line.qos,
-            })
+            };
+            lines
+                .iter()
+                .filter(|line| allowed.contains(&strand(line)))
+                .cloned()
+                .collect()
         };
-        let lines: Vec<Line> = link
-            .lines
-            .iter()
-            .filter(|line| keep(line, false))
-            .cloned()
-            .collect();
-        let control: Vec<Line> = link
-            .control
-            .iter()
-            .filter(|line| keep(line, true))
-            .cloned()
-            .collect();
+        let (lines, control) = (keep(&link.lines, false), keep(&link.control, true));
         if lines.len() == link.lines.len() && control.len() == link.control.len() {
             reduced.push(Arc::clone(link));
         } else if !lines.is_empty() {
-            let names = |line: &Line, class: &ClassName| {
-                line.filter
-                    .as_str()
-                    .split('/')
-                    .nth(2)
-                    .is_some_and(|level| level == class.as_str())
-            };
-            let gone = |class: &&ClassName| {
-                link.control.iter().any(|line| names(line, class))
-                    && !control.iter().any(|line| names(line, class))
-            };
-            let classes = link
-                .classes
-                .iter()
-                .filter(|class| !gone(class))
-                .cloned()
-                .collect();
             reduced.push(Arc::new(Link {
-                lines,
-                control,
-                classes,
+                lines: lines.into(),
+                control: control.into(),
                 ..Link::clone(link)
             }));
         }
@@ -124,29 +109,25 @@ pub(crate) fn reduced(desired: &[Arc<Link>], allowed: &Strands) -> Vec<Arc<Link>
 
 /// Links that carry these strands and nothing else, for judging.
 pub(crate) fn links<'a>(strands: impl IntoIterator<Item = &'a Strand>) -> Vec<Link> {
-    let mut by_identity: BTreeMap<(&BrokerName, &BrokerName, Mode), Link> = BTreeMap::new();
+    let mut by_identity: BTreeMap<Identity<'_>, (Vec<Line>, Vec<Line>)> = BTreeMap::new();
     for strand in strands {
-        let link = by_identity
-            .entry((&strand.downstream, &strand.upstream, strand.mode))
-            .or_insert_with(|| Link {
-                downstream: strand.downstream.clone(),
-                upstream: strand.upstream.clone(),
-                mode: strand.mode,
-                lines: Vec::new(),
-                control: Vec::new(),
-                classes: BTreeSet::new(),
-            });
-        let carried = Line {
+        let (lines, control) = by_identity.entry(strand.identity()).or_default();
+        let list = if strand.control { control } else { lines };
+        list.push(Line {
             filter: strand.filter.clone(),
             direction: strand.direction,
             qos: strand.qos,
-        };
-        if strand.control {
-            &mut link.control
-        } else {
-            &mut link.lines
-        }
-        .push(carried);
+        });
     }
-    by_identity.into_values().collect()
+    by_identity
+        .into_iter()
+        .map(|((downstream, upstream, mode, class), (lines, control))| Link {
+            downstream: downstream.clone(),
+            upstream: upstream.clone(),
+            mode,
+            class: class.clone(),
+            lines: lines.into(),
+            control: control.into(),
+        })
+        .collect()
 }

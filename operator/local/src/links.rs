@@ -18,7 +18,7 @@ struct LinkRecord {
     duplex: bool,
     lines: Vec<LineRecord>,
     control: Vec<LineRecord>,
-    classes: Vec<ClassName>,
+    class: ClassName,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub fn to_json<'a>(links: impl IntoIterator<Item = &'a Link>) -> Result<serde_js
             duplex: link.mode == Mode::Duplex,
             lines: link.lines.iter().map(record).collect(),
             control: link.control.iter().map(record).collect(),
-            classes: link.classes.iter().cloned().collect(),
+            class: link.class.clone(),
         })
         .collect();
     serde_json::to_value(records).map_err(|error| LinkError(error.to_string()))
@@ -70,7 +70,7 @@ pub fn from_json(json: &serde_json::Value) -> Result<Vec<Link>, LinkError> {
                 mode: if link.duplex { Mode::Duplex } else { Mode::Pull },
                 lines: link.lines.iter().map(line).collect::<Result<_, _>>()?,
                 control: link.control.iter().map(line).collect::<Result<_, _>>()?,
-                classes: link.classes.into_iter().collect(),
+                class: link.class,
             })
         })
         .collect()
@@ -118,20 +118,21 @@ mod tests {
                 downstream: name("a"),
                 upstream: name("b"),
                 mode: Mode::Pull,
-                lines: vec![line("farm/+/soil", Direction::In, Qos::ExactlyOnce)],
-                control: vec![line("$skein/probe/soil/#", Direction::In, Qos::AtLeastOnce)],
-                classes: [ClassName::new("soil").unwrap()].into(),
+                lines: [line("farm/+/soil", Direction::In, Qos::ExactlyOnce)].into(),
+                control: [line("$skein/probe/soil/#", Direction::In, Qos::AtLeastOnce)].into(),
+                class: ClassName::new("soil").unwrap(),
             },
             Link {
                 downstream: name("c"),
                 upstream: name("b"),
                 mode: Mode::Duplex,
-                lines: vec![
+                lines: [
                     line("x", Direction::Out, Qos::AtMostOnce),
                     line("y/#", Direction::Both, Qos::AtLeastOnce),
-                ],
-                control: Vec::new(),
-                classes: [ClassName::new("x").unwrap(), ClassName::new("y").unwrap()].into(),
+                ]
+                .into(),
+                control: [].into(),
+                class: ClassName::new("x").unwrap(),
             },
         ];
         assert_eq!(from_json(&to_json(&links).unwrap()).unwrap(), links);
@@ -143,7 +144,7 @@ mod tests {
         let mut json = to_json(&[]).unwrap();
         assert_eq!(from_json(&json).unwrap(), []);
         json = serde_json::json!([{
-            "downstream": "a", "upstream": "b", "duplex": false, "control": [], "classes": [],
+            "downstream": "a", "upstream": "b", "duplex": false, "control": [], "class": "x",
             "lines": [{"filter": "a/#/b", "direction": "in", "qos": 1}],
         }]);
         assert!(from_json(&json).unwrap_err().to_string().contains("a/#/b"));

@@ -205,6 +205,7 @@ mod tests {
                 topics,
                 root: None,
                 paths,
+                links: std::sync::Arc::default(),
             }
             .into(),
         );

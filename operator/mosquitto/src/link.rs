@@ -1,7 +1,7 @@
 //! Links and lines: what a bridge connection carries, independent of how it is written down.
 
-use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use skein_api::name::{BrokerName, ClassName, Qos};
@@ -9,8 +9,10 @@ use skein_filters::TopicFilter;
 
 /// A bridge connection between two brokers.
 ///
-/// At most one link of each mode exists per (downstream, upstream) pair, so the pair and the mode are its identity; the
-/// `name` changes with its content, because Mosquitto must see a changed connection as a new one (see ARCHITECTURE.md).
+/// It serves one overlap class: what happens to a class disturbs no other, and its session upstream holds nothing but what
+/// that class needs. At most one link of each class and mode exists per (downstream, upstream) pair: that is its identity
+/// ([`Link::identity`]); the `name` changes with its content, because Mosquitto must see a changed connection as a new one
+/// (see ARCHITECTURE.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// The broker that holds the connection.
@@ -19,14 +21,17 @@ pub struct Link {
     pub upstream: BrokerName,
     /// Whether data only comes in.
     pub mode: Mode,
+    /// The overlap class it serves.
+    pub class: ClassName,
     /// What it carries for the user, sorted by filter; never two overlapping lines in one direction, unless the
     /// receiving end of the subscription removes duplicates.
-    pub lines: Vec<Line>,
-    /// Skein's own lines under `$skein/`.
-    pub control: Vec<Line>,
-    /// The overlap classes it serves.
-    pub classes: BTreeSet<ClassName>,
+    pub lines: Arc<[Line]>,
+    /// Skein's own lines under `$skein/`. Both are shared, as links along one path carry the same.
+    pub control: Arc<[Line]>,
 }
+
+/// What stays the same for as long as a link is there: downstream, upstream, mode and class.
+pub type Identity<'a> = (&'a BrokerName, &'a BrokerName, Mode, &'a ClassName);
 
 /// The direction of a whole link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -84,12 +89,18 @@ impl fmt::Display for Direction {
 pub const CLIENT_ID_PREFIX: &str = "skein:";
 
 impl Link {
-    /// The MQTT client id it connects with: the same for as long as the pair and the mode are, whatever it carries.
+    /// What stays the same, whatever it carries. Links are sorted by it.
+    #[must_use]
+    pub fn identity(&self) -> Identity<'_> {
+        (&self.downstream, &self.upstream, self.mode, &self.class)
+    }
+
+    /// The MQTT client id it connects with: the same for as long as its identity is.
     #[must_use]
     pub fn client_id(&self) -> String {
         format!(
-            "{CLIENT_ID_PREFIX}{}:{}:{}",
-            self.downstream, self.upstream, self.mode
+            "{CLIENT_ID_PREFIX}{}:{}:{}:{}",
+            self.downstream, self.upstream, self.mode, self.class
         )
     }
 
@@ -99,14 +110,15 @@ impl Link {
         use std::hash::Hasher as _;
         // FNV-1a: stable across releases and machines, which std's hasher does not promise.
         let mut hash = fnv::FnvHasher::default();
-        for line in self.lines.iter().chain(&self.control) {
+        for line in self.lines.iter().chain(self.control.iter()) {
             hash.write(line.filter.as_str().as_bytes());
             hash.write(&[0, line.direction as u8, line.qos as u8]);
         }
         format!(
-            "{}-{}-{:012x}",
+            "{}-{}-{}-{:012x}",
             self.upstream,
             self.mode,
+            self.class,
             hash.finish() & 0xffff_ffff_ffff
         )
     }

@@ -94,6 +94,8 @@ pub struct Capabilities {
     pub quotes_patterns: bool,
     /// A bridge whose upstream was lost waits `restart_timeout`; without it, it waits about five seconds.
     pub honours_restart_timeout: bool,
+    /// A bridge reads ahead, and does not forget what it has read when its connection is lost.
+    pub keeps_old_packets: bool,
 }
 
 impl Capabilities {
@@ -107,6 +109,7 @@ impl Capabilities {
             dies_of_bad_reload: series_2_1,
             stores_in_sqlite: series_2_1,
             quotes_patterns: series_2_1,
+            keeps_old_packets: series_2_1,
             honours_restart_timeout: version >= Version::new(2, 0, 15),
         }
     }

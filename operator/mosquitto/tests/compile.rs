@@ -184,10 +184,11 @@ fn filters_that_mosquitto_would_misread_are_refused_by_name() {
             Err(error) => return Some(error.to_string()),
         };
         let mut link = link("a", "b", "soil", &[]);
-        link.lines.push(Line {
+        link.lines = [Line {
             filter,
             ..common::line("x in 1")
-        });
+        }]
+        .into();
         let result = compiled(&[link], &declared(|_| ()), &placement(), version);
         result.err().map(|error| error.to_string())
     };

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use common::{NEWEST, OLDEST, broker, compiled, config, declared, link, placement};
 use proptest::prelude::*;
@@ -76,10 +76,10 @@ fn links() -> impl Strategy<Value = Vec<Link>> {
 }
 
 fn one_link(upstream: &'static str) -> impl Strategy<Value = Link> {
-    let classes = prop::collection::btree_set(prop::sample::select(vec!["soil", "c-2", "9"]), 0..3);
+    let class = prop::sample::select(vec!["soil", "c-2", "9"]);
     let directions = prop::sample::select(vec![Direction::In, Direction::Out, Direction::Both]);
     let lines = prop::collection::vec((filters(), directions, qos()), 0..6);
-    (any::<bool>(), lines, classes).prop_map(move |(duplex, lines, classes)| {
+    (any::<bool>(), lines, class).prop_map(move |(duplex, lines, class)| {
         let mode = if duplex { Mode::Duplex } else { Mode::Pull };
         let usable = |filter: &TopicFilter| !filter.as_str().starts_with("$skein/");
         let lines =
@@ -91,24 +91,19 @@ fn one_link(upstream: &'static str) -> impl Strategy<Value = Link> {
                     direction: if duplex { direction } else { Direction::In },
                     qos,
                 });
-        let control = classes.iter().map(|class| Line {
-            filter: common::filter(&format!(
-                "$skein/probe/{class}/{}",
-                if duplex { "i" } else { "#" }
-            )),
+        let origin = if duplex { "i" } else { "#" };
+        let control = vec![Line {
+            filter: common::filter(&format!("$skein/probe/{class}/{origin}")),
             direction: Direction::In,
             qos: Qos::AtLeastOnce,
-        });
+        }];
         Link {
             downstream: broker("a"),
             upstream: broker(upstream),
             mode,
             lines: lines.collect(),
-            control: control.collect(),
-            classes: classes
-                .iter()
-                .map(|class| common::class(class))
-                .collect::<BTreeSet<_>>(),
+            control: control.into(),
+            class: common::class(class),
         }
     })
 }

@@ -217,7 +217,7 @@ fn full(fleet: &Fleet, rounds: usize, results: &mut BTreeMap<&'static str, f64>)
         fleet.routes.len(),
         fleet.topics.len(),
         last.classes.len(),
-        last.links.len(),
+        last.links().len(),
         last.substitutes.len(),
     );
     println!(

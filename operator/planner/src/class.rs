@@ -69,7 +69,7 @@ impl Context<'_> {
             former.map(|former| (former.laid, former.flows)),
         );
         let root = player.map(|player| self.topology.name(player).clone());
-        let class = grow::class(name, topics, root, paths);
+        let class = grow::class(name, topics, root, paths, Arc::clone(&laid.links));
         let mut findings = findings::of_class(
             self.topology,
             self.situation,

@@ -63,6 +63,8 @@ pub struct LinkChange {
     pub upstream: BrokerName,
     /// Whether data flows one way.
     pub mode: Mode,
+    /// The class it serves.
+    pub class: ClassName,
     /// Lines that it did not have, as `farm/+/soil in qos 1`.
     pub gained: Vec<String>,
     /// Lines that it no longer has.
@@ -248,25 +250,29 @@ fn line(line: &Line) -> String {
 
 fn links(old: &Plan, new: &Plan) -> Vec<LinkChange> {
     let index = |plan: &Plan| -> BTreeMap<_, _> {
-        plan.links
-            .iter()
-            .map(|link| {
-                (
-                    (link.downstream.clone(), link.upstream.clone(), link.mode),
-                    link.clone(),
-                )
-            })
-            .collect()
+        let key = |link: &Link| {
+            (
+                link.downstream.clone(),
+                link.upstream.clone(),
+                link.mode,
+                link.class.clone(),
+            )
+        };
+        let links = plan.links().into_iter();
+        links.map(|link| (key(&link), link)).collect()
     };
     let lines = |link: Option<&std::sync::Arc<Link>>| -> BTreeSet<String> {
-        link.iter().flat_map(|link| &link.lines).map(line).collect()
+        link.iter().flat_map(|link| link.lines.iter()).map(line).collect()
     };
     let control = |link: Option<&std::sync::Arc<Link>>| -> BTreeSet<String> {
-        link.iter().flat_map(|link| &link.control).map(line).collect()
+        link.iter()
+            .flat_map(|link| link.control.iter())
+            .map(line)
+            .collect()
     };
     let (before, after) = (index(old), index(new));
     both(&before, &after)
-        .filter_map(|((downstream, upstream, mode), old, new)| {
+        .filter_map(|((downstream, upstream, mode, class), old, new)| {
             let (had, has) = (lines(old), lines(new));
             let control = control(old) != control(new);
             (old.is_none() || new.is_none() || had != has || control).then(|| LinkChange {
@@ -274,6 +280,7 @@ fn links(old: &Plan, new: &Plan) -> Vec<LinkChange> {
                 downstream: downstream.clone(),
                 upstream: upstream.clone(),
                 mode: *mode,
+                class: class.clone(),
                 gained: has.difference(&had).cloned().collect(),
                 lost: had.difference(&has).cloned().collect(),
                 control,

@@ -56,7 +56,7 @@ pub(crate) fn grow(
     });
     let (laid, widened) = parts::lay(topology, name, topics, &flows, filters, None);
     let root = planted.root.map(|root| topology.name(root).clone());
-    let class = grow::class(name, topics, root, paths);
+    let class = grow::class(name, topics, root, paths, Arc::clone(&laid.links));
     let against: BTreeSet<usize> = planted
         .blocked
         .iter()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
@@ -54,41 +55,51 @@ pub fn dot(fleet: &Fleet, view: &View, plan: &Plan) -> String {
         );
     }
     text.push('\n');
-    for link in &plan.links {
-        text += &arrow(link);
+    let links = plan.links();
+    // Links that differ in nothing but their class are one arrow.
+    for alike in links.chunk_by(|one, other| shape(one) == shape(other)) {
+        text += &arrow(alike);
     }
     text.push_str("}\n");
     text
 }
 
-fn arrow(link: &Link) -> String {
-    let (downstream, upstream) = (&link.downstream, &link.upstream);
+/// Ends, mode, and whether it carries anything in and out.
+fn shape(link: &Link) -> (&BrokerName, &BrokerName, Mode, bool, bool) {
     let has = |direction| {
         link.lines
             .iter()
             .any(|line| line.direction == direction || line.direction == Direction::Both)
     };
     let (inward, outward) = (has(Direction::In), has(Direction::Out));
-    let (from, to, dir) = match (link.mode, inward, outward) {
+    (&link.downstream, &link.upstream, link.mode, inward, outward)
+}
+
+fn arrow(alike: &[Arc<Link>]) -> String {
+    let Some(link) = alike.first() else {
+        return String::new();
+    };
+    let (downstream, upstream, mode, inward, outward) = shape(link);
+    let (from, to, dir) = match (mode, inward, outward) {
         (Mode::Duplex, true, true) => (upstream, downstream, ", dir=both"),
         (Mode::Duplex, false, true) => (downstream, upstream, ""),
         _ => (upstream, downstream, ""),
     };
-    let color = if link.mode == Mode::Duplex {
+    let color = if mode == Mode::Duplex {
         "darkorange"
     } else {
         "steelblue"
     };
-    let lines: Vec<String> = link
-        .lines
+    let lines: Vec<String> = alike
         .iter()
+        .flat_map(|link| link.lines.iter())
         .map(|line| format!("{} {} qos {}", line.filter, line.direction, line.qos))
         .collect();
     format!(
         "  \"{from}\" -> \"{to}\" [color={color}, penwidth=2{dir}, label=\"{}\", tooltip=\"{downstream} holds it, {}: \
          {}\"]\n",
-        escape(&listed(&link.classes)),
-        link.mode,
+        escape(&listed(alike.iter().map(|link| &link.class))),
+        mode,
         escape(&listed(lines)),
     )
 }

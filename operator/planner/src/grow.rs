@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_filters::TopicFilter;
+use skein_mosquitto::link::Link;
 
 use crate::branches::{between, way};
 use crate::declared::{Declared, Situation};
@@ -158,12 +159,14 @@ pub(crate) fn class(
     topics: &[Arc<Declared>],
     root: Option<BrokerName>,
     paths: Vec<Path>,
+    links: Arc<[Arc<Link>]>,
 ) -> Arc<Class> {
     Arc::new(Class {
         name: name.clone(),
         topics: topics.iter().map(|topic| topic.name.clone()).collect(),
         root,
         paths,
+        links,
     })
 }
 

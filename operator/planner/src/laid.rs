@@ -9,7 +9,7 @@ use crate::lines::Place;
 use crate::topology::{Node, Topology};
 
 /// A line in one number: the place of its filter among those of the class, direction, quality. Ordered as lines are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Packed(u32);
 
 impl Packed {
@@ -101,6 +101,10 @@ impl Parts {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     pub(crate) fn get(&self, place: usize) -> Option<View<'_>> {
         let part = self.list.get(place)?;
         let before = place.checked_sub(1).map(|before| &self.list[before]);
@@ -114,15 +118,6 @@ impl Parts {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = View<'_>> {
         (0..self.list.len()).filter_map(|place| self.get(place))
-    }
-
-    /// The place of what is on a link.
-    pub(crate) fn find(&self, pair: u32, held_by_larger: bool, mode: Mode) -> Option<usize> {
-        self.list
-            .binary_search_by_key(&(pair, held_by_larger, mode), |part| {
-                (part.head.pair, part.head.held_by_larger, part.head.mode)
-            })
-            .ok()
     }
 
     /// Adds a part, which must come after those that are there.

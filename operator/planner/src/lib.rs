@@ -30,7 +30,6 @@ mod substitutes;
 pub mod tables;
 pub mod topology;
 mod trees;
-mod weave;
 
 use std::sync::Arc;
 

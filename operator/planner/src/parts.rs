@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skein_api::name::{ClassName, TopicName};
 use skein_filters::TopicFilter;
-use skein_mosquitto::link::{Direction, Mode};
+use skein_mosquitto::link::{Direction, Link, Mode};
 
 use crate::declared::Declared;
 use crate::filters::ClassFilters;
@@ -12,6 +12,7 @@ use crate::grow::Flow;
 use crate::hops::{Hop, Touched, is_upward, origins_of, pair_of, what_of};
 use crate::laid::{ANYBODY, Head, Packed, Parts, View};
 use crate::lines::{NO_PLACE, Place};
+use crate::links::links;
 use crate::topology::{Node, Topology};
 
 /// The parts of a class, with what they were made of.
@@ -22,6 +23,8 @@ pub(crate) struct Laid {
     /// Whose messages pass; sorted; only there if some pair of neighbours needs it.
     origins: Vec<u64>,
     pub(crate) parts: Parts,
+    /// By part.
+    pub(crate) links: Arc<[Arc<Link>]>,
 }
 
 impl Laid {
@@ -34,6 +37,7 @@ impl Laid {
         });
         Self {
             parts,
+            links: Arc::clone(&self.links),
             ..Self::default()
         }
     }
@@ -115,7 +119,14 @@ pub(crate) fn lay(
     named.sort_unstable();
     named.dedup();
     filters.add_probes(topology, class, &named);
-    (Arc::new(Laid { hops, origins, parts }), widened)
+    let links = links(topology, class, filters, &parts, (&former.parts, &former.links));
+    let laid = Laid {
+        hops,
+        origins,
+        parts,
+        links,
+    };
+    (Arc::new(laid), widened)
 }
 
 /// Compiles what passes between neighbours into parts of links.

@@ -24,8 +24,6 @@ pub struct View {
 pub struct Plan {
     /// Overlap classes with their trees, by name.
     pub classes: BTreeMap<ClassName, Arc<Class>>,
-    /// Links by (downstream, upstream, mode).
-    pub links: Vec<Arc<Link>>,
     /// For each broker, who would replace it and what that takes. Empty unless asked for.
     pub substitutes: BTreeMap<BrokerName, Arc<Substitution>>,
     /// What the user should know, most severe first.
@@ -43,6 +41,19 @@ pub struct Class {
     pub root: Option<BrokerName>,
     /// Its paths, by topic, then consumer, then producer.
     pub paths: Vec<Path>,
+    /// Its links, pair of brokers by pair of brokers.
+    pub links: Arc<[Arc<Link>]>,
+}
+
+impl Plan {
+    /// The links of all classes, sorted by downstream, upstream, mode and class.
+    #[must_use]
+    pub fn links(&self) -> Vec<Arc<Link>> {
+        let classes = self.classes.values();
+        let mut links: Vec<Arc<Link>> = classes.flat_map(|class| class.links.iter()).cloned().collect();
+        links.sort_unstable_by(|one, other| one.identity().cmp(&other.identity()));
+        links
+    }
 }
 
 /// How a topic gets from one producer to one consumer.

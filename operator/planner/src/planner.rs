@@ -24,7 +24,6 @@ use crate::failures::{Failures, Planned};
 use crate::filters::ClassFilters;
 use crate::findings;
 use crate::grow::{self, Flow, Former};
-use crate::links::{Carried, Links};
 use crate::parts::Laid;
 use crate::plan::{Finding, Plan, Substitution, View};
 use crate::substitutes;
@@ -51,7 +50,6 @@ pub struct Planner {
     /// Class names of the plan before, by topic.
     names: BTreeMap<TopicName, ClassName>,
     widened: BTreeMap<TopicName, Vec<TopicFilter>>,
-    links: Links,
     plan: Arc<Plan>,
     planned: bool,
 }
@@ -123,7 +121,6 @@ impl Planner {
         loop {
             self.classify();
             self.choose();
-            self.links = Links::default();
             let mut widened = self.widened.clone();
             for place in 0..self.slots.len() {
                 for (topic, filters) in grow::collect_widened(self.grow(place, None).iter()) {
@@ -193,7 +190,7 @@ impl Planner {
         }
         self.ends.add(place, &choice);
         let slot = Slot {
-            class: grow::class(&name, &[], None, Vec::new()),
+            class: grow::class(&name, &[], None, Vec::new(), Arc::default()),
             name,
             topics,
             choice,
@@ -238,7 +235,7 @@ impl Planner {
         }
     }
 
-    /// Plans one class from its choice on, and puts it on the links. Returns the lines that had to be widened.
+    /// Plans one class from its choice on. Returns the lines that had to be widened.
     /// `moved` are the only nodes that moved on the tree of its root, where that is known.
     fn grow(&mut self, place: usize, moved: Option<&BTreeSet<Node>>) -> Vec<(TopicName, TopicFilter)> {
         let Some(mut slot) = self.slots.get_mut(place).and_then(Option::take) else {
@@ -282,10 +279,6 @@ impl Planner {
                 filters,
             )
         };
-        if !Arc::ptr_eq(&slot.laid, &grown.laid) {
-            self.links
-                .replace(&self.topology, place, &slot.laid.parts, &grown.laid.parts);
-        }
         slot.laid = grown.laid;
         slot.flows = grown.flows;
         slot.class = grown.class;
@@ -377,18 +370,8 @@ impl Planner {
             .cloned()
             .collect();
         findings.sort_unstable();
-        let slots = &self.slots;
-        let links = self.links.list(&self.topology, |place| {
-            let slot = slots.get(place as usize)?.as_ref()?;
-            Some(Carried {
-                name: &slot.name,
-                filters: slot.filters.as_ref()?,
-                parts: &slot.laid.parts,
-            })
-        });
         self.plan = Arc::new(Plan {
             classes,
-            links,
             substitutes: BTreeMap::new(),
             findings,
         });

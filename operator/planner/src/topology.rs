@@ -172,6 +172,11 @@ impl Topology {
         Some((before, now))
     }
 
+    /// The ends of the arc that has a number: from, to.
+    pub(crate) fn arc(&self, number: usize) -> (Node, Node) {
+        (self.sources[number], self.arcs[number].to)
+    }
+
     /// The number of the arc from one neighbour to another: its place in the order of (from, to).
     pub(crate) fn place(&self, from: Node, to: Node) -> Option<usize> {
         let start = self.offsets[from as usize] as usize;
@@ -190,11 +195,6 @@ impl Topology {
     /// The pair that has a number: smaller node, larger node.
     pub(crate) fn pair(&self, number: u32) -> (Node, Node) {
         (self.sources[number as usize], self.arcs[number as usize].to)
-    }
-
-    /// The ends of the arc that has a number: from, to.
-    pub(crate) fn arc(&self, number: usize) -> (Node, Node) {
-        (self.sources[number], self.arcs[number].to)
     }
 
     /// How many arcs there are; two for each pair of neighbours.

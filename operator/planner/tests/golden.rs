@@ -73,12 +73,9 @@ fn class(class: &Class) -> String {
 fn link(link: &Link) -> String {
     let mut text = format!(
         "link {} ← {}: {}, for {}\n",
-        link.downstream,
-        link.upstream,
-        link.mode,
-        joined(&link.classes, " ")
+        link.downstream, link.upstream, link.mode, link.class
     );
-    for line in link.lines.iter().chain(&link.control) {
+    for line in link.lines.iter().chain(link.control.iter()) {
         writeln!(text, "  {} {} {}", line.filter, line.direction, line.qos).unwrap();
     }
     text
@@ -143,7 +140,7 @@ fn substitution(broker: &BrokerName, substitution: &Substitution) -> String {
 /// The whole plan as text; blocks are parted by empty lines.
 fn text(plan: &Plan) -> String {
     let mut blocks: Vec<String> = plan.classes.values().map(|one| class(one)).collect();
-    blocks.extend(plan.links.iter().map(|one| link(one)));
+    blocks.extend(plan.links().iter().map(|one| link(one)));
     blocks.extend(
         plan.substitutes
             .iter()

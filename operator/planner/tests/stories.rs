@@ -25,13 +25,13 @@ fn paths(plan: &Plan) -> Vec<String> {
 }
 
 fn links(plan: &Plan) -> Vec<String> {
-    plan.links
+    plan.links()
         .iter()
         .map(|link| {
             let lines: Vec<String> = link
                 .lines
                 .iter()
-                .chain(&link.control)
+                .chain(link.control.iter())
                 .map(|line| format!("{} {} {}", line.filter, line.direction, line.qos))
                 .collect();
             format!(

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use skein_api::name::{BrokerName, Qos};
+use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_check::Flow;
 use skein_filters::TopicFilter;
 use skein_mosquitto::link::{Direction, Line, Link, Mode};
@@ -55,9 +55,9 @@ pub(crate) fn link(ends: &str, lines: &str) -> Link {
         downstream: name(downstream),
         upstream: name(upstream),
         mode,
-        lines,
-        control: Vec::new(),
-        classes: BTreeSet::new(),
+        lines: lines.into(),
+        control: [].into(),
+        class: ClassName::new("any").unwrap(),
     }
 }
 

@@ -192,21 +192,14 @@ pub(crate) fn broker(found: &BrokerExplanation) -> String {
             roles(&found.roles).indented().text()
         );
     }
-    let mut links = Table::new(&[
-        "DOWNSTREAM",
-        "UPSTREAM",
-        "MODE",
-        "CLASSES",
-        ">LINES",
-        "CONNECTION",
-    ])
-    .indented();
+    let mut links =
+        Table::new(&["DOWNSTREAM", "UPSTREAM", "MODE", "CLASS", ">LINES", "CONNECTION"]).indented();
     for link in &found.links {
         links.row(vec![
             Cell::from(&link.downstream),
             Cell::from(&link.upstream),
             link.mode.into(),
-            brief(&link.classes).into(),
+            (&link.class).into(),
             link.lines.into(),
             Cell::styled(&link.name, FAINT),
         ]);

@@ -60,14 +60,15 @@ pub(crate) fn human(fleet: &Fleet, plan: &Plan) -> String {
 
 /// `9 brokers, 8 routes, 1 topic in 1 class, 3 links (0 duplex); no findings`
 pub(crate) fn summary(fleet: &Fleet, plan: &Plan) -> String {
-    let duplex = plan.links.iter().filter(|link| link.mode == Mode::Duplex).count();
+    let links = plan.links();
+    let duplex = links.iter().filter(|link| link.mode == Mode::Duplex).count();
     format!(
         "{}, {}, {} in {}, {} ({duplex} duplex); {}",
         count(fleet.brokers.len(), "broker"),
         count(fleet.routes.len(), "route"),
         count(fleet.topics.len(), "topic"),
         count(plan.classes.len(), "class"),
-        count(plan.links.len(), "link"),
+        count(links.len(), "link"),
         finding_count(&plan.findings),
     )
 }
@@ -108,16 +109,16 @@ pub(crate) fn stretch(stretch: f64) -> Cell {
 }
 
 fn links(plan: &Plan) -> Table {
-    let mut table = Table::new(&["DOWNSTREAM", "UPSTREAM", "MODE", "CLASSES", "LINES"]).indented();
-    for link in &plan.links {
-        for (index, line) in lines(link).into_iter().enumerate() {
+    let mut table = Table::new(&["DOWNSTREAM", "UPSTREAM", "MODE", "CLASS", "LINES"]).indented();
+    for link in plan.links() {
+        for (index, line) in lines(&link).into_iter().enumerate() {
             let first = |cell: Cell| if index == 0 { cell } else { Cell::default() };
             let mode = Cell::styled(link.mode, if link.mode == Mode::Duplex { CAREFUL } else { PLAIN });
             table.row(vec![
                 first((&link.downstream).into()),
                 first((&link.upstream).into()),
                 first(mode),
-                first(brief(&link.classes).into()),
+                first((&link.class).into()),
                 line,
             ]);
         }

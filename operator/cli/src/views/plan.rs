@@ -48,7 +48,7 @@ struct LinkView {
     downstream: BrokerName,
     upstream: BrokerName,
     mode: Mode,
-    classes: Vec<ClassName>,
+    class: ClassName,
     /// The `topic` lines for the user.
     filters: Vec<LineView>,
     /// The lines under `$skein/`.
@@ -141,7 +141,7 @@ impl From<&Plan> for PlanView {
         paths.sort_by_key(|path| (&path.topic, &path.consumer, &path.producer));
         Self {
             paths: paths.into_iter().map(path).collect(),
-            links: plan.links.iter().map(|plan| link(plan)).collect(),
+            links: plan.links().iter().map(|plan| link(plan)).collect(),
             classes: plan
                 .classes
                 .values()
@@ -187,7 +187,7 @@ fn link(link: &Link) -> LinkView {
         downstream: link.downstream.clone(),
         upstream: link.upstream.clone(),
         mode: link.mode,
-        classes: link.classes.iter().cloned().collect(),
+        class: link.class.clone(),
         filters: lines(&link.lines),
         control: lines(&link.control),
     }

@@ -137,7 +137,7 @@ impl Engine {
     /// Something is awaited that links left behind, and can be expected to come.
     pub(super) fn clears_up(&self) -> bool {
         let clearing = self.clearings.keys().any(|(_, client_id)| {
-            identity_of(client_id).is_some_and(|(_, upstream, _)| self.can_be_asked(&upstream))
+            identity_of(client_id).is_some_and(|(_, upstream, ..)| self.can_be_asked(&upstream))
         });
         let marking =
             |marker: &Marker| self.can_be_asked(&marker.upstream) && self.can_be_asked(&marker.broker);

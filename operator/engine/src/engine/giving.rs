@@ -106,7 +106,7 @@ impl Engine {
                 unreachable: is_unreachable(site) || !fleet.brokers.contains_key(name),
             };
             if position.takes && position.newest != position.desired {
-                position.subscriptions = Arc::new(site.ledger.subscriptions(name));
+                position.subscriptions = Arc::new(site.ledger.subscriptions());
                 position.barred = site.ledger.barred();
                 position.clearing = self.is_clearing(name);
             }

@@ -138,7 +138,7 @@ impl Engine {
         plan: &Plan,
         desired: &BTreeMap<BrokerName, Vec<Arc<Link>>>,
     ) -> Vec<String> {
-        let mut read_back = Vec::with_capacity(plan.links.len());
+        let mut read_back = Vec::new();
         for (broker, links) in desired {
             let config = self
                 .ingredients(fleet, broker, links.clone())
@@ -161,11 +161,8 @@ impl Engine {
 
 fn by_holder(plan: &Plan) -> BTreeMap<BrokerName, Vec<Arc<Link>>> {
     let mut desired: BTreeMap<BrokerName, Vec<Arc<Link>>> = BTreeMap::new();
-    for link in &plan.links {
-        desired
-            .entry(link.downstream.clone())
-            .or_default()
-            .push(Arc::clone(link));
+    for link in plan.links() {
+        desired.entry(link.downstream.clone()).or_default().push(link);
     }
     desired
 }

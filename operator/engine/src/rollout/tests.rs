@@ -20,6 +20,7 @@ fn strands(texts: &str) -> Arc<Strands> {
             downstream: name(downstream),
             upstream: name(upstream),
             mode: Mode::Pull,
+            class: "k".parse().unwrap(),
             control: false,
             filter: TopicFilter::parse(filter).unwrap(),
             direction: Direction::In,
@@ -157,7 +158,7 @@ fn a_link_that_stays_goes_on_passing_what_it_is_to_forget() {
 #[test]
 fn a_link_whose_session_is_being_cleared_waits_for_that() {
     let barred = Position {
-        barred: BTreeSet::from([(name("b"), Mode::Pull)]),
+        barred: BTreeSet::from([(name("b"), Mode::Pull, "k".parse().unwrap())]),
         ..position(&[], "a<b a<c/u")
     };
     let (given, withheld) = round(vec![("a", barred.clone())]);

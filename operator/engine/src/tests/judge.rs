@@ -29,7 +29,7 @@ pub(super) fn hazards(links: &[Link]) -> Vec<Hazard> {
 fn topics(links: &[Link]) -> Vec<String> {
     let filters: std::collections::BTreeSet<&TopicFilter> = links
         .iter()
-        .flat_map(|link| link.lines.iter().chain(&link.control))
+        .flat_map(|link| link.lines.iter().chain(link.control.iter()))
         .map(|line| &line.filter)
         .collect();
     let mut topics = std::collections::BTreeSet::new();
@@ -51,7 +51,7 @@ fn hops<'a>(links: &'a [Link], topic: &str) -> Vec<Hop<'a>> {
         let matching = || {
             link.lines
                 .iter()
-                .chain(&link.control)
+                .chain(link.control.iter())
                 .filter(|line| line.filter.matches(topic))
         };
         if matching().any(|line| line.direction != Direction::Out) {

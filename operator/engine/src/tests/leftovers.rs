@@ -6,13 +6,15 @@ use super::judge;
 use super::world::{Life, World};
 use crate::tools::Real;
 
-/// Two brokers; each topic flows as given: `x:b>a` from b to a.
+/// Two brokers; each topic flows as given: `x:b>a` from b to a. All are of one class, by a topic that stays at a third.
 fn pair(topics: &str) -> Fleet {
-    let mut fleet = FleetBuilder::new().routes("a-b");
+    let mut fleet = FleetBuilder::new()
+        .routes("a-b b-c")
+        .topic("all", "t/#", "c", "c");
     for topic in topics.split_whitespace() {
         let (name, flow) = topic.split_once(':').unwrap();
         let (producer, consumer) = flow.split_once('>').unwrap();
-        fleet = fleet.topic(name, name, producer, consumer);
+        fleet = fleet.topic(name, &format!("t/{name}"), producer, consumer);
     }
     fleet.build()
 }
@@ -111,7 +113,7 @@ fn what_cannot_be_ended_is_said_and_tried_again() {
     world.broker("b").cut_off = true;
     world.clear_sessions();
     assert!(
-        world.has_problem("Broker/a: the session skein:a:b:pull of a link that is gone"),
+        world.has_problem("Broker/a: the session skein:a:b:pull:all of a link that is gone"),
         "{:?}",
         world.status().problems
     );
@@ -141,7 +143,7 @@ fn a_broker_that_answers_again_has_what_was_left_there_ended() {
     };
     assert_eq!(
         left(&world),
-        ["skein:a:b:pull"],
+        ["skein:a:b:pull:x"],
         "c is well, so that of b is ended; that at b must wait"
     );
     world.set_life("b", Life::Running);

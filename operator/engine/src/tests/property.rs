@@ -320,7 +320,7 @@ impl Trial {
 }
 
 fn links_of(plan: &Plan) -> Vec<Link> {
-    plan.links.iter().map(|link| Link::clone(link)).collect()
+    plan.links().iter().map(|link| Link::clone(link)).collect()
 }
 
 fn endure(sketch: Sketch, troubles: &[Trouble], tools: fn() -> Box<dyn Tools>) {

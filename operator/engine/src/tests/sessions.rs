@@ -57,7 +57,7 @@ impl Sessions {
             let subscribed: BTreeSet<&TopicFilter> = link
                 .lines
                 .iter()
-                .chain(&link.control)
+                .chain(link.control.iter())
                 .filter(|line| line.direction != Direction::Out)
                 .map(|line| &line.filter)
                 .collect();
@@ -72,7 +72,7 @@ impl Sessions {
                     qos: skein_api::name::Qos::AtLeastOnce,
                 })
                 .collect();
-            link.lines.extend(lingering);
+            link.lines = link.lines.iter().cloned().chain(lingering).collect();
         }
         links
     }

@@ -36,11 +36,15 @@ impl Tools for Toy {
         if let Some(name) = self.ring_with
             && fleet.brokers.contains_key(name)
         {
-            let mut turned: Vec<Link> = plan.links.iter().map(|link| Link::clone(link)).collect();
-            for link in &mut turned {
-                std::mem::swap(&mut link.downstream, &mut link.upstream);
+            for class in plan.classes.values_mut() {
+                let turned = class.links.iter().map(|link| {
+                    let mut turned = Link::clone(link);
+                    std::mem::swap(&mut turned.downstream, &mut turned.upstream);
+                    Arc::new(turned)
+                });
+                let links = class.links.iter().cloned().chain(turned).collect();
+                Arc::make_mut(class).links = links;
             }
-            plan.links.extend(turned.into_iter().map(Arc::new));
         }
         self.last = Arc::new(plan);
         Arc::clone(&self.last)
@@ -75,14 +79,12 @@ fn plan(fleet: &Fleet, view: &View) -> Plan {
         members.entry(number).or_default().push(name);
     }
     let mut plan = Plan::default();
-    let mut carried: BTreeMap<(BrokerName, BrokerName), BTreeSet<(TopicFilter, ClassName)>> = BTreeMap::new();
     for topics in members.into_values() {
         let Some(first) = topics.first() else { continue };
         let name = ClassName::from(*first);
-        let class = class(fleet, view, &name, &topics, &mut carried);
+        let class = class(fleet, view, &name, &topics);
         plan.classes.insert(name, Arc::new(class));
     }
-    plan.links = links(&carried);
     for broker in fleet.brokers.keys() {
         plan.substitutes
             .insert(broker.clone(), Arc::new(substitution(fleet, broker)));
@@ -90,13 +92,8 @@ fn plan(fleet: &Fleet, view: &View) -> Plan {
     plan
 }
 
-fn class(
-    fleet: &Fleet,
-    view: &View,
-    name: &ClassName,
-    topics: &[&TopicName],
-    carried: &mut BTreeMap<(BrokerName, BrokerName), BTreeSet<(TopicFilter, ClassName)>>,
-) -> Class {
+fn class(fleet: &Fleet, view: &View, name: &ClassName, topics: &[&TopicName]) -> Class {
+    let mut carried: BTreeMap<(BrokerName, BrokerName), BTreeSet<TopicFilter>> = BTreeMap::new();
     let now = |broker: &BrokerName| {
         view.served_by
             .get(broker)
@@ -123,7 +120,7 @@ fn class(
                 };
                 for hop in way.windows(2) {
                     let lines = carried.entry((hop[0].clone(), hop[1].clone())).or_default();
-                    lines.insert((topic.filter.clone(), name.clone()));
+                    lines.insert(topic.filter.clone());
                 }
                 let (producer, consumer) = (producer.clone(), consumer.clone());
                 let topic = TopicName::clone(topic_name);
@@ -143,6 +140,7 @@ fn class(
         topics: topics.iter().copied().cloned().collect(),
         root,
         paths,
+        links: links(name, &carried),
     }
 }
 
@@ -205,63 +203,46 @@ fn way(tree: &Tree, from: &BrokerName, to: &BrokerName) -> Vec<BrokerName> {
     way
 }
 
-fn links(carried: &BTreeMap<(BrokerName, BrokerName), BTreeSet<(TopicFilter, ClassName)>>) -> Vec<Arc<Link>> {
+fn links(
+    class: &ClassName,
+    carried: &BTreeMap<(BrokerName, BrokerName), BTreeSet<TopicFilter>>,
+) -> Arc<[Arc<Link>]> {
     let mut links: BTreeMap<(BrokerName, BrokerName, Mode), Link> = BTreeMap::new();
     for ((downstream, upstream), filters) in carried {
-        let empty = BTreeSet::new();
-        let back = carried
-            .get(&(upstream.clone(), downstream.clone()))
-            .unwrap_or(&empty);
-        for (filter, class) in filters {
-            let meets = |other: &&(TopicFilter, ClassName)| other.1 == *class;
-            let both = back.iter().any(|other| meets(&other));
-            let (holder, other, mode, direction) = if !both {
-                (downstream, upstream, Mode::Pull, Direction::In)
-            } else if downstream < upstream {
-                (downstream, upstream, Mode::Duplex, Direction::Both)
-            } else {
-                (upstream, downstream, Mode::Duplex, Direction::Both)
-            };
-            let link = links
-                .entry((holder.clone(), other.clone(), mode))
-                .or_insert_with(|| Link {
-                    downstream: holder.clone(),
-                    upstream: other.clone(),
-                    mode,
-                    lines: Vec::new(),
-                    control: Vec::new(),
-                    classes: BTreeSet::new(),
-                });
-            link.classes.insert(class.clone());
-            link.lines.push(Line {
-                filter: filter.clone(),
-                direction,
-                qos: Qos::AtLeastOnce,
+        let both = carried.contains_key(&(upstream.clone(), downstream.clone()));
+        let (holder, other, mode, direction) = if !both {
+            (downstream, upstream, Mode::Pull, Direction::In)
+        } else if downstream < upstream {
+            (downstream, upstream, Mode::Duplex, Direction::Both)
+        } else {
+            (upstream, downstream, Mode::Duplex, Direction::Both)
+        };
+        let link = links
+            .entry((holder.clone(), other.clone(), mode))
+            .or_insert_with(|| Link {
+                downstream: holder.clone(),
+                upstream: other.clone(),
+                mode,
+                class: class.clone(),
+                lines: [].into(),
+                control: [Line {
+                    filter: TopicFilter::parse(&format!("$skein/probe/{class}/#")).unwrap(),
+                    direction,
+                    qos: Qos::AtLeastOnce,
+                }]
+                .into(),
             });
-        }
-    }
-    for link in links.values_mut() {
-        link.lines.sort();
-        link.lines.dedup();
-        let all = link.lines.clone();
+        let carried = filters.iter().map(|filter| Line {
+            filter: filter.clone(),
+            direction,
+            qos: Qos::AtLeastOnce,
+        });
+        let all: BTreeSet<Line> = link.lines.iter().cloned().chain(carried).collect();
         let covered = |line: &Line| {
             all.iter()
                 .any(|it| it.filter != line.filter && it.filter.covers(&line.filter))
         };
-        link.lines.retain(|line| !covered(line));
-        for class in &link.classes {
-            let filter = TopicFilter::parse(&format!("$skein/probe/{class}/#")).unwrap();
-            let direction = if link.mode == Mode::Duplex {
-                Direction::Both
-            } else {
-                Direction::In
-            };
-            link.control.push(Line {
-                filter,
-                direction,
-                qos: Qos::AtLeastOnce,
-            });
-        }
+        link.lines = all.iter().filter(|line| !covered(line)).cloned().collect();
     }
     links.into_values().map(Arc::new).collect()
 }

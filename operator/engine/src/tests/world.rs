@@ -274,7 +274,7 @@ impl World {
             return;
         };
         for held in config.connections.iter().filter(|_| runs(&config.broker)) {
-            let (_, upstream, _) = identity_of(&held.remote_client_id).expect("one of ours");
+            let (_, upstream, ..) = identity_of(&held.remote_client_id).expect("one of ours");
             if runs(&upstream) {
                 self.sessions.connect(held);
             }

@@ -1,7 +1,5 @@
 //! Links from a configuration: the way back.
 
-use std::collections::BTreeSet;
-
 use skein_api::name::{BrokerName, ClassName};
 
 use super::{Config, Connection};
@@ -25,12 +23,12 @@ pub fn links_of(holder: &BrokerName, config: &Config) -> Vec<Link> {
         .collect()
 }
 
-/// Downstream, upstream and mode of the link with this client id, if it is one of Skein's.
+/// Downstream, upstream, mode and class of the link with this client id, if it is one of Skein's.
 #[must_use]
-pub fn identity_of(client_id: &str) -> Option<(BrokerName, BrokerName, Mode)> {
+pub fn identity_of(client_id: &str) -> Option<(BrokerName, BrokerName, Mode, ClassName)> {
     let identity = client_id.strip_prefix(CLIENT_ID_PREFIX)?;
     let parts: Vec<&str> = identity.split(':').collect();
-    let [downstream, upstream, mode] = parts.as_slice() else {
+    let [downstream, upstream, mode, class] = parts.as_slice() else {
         return None;
     };
     let mode = [Mode::Pull, Mode::Duplex]
@@ -40,29 +38,24 @@ pub fn identity_of(client_id: &str) -> Option<(BrokerName, BrokerName, Mode)> {
         BrokerName::new(downstream).ok()?,
         BrokerName::new(upstream).ok()?,
         mode,
+        ClassName::new(class).ok()?,
     ))
 }
 
 fn link(held: &Connection) -> Option<Link> {
-    let (downstream, upstream, mode) = identity_of(&held.remote_client_id)?;
+    let (downstream, upstream, mode, class) = identity_of(&held.remote_client_id)?;
     let (control, lines) = held.lines.iter().cloned().partition::<Vec<_>, _>(is_control);
     Some(Link {
         downstream,
         upstream,
         mode,
-        classes: control.iter().filter_map(class).collect::<BTreeSet<_>>(),
-        lines,
-        control,
+        class,
+        lines: lines.into(),
+        control: control.into(),
     })
 }
 
 /// A line under `$skein/`.
 pub(super) fn is_control(line: &Line) -> bool {
     line.filter.as_str().starts_with(RESERVED)
-}
-
-/// The class whose probes a line carries.
-fn class(line: &Line) -> Option<ClassName> {
-    let level = line.filter.as_str().strip_prefix(PROBE)?.split('/').next()?;
-    ClassName::new(level).ok()
 }

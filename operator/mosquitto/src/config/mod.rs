@@ -99,6 +99,8 @@ pub struct Limits {
     pub allow_duplicate_messages: bool,
     /// Bytes of the largest packet taken from a client or bridge; at least 20.
     pub max_packet_size: u32,
+    /// Bytes that are read from a connection at a time; `None` where there is no such option.
+    pub packet_buffer_size: Option<u32>,
 }
 
 /// A bridge connection.

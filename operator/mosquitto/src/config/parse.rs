@@ -140,6 +140,13 @@ pub fn parse(text: &str) -> Result<Config, ParseError> {
             queue_qos0_messages: global.value("queue_qos0_messages")?,
             allow_duplicate_messages: global.value("allow_duplicate_messages")?,
             max_packet_size: global.value("max_packet_size")?,
+            packet_buffer_size: match global.maybe("packet_buffer_size") {
+                None => None,
+                Some((line, size)) => match size.parse() {
+                    Ok(size) => Some(size),
+                    Err(_) => return fail(line, format!("packet_buffer_size cannot be {size:?}")),
+                },
+            },
         },
         settings: BTreeMap::new(),
         connections,

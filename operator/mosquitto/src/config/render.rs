@@ -64,6 +64,10 @@ fn write(text: &mut String, config: &Config) -> std::fmt::Result {
     writeln!(text, "allow_anonymous {}", config.allow_anonymous)?;
     let limits = &config.limits;
     writeln!(text, "max_packet_size {}", limits.max_packet_size)?;
+    if let Some(size) = limits.packet_buffer_size {
+        // More would be carried over from one connection of a bridge to its next, which takes it for an answer.
+        writeln!(text, "packet_buffer_size {size}")?;
+    }
     writeln!(text, "max_queued_messages {}", limits.max_queued_messages)?;
     writeln!(text, "max_queued_bytes {}", limits.max_queued_bytes)?;
     writeln!(text, "max_inflight_messages {}", limits.max_inflight_messages)?;

@@ -1,7 +1,6 @@
 //! What the tests of this crate share: a broker's declaration, links, and the way to a configuration.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skein_api::fleet::{Broker, FleetBuilder, Hosting, Managed};
@@ -57,13 +56,14 @@ pub fn link(downstream: &str, upstream: &str, class: &str, lines: &[&str]) -> Li
         downstream: broker(downstream),
         upstream: broker(upstream),
         mode: if pulls { Mode::Pull } else { Mode::Duplex },
-        lines,
-        control: vec![Line {
+        lines: lines.into(),
+        control: [Line {
             filter: filter(&format!("$skein/probe/{class}/#")),
             direction,
             qos: Qos::AtLeastOnce,
-        }],
-        classes: BTreeSet::from([ClassName::new(class).unwrap()]),
+        }]
+        .into(),
+        class: ClassName::new(class).unwrap(),
     }
 }
 

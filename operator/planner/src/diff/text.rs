@@ -123,8 +123,8 @@ impl fmt::Display for LinkChange {
         };
         writeln!(
             f,
-            "{} link {} ← {} {}{note}",
-            self.change, self.downstream, self.upstream, self.mode
+            "{} link {} ← {} {} of {}{note}",
+            self.change, self.downstream, self.upstream, self.mode, self.class
         )?;
         for line in &self.lost {
             writeln!(f, "    - {line}")?;

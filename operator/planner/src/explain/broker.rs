@@ -54,8 +54,8 @@ pub struct BrokerLink {
     pub upstream: BrokerName,
     /// Whether data flows one way.
     pub mode: Mode,
-    /// The classes it carries.
-    pub classes: Vec<ClassName>,
+    /// The class it serves.
+    pub class: ClassName,
     /// How many lines it has for the user.
     pub lines: usize,
 }
@@ -213,7 +213,7 @@ fn transit(plan: &Plan, name: &BrokerName) -> Vec<TopicName> {
 
 fn links(plan: &Plan, name: &BrokerName) -> Vec<BrokerLink> {
     let mut links: Vec<BrokerLink> = plan
-        .links
+        .links()
         .iter()
         .filter(|link| &link.downstream == name || &link.upstream == name)
         .map(|link| BrokerLink {
@@ -221,7 +221,7 @@ fn links(plan: &Plan, name: &BrokerName) -> Vec<BrokerLink> {
             downstream: link.downstream.clone(),
             upstream: link.upstream.clone(),
             mode: link.mode,
-            classes: link.classes.iter().cloned().collect(),
+            class: link.class.clone(),
             lines: link.lines.len(),
         })
         .collect();

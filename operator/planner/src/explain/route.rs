@@ -95,10 +95,10 @@ fn uses(fleet: &Fleet, plan: &Plan, name: &RouteName, route: &Route) -> Vec<Rout
             let joins = |downstream: &BrokerName, upstream: &BrokerName| {
                 (downstream == to && upstream == from) || (downstream == from && upstream == to)
             };
-            let links = plan
+            let links = class
                 .links
                 .iter()
-                .filter(|link| joins(&link.downstream, &link.upstream) && link.classes.contains(&class.name))
+                .filter(|link| joins(&link.downstream, &link.upstream))
                 .map(|link| link.name())
                 .collect();
             uses.push(RouteUse {

@@ -209,7 +209,7 @@ fn one_hop(fleet: &Fleet, plan: &Plan, to: &BrokerName, from: &BrokerName, decla
     let route = carrier(fleet, from, to);
     let lines = |to, from, filters: &[TopicFilter]| -> Vec<HopLine> {
         let mut lines = Vec::new();
-        for link in &plan.links {
+        for link in plan.classes.values().flat_map(|class| class.links.iter()) {
             lines.extend(carrying(link, to, from, filters));
         }
         lines

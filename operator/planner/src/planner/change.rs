@@ -11,7 +11,6 @@ use super::{Planner, Slot, compare};
 use crate::classes;
 use crate::declared::{Declared, Situation};
 use crate::filters::ClassFilters;
-use crate::laid::Parts;
 use crate::plan::View;
 use crate::topology::Node;
 
@@ -239,9 +238,7 @@ impl Planner {
             self.names.remove(name);
         }
         let left: Vec<(usize, Slot)> = met.into_iter().zip(left).collect();
-        for (place, slot) in left.iter().filter(|(_, slot)| !names.contains(&slot.name)) {
-            self.links
-                .replace(&self.topology, *place, &slot.laid.parts, &Parts::default());
+        for (place, _) in left.iter().filter(|(_, slot)| !names.contains(&slot.name)) {
             self.free.push(*place);
         }
         for (group, name) in groups.into_iter().zip(names) {
@@ -252,7 +249,7 @@ impl Planner {
                     .iter()
                     .any(|topic| group.binary_search(&topic.name).is_ok())
             });
-            // A class that goes on keeps its place, where its links find it.
+            // A class that goes on keeps its place, and what stays of its links.
             let former = left.iter().find(|(_, slot)| slot.name == name);
             let place = former.map_or_else(|| self.free_place(), |(place, _)| *place);
             self.put_slot(place, name, &group);
