@@ -10,6 +10,9 @@ use skein_e2e::Series;
 use crate::command::{cargo, output, run as run_command, shown};
 use crate::mosquitto;
 
+/// Fault schedules that the simulator runs: well under a minute on two cores.
+const SEEDS: &str = "0..10000";
+
 /// `cargo xtask test`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code 0 if every test passed, 1 otherwise. The last line sums up.")]
@@ -43,6 +46,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let unit = ["test", "--workspace", "--exclude", "skein-e2e", "--no-fail-fast"];
     runner(cargo(&unit).args(&filter), &mut count)?;
+    if arguments.filter.is_none() {
+        let simulator = [
+            "run",
+            "--release",
+            "--package",
+            "skein-simulator",
+            "--",
+            "--seeds",
+            SEEDS,
+        ];
+        runner(&mut cargo(&simulator), &mut count)?;
+    }
     if !arguments.quick {
         let skein = build_skein()?;
         let mut command = cargo(&["test", "--package", "skein-e2e", "--no-fail-fast"]);

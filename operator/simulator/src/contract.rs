@@ -158,6 +158,8 @@ pub enum Rule {
     /// A configuration that a supervisor refused and loads later after all (another life of it tries again) is known with
     /// the sessions that it makes upstream.
     RefusedMayBeLoaded,
+    /// What links left at a broker that is removed is ended once the broker is declared again, with the store that it had.
+    RemovedMayComeBack,
     /// A QoS 2 client that is led to another broker, where it has a session too, takes no message for another: it goes on
     /// with packet identifiers of the session that it left, and takes a new message for one that it had (and completes
     /// one that the broker never had).
@@ -165,13 +167,15 @@ pub enum Rule {
 }
 
 /// Rules that are broken today, each for a reason that is understood: they are counted and not judged.
-pub const NOT_KEPT: [Rule; 4] = [
+pub const NOT_KEPT: [Rule; 5] = [
     // A clearing that failed, at an upstream that was declared down since, stays due for ever.
     Rule::NeverSpins,
     // Nobody looks again whether a session that was cleared is still clear.
     Rule::EndedStaysEnded,
     // The session of a refused configuration counts as left, is ended, and is not remembered when it is loaded.
     Rule::RefusedMayBeLoaded,
+    // Sessions at a broker that is not declared any more are forgotten.
+    Rule::RemovedMayComeBack,
     // Sessions of clients that were moved are neither handed over nor ended.
     Rule::IdentifiersStayApart,
 ];

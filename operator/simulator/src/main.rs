@@ -1,11 +1,12 @@
 //! Runs seeds of the simulator: `--seeds 0..10000`, `--seed N` with its story, or `--forever`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use skein_simulator::schedule::{Flaw, Outcome, Schedule, explain, run, run_with};
+use skein_simulator::schedule::{Flaw, Outcome, Row, Schedule, explain, run, run_with};
 
 const USAGE: &str = "usage: skein-simulator --seeds FROM..TO | --seed N | --forever [FROM] | --flaws SEEDS";
 
@@ -92,11 +93,18 @@ struct Sum {
     spins: u64,
     virtual_seconds: u64,
     slowest: (Duration, u64),
+    /// Schedules by all that happened in them.
+    rows: BTreeMap<Vec<Row>, [u64; 5]>,
 }
 
 impl Sum {
     fn add(&mut self, seed: u64, outcome: &Outcome, took: Duration) {
         self.schedules += 1;
+        let row = self.rows.entry(outcome.rows.clone()).or_default();
+        let counts = [1, outcome.acknowledged, outcome.lost, outcome.twice, outcome.late];
+        for (sum, count) in row.iter_mut().zip(counts) {
+            *sum += count;
+        }
         self.failures += u64::from(outcome.failure.is_some());
         self.acknowledged += outcome.acknowledged;
         self.lost += outcome.lost;
@@ -104,6 +112,16 @@ impl Sum {
         self.spins += u64::from(outcome.spins > 0);
         self.virtual_seconds += outcome.took / 1_000_000;
         self.slowest = self.slowest.max((took, seed));
+    }
+
+    /// What was lost, doubled and late where one or two things happened: promised or not.
+    fn tell_rows(&self) {
+        println!("schedules acknowledged     lost    twice     late  what happened");
+        for (rows, [schedules, acknowledged, lost, twice, late]) in &self.rows {
+            if rows.len() <= 2 {
+                println!("{schedules:9} {acknowledged:12} {lost:8} {twice:8} {late:8}  {rows:?}");
+            }
+        }
     }
 
     fn tell(&self, since: Instant) {
@@ -164,6 +182,7 @@ fn many(from: u64, to: u64) -> ExitCode {
             }
         }
     });
+    sum.tell_rows();
     sum.tell(begun);
     if sum.failures == 0 {
         ExitCode::SUCCESS

@@ -17,6 +17,7 @@
 //! leave C, drop C                    ends its connection with a word, or without
 //! expect C TEXT...                   all that came since the last time, in order; `!` marks a retain flag
 //! expect-sorted C TEXT...            the same in any order
+//! bridge:down:up                     in place of a client: the client id that `down` has at `up`
 //! oldest: COMMAND, newest: COMMAND   on that series only
 //! pass SECONDS
 //! ```

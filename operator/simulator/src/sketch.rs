@@ -44,6 +44,8 @@ pub(crate) struct Topic {
 pub(crate) struct Sketch {
     pub(crate) series: Vec<Series>,
     pub(crate) durable: Vec<bool>,
+    /// Brokers that are not declared, as bits.
+    pub(crate) absent: u8,
     pub(crate) routes: Vec<Route>,
     /// With clients.
     pub(crate) topics: Vec<Topic>,
@@ -117,6 +119,7 @@ impl Sketch {
         Self {
             series,
             durable,
+            absent: 0,
             routes,
             topics,
             others,
@@ -127,7 +130,7 @@ impl Sketch {
     pub(crate) fn edited(&self, random: &mut Random) -> Self {
         let mut edited = self.clone();
         let count = self.series.len();
-        match random.below(4) {
+        match random.below(5) {
             0 | 1 => {
                 let index = random.index(edited.routes.len());
                 let route = &mut edited.routes[index];
@@ -136,6 +139,17 @@ impl Sketch {
                 route.cost = random.between(least, 8);
             }
             2 => edited.others = vec![random_topic(random, count)],
+            3 => {
+                // One without clients, at an end of the chain, goes or comes back.
+                let used = self
+                    .topics
+                    .iter()
+                    .fold(0, |used, topic| used | topic.producers | topic.consumers);
+                let end = if random.one_in(2) { 0 } else { count - 1 };
+                if used & (1 << end) == 0 {
+                    edited.absent ^= 1 << end;
+                }
+            }
             _ => {
                 for topic in &mut edited.others {
                     std::mem::swap(&mut topic.producers, &mut topic.consumers);
@@ -147,8 +161,9 @@ impl Sketch {
 
     pub(crate) fn fleet(&self) -> Fleet {
         let names = &NAMES[..self.series.len()];
-        let mut fleet = FleetBuilder::new().brokers(&names.join(" "));
-        for (index, name) in names.iter().enumerate() {
+        let there = |broker: BrokerId| self.absent & (1 << broker) == 0;
+        let mut fleet = FleetBuilder::new();
+        for (index, name) in names.iter().enumerate().filter(|(index, _)| there(*index)) {
             let durable = self.durable[index] && self.series[index] == Series::Newest;
             fleet = fleet.with(name, |broker| {
                 broker.failover.after = Duration::from_secs(2);
@@ -161,23 +176,27 @@ impl Sketch {
                 }
             });
         }
-        for route in self.routes.iter().filter(|route| route.cost > 0) {
+        let routes = self
+            .routes
+            .iter()
+            .filter(|route| route.cost > 0 && there(route.a) && there(route.b));
+        for route in routes {
             fleet = fleet.routes(&format!("{}-{}:{}", names[route.a], names[route.b], route.cost));
         }
         for (index, topic) in self.topics.iter().chain(&self.others).enumerate() {
             let ends = |bits| {
                 brokers_of(bits)
+                    .filter(|broker| there(*broker))
                     .map(|broker| names[broker])
                     .collect::<Vec<_>>()
                     .join(" ")
             };
             let name = format!("t{index}");
-            fleet = fleet.topic(
-                &name,
-                topic.filter_text(),
-                &ends(topic.producers),
-                &ends(topic.consumers),
-            );
+            let (producers, consumers) = (ends(topic.producers), ends(topic.consumers));
+            if producers.is_empty() || consumers.is_empty() {
+                continue;
+            }
+            fleet = fleet.topic(&name, topic.filter_text(), &producers, &consumers);
             if let Some(qos) = Qos::new(i64::from(topic.qos)) {
                 fleet = fleet.qos(&name, qos);
             }

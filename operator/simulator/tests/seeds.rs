@@ -40,9 +40,10 @@ fn messages_flow_and_faults_happen() {
 }
 
 #[test]
-fn each_mistake_made_on_purpose_is_found_and_its_story_is_short() {
+fn each_mistake_made_on_purpose_is_found() {
     for flaw in Flaw::ALL {
-        let found = SEEDS
+        // Most are found by the first few.
+        let found = (0..1_500)
             .map(Schedule::new)
             .find(|schedule| run_with(schedule, false, Some(flaw)).failure.is_some());
         assert!(found.is_some(), "{flaw:?} is not found");

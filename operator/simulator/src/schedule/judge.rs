@@ -42,7 +42,13 @@ impl Trial<'_> {
                 // A marker stays behind where nobody unsubscribes it: nothing is ever published on it again.
                 let matters = |held: &&Subscription| !names.filter_text(held.filter).starts_with(MARKER);
                 let held = session.subscriptions.iter().find(matters);
+                let removed = self
+                    .schedule
+                    .edits
+                    .iter()
+                    .any(|sketch| sketch.absent & (1 << broker.id) != 0);
                 let forgiven = (!Rule::EndedStaysEnded.is_kept() && classic)
+                    || (!Rule::RemovedMayComeBack.is_kept() && removed)
                     || (!Rule::RefusedMayBeLoaded.is_kept() && refused);
                 if let Some(held) = held.filter(|_| orphan && !forgiven) {
                     return Err(format!(

@@ -29,6 +29,7 @@ impl std::str::FromStr for Script {
     type Err = ScriptError;
 
     fn from_str(text: &str) -> Result<Self, ScriptError> {
+        let ids = client_ids(text);
         let mut steps = Vec::new();
         for (index, raw) in text.lines().enumerate() {
             let line = index + 1;
@@ -41,7 +42,11 @@ impl std::str::FromStr for Script {
                 Some(("newest", rest)) => (Some(Series::Newest), rest),
                 _ => (None, text),
             };
-            let command = command(rest).map_err(|what| ScriptError { line, what })?;
+            let mut words = rest.to_owned();
+            for (word, id) in &ids {
+                words = words.replace(word, id);
+            }
+            let command = command(&words).map_err(|what| ScriptError { line, what })?;
             steps.push(Step {
                 line,
                 text: text.to_owned(),
@@ -51,6 +56,19 @@ impl std::str::FromStr for Script {
         }
         Ok(Self { steps })
     }
+}
+
+/// `bridge:down:up` stands for the client id that `down` has at `up`.
+fn client_ids(text: &str) -> Vec<(String, String)> {
+    let links = text.lines().filter_map(|line| link(line.trim()).ok());
+    let named = links.filter_map(|command| match command {
+        Command::Link(link) => {
+            let word = format!("bridge:{}:{}", link.downstream, link.upstream);
+            Some((word, link.client_id()))
+        }
+        _ => None,
+    });
+    named.collect()
 }
 
 fn command(text: &str) -> Result<Command, String> {

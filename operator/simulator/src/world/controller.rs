@@ -90,6 +90,8 @@ impl World {
                 self.sites[number].exists = true;
                 self.sites[number].supervised = true;
                 self.report(number);
+                // It goes on from the files that it has, if it was there before.
+                self.after(30 * MILLISECOND, Errand::Look { broker: number });
             }
             self.observe(Event::Placed {
                 broker: broker.clone(),
