@@ -62,12 +62,15 @@ impl Engine {
         }
     }
 
-    /// When a failed clearing is due again.
+    /// When a failed clearing is due again. One whose broker has died since is not: that broker's return is a reason to look.
     pub(super) fn next_clearing(&self) -> Option<Moment> {
-        let due = self.clearings.values().filter_map(|clearing| match clearing {
-            Clearing::Asked => None,
-            Clearing::Failed { again, .. } => Some(*again),
-        });
+        let due = self
+            .clearings
+            .iter()
+            .filter_map(|((_, client_id), clearing)| match clearing {
+                Clearing::Failed { again, .. } if self.can_be_cleared(client_id) => Some(*again),
+                _ => None,
+            });
         due.min()
     }
 
@@ -127,6 +130,10 @@ impl Engine {
         }
     }
 
+    fn can_be_cleared(&self, client_id: &str) -> bool {
+        identity_of(client_id).is_some_and(|(_, upstream, ..)| self.can_be_asked(&upstream))
+    }
+
     fn can_be_asked(&self, broker: &BrokerName) -> bool {
         self.sites.get(broker).is_some_and(|site| {
             let answers = !matches!(site.health.phase(), BrokerPhase::Pending | BrokerPhase::Down);
@@ -136,9 +143,10 @@ impl Engine {
 
     /// Something is awaited that links left behind, and can be expected to come.
     pub(super) fn clears_up(&self) -> bool {
-        let clearing = self.clearings.keys().any(|(_, client_id)| {
-            identity_of(client_id).is_some_and(|(_, upstream, ..)| self.can_be_asked(&upstream))
-        });
+        let clearing = self
+            .clearings
+            .keys()
+            .any(|(_, client_id)| self.can_be_cleared(client_id));
         let marking =
             |marker: &Marker| self.can_be_asked(&marker.upstream) && self.can_be_asked(&marker.broker);
         clearing || self.markers.iter().any(marking)

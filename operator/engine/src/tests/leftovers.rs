@@ -125,6 +125,23 @@ fn what_cannot_be_ended_is_said_and_tried_again() {
 }
 
 #[test]
+fn nobody_is_woken_for_what_cannot_be_ended_while_its_broker_is_down() {
+    let mut world = quiet("x:b>a");
+    world.declare(pair("x:a>b"));
+    world.run(3.0);
+    world.set_life("b", Life::Held);
+    world.run(30.0);
+    world.clear_sessions();
+    world.run(5.0);
+    assert!(
+        world.engine.next_wakeup().is_none_or(|at| at > world.now),
+        "{:?} at {:?}",
+        world.engine.next_wakeup(),
+        world.now
+    );
+}
+
+#[test]
 fn a_broker_that_answers_again_has_what_was_left_there_ended() {
     let mut world = World::new(
         FleetBuilder::new()
