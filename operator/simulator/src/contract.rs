@@ -167,9 +167,7 @@ pub enum Rule {
 }
 
 /// Rules that are broken today, each for a reason that is understood: they are counted and not judged.
-pub const NOT_KEPT: [Rule; 5] = [
-    // A clearing that failed, at an upstream that was declared down since, stays due for ever.
-    Rule::NeverSpins,
+pub const NOT_KEPT: [Rule; 4] = [
     // Nobody looks again whether a session that was cleared is still clear.
     Rule::EndedStaysEnded,
     // The session of a refused configuration counts as left, is ended, and is not remembered when it is loaded.

@@ -180,7 +180,12 @@ impl World {
     }
 
     pub(super) fn wake(&mut self, life: u32) {
-        if life != self.life || self.stalled {
+        if life != self.life {
+            return;
+        }
+        if self.stalled {
+            // Asked for anew when it goes on.
+            self.woken_at = None;
             return;
         }
         let now = self.now();
