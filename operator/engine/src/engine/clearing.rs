@@ -1,6 +1,7 @@
 //! What is left upstream of connections as they were: waits for the markers of those that forget, and has the sessions
 //! of those that are gone cleared of their subscriptions.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use skein_api::name::BrokerName;
@@ -88,7 +89,7 @@ impl Engine {
         let Some(fleet) = self.fleet.clone() else { return };
         let mut markers = Vec::new();
         let mut homeless = Vec::new();
-        let mut wanted = std::collections::BTreeMap::new();
+        let mut wanted = BTreeMap::new();
         for (broker, site) in &self.sites {
             markers.extend(site.ledger.markers(broker));
             for left in site.ledger.left() {
