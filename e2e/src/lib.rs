@@ -45,15 +45,15 @@ pub use client::{Listener, Message, echo, publish_once};
 pub use declare::Manifest;
 pub use fleet::{Fleet, Up};
 pub use ledger::{Ledger, Summary};
-pub use mosquitto::{Series, find_mosquitto, mosquitto, version_of};
+pub use mosquitto::{Series, find_mosquitto, mosquitto, plugin, version_of};
 pub use place::{free_port, free_ports, repository, skein};
 pub use processes::{broker_processes, process};
 pub use publisher::Publisher;
 pub use raw::RawClient;
 pub use scene::Traffic;
 pub use secured::{
-    Control, PASSWORD, Secured, UNBOUNDED, UNSAVED, acl, anonymous_rights, bridge, careful, durable, plugin,
-    rights, security_file,
+    Control, PASSWORD, Secured, UNBOUNDED, UNSAVED, acl, anonymous_rights, bridge, careful, durable, rights,
+    security_file,
 };
 pub use subscriber::Subscriber;
 pub use wait::{PATIENCE, wait_for, wait_until};

@@ -103,3 +103,23 @@ pub fn version_of(binary: &Path) -> Result<String> {
         )
     })
 }
+
+/// A plugin of a release: beside its binary, in the folder tree that a package was unpacked to.
+pub fn plugin(series: Series, name: &str) -> Result<PathBuf> {
+    let binary = mosquitto(series);
+    let root = binary
+        .parent()
+        .and_then(Path::parent)
+        .context("no folder above the binary")?;
+    let libraries = root.join("usr/lib");
+    let mut folders = vec![libraries.join("mosquitto")];
+    for entry in std::fs::read_dir(&libraries)? {
+        let folder = entry?.path();
+        folders.push(folder.join("mosquitto"));
+        folders.push(folder);
+    }
+    let mut files = folders.iter().map(|folder| folder.join(name));
+    files
+        .find(|file| file.is_file())
+        .with_context(|| format!("no {name} below {}", libraries.display()))
+}

@@ -1,7 +1,7 @@
 //! A plain broker under Mosquitto's dynamic security: the file it begins with, and its management over MQTT.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::broker::PlainBroker;
-use crate::mosquitto::{Series, mosquitto};
+use crate::mosquitto::{Series, mosquitto, plugin};
 use crate::place::free_port;
 use crate::raw::RawClient;
 
@@ -85,26 +85,6 @@ pub fn security_file(users: &[(&str, Vec<Value>)], anonymous: &[Value]) -> Value
         "groups": [{"groupname": "anonymous", "roles": [{"rolename": "anonymous"}], "clients": []}],
         "anonymousGroup": "anonymous",
     })
-}
-
-/// A plugin of a release: beside its binary, in the folder tree that a package was unpacked to.
-pub fn plugin(series: Series, name: &str) -> Result<PathBuf> {
-    let binary = mosquitto(series);
-    let root = binary
-        .parent()
-        .and_then(Path::parent)
-        .context("no folder above the binary")?;
-    let libraries = root.join("usr/lib");
-    let mut folders = vec![libraries.join("mosquitto")];
-    for entry in fs::read_dir(&libraries)? {
-        let folder = entry?.path();
-        folders.push(folder.join("mosquitto"));
-        folders.push(folder);
-    }
-    let mut files = folders.iter().map(|folder| folder.join(name));
-    files
-        .find(|file| file.is_file())
-        .with_context(|| format!("no {name} below {}", libraries.display()))
 }
 
 /// What makes a broker keep everything over a kill, as far as its version can.

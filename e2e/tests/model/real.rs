@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use skein_e2e::{free_port, mosquitto, wait_until};
+use skein_e2e::{free_port, mosquitto, plugin, wait_until};
 use skein_mosquitto::config::{Config, Connection, render};
 use skein_mosquitto::link::Direction;
 use skein_mosquitto::transition::Action;
@@ -128,7 +128,9 @@ impl Stage {
             port: free_port()?,
             directory: folder.path().display().to_string(),
             user: rustix::process::geteuid().is_root().then(|| "root".to_owned()),
-            plugin: plugin(self.series),
+            plugin: plugin(kind(self.series), "mosquitto_persist_sqlite.so")
+                .ok()
+                .map(|file| file.display().to_string()),
         };
         self.sites.insert(name.to_owned(), site);
         let broker = Broker {
@@ -346,20 +348,4 @@ fn kind(series: Series) -> skein_e2e::Series {
         Series::Oldest => skein_e2e::Series::Oldest,
         Series::Newest => skein_e2e::Series::Newest,
     }
-}
-
-/// The plugin beside the binary: in the folder tree that a package was unpacked to.
-fn plugin(series: Series) -> Option<String> {
-    let root = mosquitto(kind(series)).parent()?.parent()?.to_owned();
-    let libraries = root.join("usr/lib");
-    let folders = fs::read_dir(&libraries)
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()));
-    let places = folders
-        .flat_map(|folder| [folder.join("mosquitto"), folder.clone()])
-        .chain([libraries.join("mosquitto")]);
-    let plugin = places
-        .map(|place| place.join("mosquitto_persist_sqlite.so"))
-        .find(|plugin| plugin.is_file())?;
-    Some(plugin.display().to_string())
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use skein_api::fleet::{Broker, Durability, FleetBuilder, Hosting};
 use skein_api::name::{BrokerName, ClassName, Qos};
-use skein_e2e::{Series, free_port, mosquitto, version_of, wait_until};
+use skein_e2e::{Series, free_port, mosquitto, plugin, version_of, wait_until};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::{Compile, Config, Placement, compile, render};
 use skein_mosquitto::link::{Direction, Line, Link, Mode};
@@ -149,29 +149,15 @@ pub(crate) fn configuration(
             client_ports: Vec::new(),
             data_directory: folder.display().to_string(),
             user: rustix::process::geteuid().is_root().then(|| "root".to_owned()),
-            sqlite_plugin: sqlite_plugin(series),
+            sqlite_plugin: plugin(series, "mosquitto_persist_sqlite.so")
+                .ok()
+                .map(|file| file.display().to_string()),
         },
         addresses: &|_| Some(("127.0.0.1".to_owned(), upstream.unwrap_or(1))),
         version: version(series)?,
         epoch: 1,
     })?;
     Ok(config)
-}
-
-/// The plugin beside the binary: in the folder tree that a package was unpacked to.
-fn sqlite_plugin(series: Series) -> Option<String> {
-    let root = mosquitto(series).parent()?.parent()?.to_owned();
-    let libraries = root.join("usr/lib");
-    let folders = fs::read_dir(&libraries)
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()));
-    let places = folders
-        .flat_map(|folder| [folder.join("mosquitto"), folder.clone()])
-        .chain([libraries.join("mosquitto")]);
-    let plugin = places
-        .map(|place| place.join("mosquitto_persist_sqlite.so"))
-        .find(|plugin| plugin.is_file())?;
-    Some(plugin.display().to_string())
 }
 
 /// `"farm/+/soil in 1"`.
