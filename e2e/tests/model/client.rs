@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 const LARGEST: usize = 1 << 20;
-const SOON: Duration = Duration::from_secs(10);
+/// For what must come; nobody waits that long where it does.
+const SOON: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 struct Seen {

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(30);
 
 /// A broker's files and process.
 struct Broker {
