@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod link;
+pub mod security;
 pub mod settings;
 pub mod transition;
 pub mod version;

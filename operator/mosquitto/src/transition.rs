@@ -106,6 +106,12 @@ fn globals(old: &Config, new: &Config, result: &mut Transition) {
     if old.persistence != new.persistence {
         result.needs(Action::Restart, "the store changes");
     }
+    if old.security != new.security {
+        result.needs(
+            Action::Restart,
+            "the dynamic-security plugin changes, and plugins are loaded at the start only",
+        );
+    }
     if old.allow_anonymous != new.allow_anonymous {
         result.needs(Action::Reload, "who may connect changes");
     }

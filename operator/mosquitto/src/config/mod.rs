@@ -7,6 +7,7 @@ mod compile;
 mod links;
 mod parse;
 mod render;
+mod secure;
 mod sessions;
 pub(crate) mod words;
 
@@ -22,6 +23,7 @@ use skein_api::name::BrokerName;
 use skein_filters::TopicFilter;
 
 use crate::link::{Direction, Line};
+use crate::security::Login;
 
 /// The option whose value may be several words, one line each.
 pub(crate) const MANY_WORDS: &str = "log_type";
@@ -41,6 +43,8 @@ pub struct Config {
     pub allow_anonymous: bool,
     /// What survives a killed process.
     pub persistence: Persistence,
+    /// The plugin that decides who may do what, if one does. See [`Config::secure`].
+    pub security: Option<SecurityPlugin>,
     /// Limits of queues and packets.
     pub limits: Limits,
     /// The user's own options.
@@ -80,6 +84,16 @@ pub enum Persistence {
     },
 }
 
+/// The dynamic-security plugin. It reads its file when the broker starts, and at no other time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityPlugin {
+    /// The path of `mosquitto_dynamic_security.so`.
+    pub plugin: String,
+    /// The path of its file: what [`crate::security::render`] writes. The broker must be able to write it, and on 2.1 its
+    /// folder.
+    pub file: String,
+}
+
 /// Limits that the delivery contract rests on. Zero means unlimited, as in Mosquitto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -114,6 +128,8 @@ pub struct Connection {
     pub port: u16,
     /// The client id it has upstream: its persistent session.
     pub remote_client_id: String,
+    /// Who it is upstream; nobody where the upstream asks for no name.
+    pub login: Option<Login>,
     /// The client id it has in its own broker: what queues for `out` and `both` lines.
     pub local_client_id: String,
     /// What passes, the user's lines first, then those under `$skein/`.

@@ -9,10 +9,11 @@ use std::str::FromStr;
 use skein_api::name::{BrokerName, Qos};
 use skein_filters::TopicFilter;
 
-use super::render::{CLASSIC_FILE, CONNECTION_FIXED, FIXED, FORGOTTEN, HEAD, LEFT};
+use super::render::{CLASSIC_FILE, CONNECTION_FIXED, FIXED, FORGOTTEN, HEAD, LEFT, SECURITY_FILE};
 use super::sessions::MARKER;
-use super::{Config, Connection, Limits, Listener, MANY_WORDS, Persistence};
+use super::{Config, Connection, Limits, Listener, MANY_WORDS, Persistence, SecurityPlugin};
 use crate::link::{Direction, Line};
+use crate::security::{Login, Password};
 
 /// A text that `render` did not write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +92,7 @@ pub fn parse(text: &str) -> Result<Config, ParseError> {
     let mut connections: Vec<Connection> = Vec::new();
     let mut left: BTreeMap<String, BTreeSet<TopicFilter>> = BTreeMap::new();
     let mut open: Option<Section<'_>> = None;
+    let mut plugins = Plugins::default();
     for (index, raw) in text.split('\n').enumerate() {
         let line = index + 1;
         if let Some(note) = raw.strip_prefix(LEFT) {
@@ -119,6 +121,8 @@ pub fn parse(text: &str) -> Result<Config, ParseError> {
             (_, Some(section)) => section.options.add(line, key, value)?,
             ("listener", None) => listeners.push(listener(line, value)?),
             (MANY_WORDS, None) => words.push(value),
+            ("plugin", None) => plugins.begin(line, value),
+            (_, None) if key.starts_with("plugin_opt_") => plugins.add(line, key, value)?,
             (_, None) => global.add(line, key, value)?,
         }
     }
@@ -132,7 +136,8 @@ pub fn parse(text: &str) -> Result<Config, ParseError> {
         user: global.maybe("user").map(|(_, user)| user.to_owned()),
         listeners,
         allow_anonymous: global.value("allow_anonymous")?,
-        persistence: persistence(&mut global)?,
+        security: plugins.security()?,
+        persistence: persistence(&mut global, &mut plugins)?,
         limits: Limits {
             max_queued_messages: global.value("max_queued_messages")?,
             max_queued_bytes: global.value("max_queued_bytes")?,
@@ -152,6 +157,7 @@ pub fn parse(text: &str) -> Result<Config, ParseError> {
         connections,
         left,
     };
+    plugins.finish()?;
     if !words.is_empty() {
         config.settings.insert(MANY_WORDS.to_owned(), words.join(" "));
     }
@@ -207,7 +213,7 @@ fn left(line: usize, note: &str) -> Result<(String, TopicFilter), ParseError> {
     parts.map_or_else(|| fail(line, "expected a client id and a filter"), Ok)
 }
 
-fn persistence(global: &mut Options<'_>) -> Result<Persistence, ParseError> {
+fn persistence(global: &mut Options<'_>, plugins: &mut Plugins<'_>) -> Result<Persistence, ParseError> {
     if global.value("persistence")? {
         let (_, directory) = global.text("persistence_location")?;
         global.fixed("persistence_file", CLASSIC_FILE)?;
@@ -217,16 +223,71 @@ fn persistence(global: &mut Options<'_>) -> Result<Persistence, ParseError> {
             directory: directory.to_owned(),
         });
     }
-    let Some((_, plugin)) = global.maybe("plugin") else {
+    let Some(mut plugin) = plugins.0.pop() else {
         return Ok(Persistence::None);
     };
     let (_, directory) = global.text("persistence_location")?;
-    global.fixed("plugin_opt_flush_period", "0")?;
-    global.fixed("plugin_opt_sync", "normal")?;
+    plugin.options.fixed("plugin_opt_flush_period", "0")?;
+    plugin.options.fixed("plugin_opt_sync", "normal")?;
     Ok(Persistence::Durable {
         directory: directory.to_owned(),
-        plugin: plugin.to_owned(),
+        plugin: plugin.finish()?,
     })
+}
+
+/// The plugins of a file, each with its own options.
+#[derive(Default)]
+struct Plugins<'a>(Vec<Plugin<'a>>);
+
+struct Plugin<'a> {
+    path: &'a str,
+    options: Options<'a>,
+}
+
+impl<'a> Plugins<'a> {
+    fn begin(&mut self, line: usize, path: &'a str) {
+        let options = Options::new(line);
+        self.0.push(Plugin { path, options });
+    }
+
+    fn add(&mut self, line: usize, key: &'a str, value: &'a str) -> Result<(), ParseError> {
+        match self.0.last_mut() {
+            Some(plugin) => plugin.options.add(line, key, value),
+            None => fail(line, format!("{key} comes before any plugin")),
+        }
+    }
+
+    fn security(&mut self) -> Result<Option<SecurityPlugin>, ParseError> {
+        let known = |plugin: &Plugin<'_>| plugin.options.values.contains_key(SECURITY_FILE);
+        let Some(found) = self.0.iter().position(known) else {
+            return Ok(None);
+        };
+        let mut plugin = self.0.remove(found);
+        let (_, file) = plugin.options.text(SECURITY_FILE)?;
+        Ok(Some(SecurityPlugin {
+            file: file.to_owned(),
+            plugin: plugin.finish()?,
+        }))
+    }
+
+    fn finish(self) -> Result<(), ParseError> {
+        match self.0.first() {
+            Some(plugin) => fail(
+                plugin.options.line,
+                format!("{} is no plugin that Skein writes here", plugin.path),
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Plugin<'_> {
+    fn finish(self) -> Result<String, ParseError> {
+        match self.options.values.first_key_value() {
+            Some((key, (line, _))) => fail(*line, format!("{key} is nothing that Skein writes for a plugin")),
+            None => Ok(self.path.to_owned()),
+        }
+    }
 }
 
 /// A connection being read.
@@ -328,6 +389,7 @@ impl<'a> Section<'a> {
             host: host.to_owned(),
             port,
             remote_client_id: options.text("remote_clientid")?.1.to_owned(),
+            login: login(options)?,
             local_client_id: options.text("local_clientid")?.1.to_owned(),
             lines: self.lines,
             forgotten: self.forgotten,
@@ -351,5 +413,20 @@ impl<'a> Section<'a> {
                 format!("{key} is nothing that Skein writes in a connection"),
             ),
         }
+    }
+}
+
+/// A user name goes with a password.
+fn login(options: &mut Options<'_>) -> Result<Option<Login>, ParseError> {
+    let Some((line, user)) = options.maybe("remote_username") else {
+        return Ok(None);
+    };
+    let (_, password) = options.text("remote_password")?;
+    match Password::new(password) {
+        Some(password) => Ok(Some(Login {
+            user: user.to_owned(),
+            password,
+        })),
+        None => fail(line, "the password of this user is none"),
     }
 }

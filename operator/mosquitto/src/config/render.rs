@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Config, Connection, Line, Persistence};
+use super::{Config, Connection, Line, Persistence, SecurityPlugin};
 use skein_api::name::BrokerName;
 use skein_filters::TopicFilter;
 
@@ -20,6 +20,9 @@ pub(super) const LEFT: &str = "# skein: left ";
 
 /// The file of the classic store.
 pub(super) const CLASSIC_FILE: &str = "mosquitto.db";
+
+/// The option of the dynamic-security plugin that tells it from others.
+pub(super) const SECURITY_FILE: &str = "plugin_opt_config_file";
 
 /// Options that are the same in every configuration, before the user's. See [`super::Limits`] for those that vary.
 pub(super) const FIXED: [(&str, &str); 1] = [
@@ -88,6 +91,9 @@ fn write(text: &mut String, config: &Config) -> std::fmt::Result {
         }
     }
     persistence(text, &config.persistence)?;
+    if let Some(SecurityPlugin { plugin, file }) = &config.security {
+        writeln!(text, "plugin {plugin}\n{SECURITY_FILE} {file}")?;
+    }
     for listener in &config.listeners {
         writeln!(text, "\nlistener {} {}", listener.port, listener.address)?;
     }
@@ -130,6 +136,10 @@ fn connection(text: &mut String, holder: &BrokerName, held: &Connection) -> std:
     writeln!(text, "\nconnection {}", held.name)?;
     writeln!(text, "address {}:{}", held.host, held.port)?;
     writeln!(text, "remote_clientid {}", held.remote_client_id)?;
+    if let Some(login) = &held.login {
+        writeln!(text, "remote_username {}", login.user)?;
+        writeln!(text, "remote_password {}", login.password.expose())?;
+    }
     writeln!(text, "local_clientid {}", held.local_client_id)?;
     for (key, value) in CONNECTION_FIXED {
         writeln!(text, "{key} {value}")?;
