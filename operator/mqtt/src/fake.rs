@@ -261,8 +261,13 @@ fn publish_packet(topic: &str, payload: &[u8]) -> Vec<u8> {
     body.extend_from_slice(topic.as_bytes());
     body.extend_from_slice(&[0, 1]);
     body.extend_from_slice(payload);
-    assert!(body.len() < 128, "the fake writes one length byte");
-    let mut packet = vec![0x32, u8::try_from(body.len()).unwrap()];
+    let mut packet = vec![0x32];
+    let mut length = body.len();
+    while length > 0x7f {
+        packet.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
+    }
+    packet.push(u8::try_from(length).unwrap());
     packet.extend(body);
     packet
 }

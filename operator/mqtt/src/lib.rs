@@ -1,9 +1,11 @@
 //! Heartbeats and path probes over MQTT.
 //!
 //! [`Watch`] holds one connection per broker and tells whether each answers and which paths pass messages.
-//! [`end_subscriptions`] clears a session that a bridge left. [`session`] is the seam under both: one MQTT 3.1.1 connection as a trait, with `rumqttc` behind it. Knows names as plain strings
+//! [`end_subscriptions`] clears a session that a bridge left. [`administration`] bars users of a broker and lets them in
+//! again. [`session`] is the seam under both: one MQTT 3.1.1 connection as a trait, with `rumqttc` behind it. Knows names as plain strings
 //! and addresses; knows no fleets, no plans, no processes. TLS is not there yet.
 
+pub mod administration;
 mod clearing;
 #[cfg(test)]
 mod fake;
