@@ -17,12 +17,21 @@ impl Manifest {
 
     /// Brokers, by name: `"a b c"`.
     #[must_use]
-    pub fn brokers(mut self, names: &str) -> Self {
+    pub fn brokers(self, names: &str) -> Self {
+        self.brokers_with(names, "")
+    }
+
+    /// Brokers with further fields below `managed`, such as `"durability: none"`.
+    #[must_use]
+    pub fn brokers_with(mut self, names: &str, further: &str) -> Self {
         for name in names.split_whitespace() {
             self.add(
                 "Broker",
                 name,
-                "{managed: {allowAnonymous: true}, heartbeat: {interval: 200ms, misses: 3}, failover: {after: 1s}}",
+                &format!(
+                    "{{managed: {{allowAnonymous: true, {further}}}, heartbeat: {{interval: 200ms, misses: 3}}, \
+                     failover: {{after: 1s}}}}"
+                ),
             );
         }
         self
