@@ -164,7 +164,8 @@ pub enum PasswordHash {
         /// The outcome.
         hash: [u8; HASH_BYTES],
     },
-    /// A form that 2.1 made of a password it was given while it ran, and that 2.0 cannot read.
+    /// A form that 2.1 made of a password it was given while it ran (`$7$1000$…` with a longer salt), and that 2.0 cannot
+    /// read.
     Encoded(String),
 }
 
