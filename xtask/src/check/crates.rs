@@ -9,7 +9,7 @@ use crate::command::{cargo, output};
 
 /// Crates from the bottom up; those in one row do not know each other.
 const LAYERS: [&[&str]; 10] = [
-    &["skein-filters"],
+    &["skein-filters", "skein-contract"],
     &["skein-api"],
     &["skein-mosquitto"],
     &["skein-planner", "skein-check"],
@@ -22,8 +22,9 @@ const LAYERS: [&[&str]; 10] = [
 ];
 
 /// Crates that do no I/O.
-const PURE: [&str; 7] = [
+const PURE: [&str; 8] = [
     "skein-filters",
+    "skein-contract",
     "skein-api",
     "skein-mosquitto",
     "skein-planner",

@@ -1,0 +1,418 @@
+//! The rows: what each promises by quality of service, and whether it is kept today.
+//!
+//! What is not kept yet says why and what holds instead; making it true means changing [`Kept`] here and nothing else.
+
+use crate::event::Event;
+use crate::promise::{Duplicates, Lost, Order, Promise};
+use crate::survival::{Blow, survives};
+use crate::terms::{Profile, Series, Terms};
+
+/// A row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clause {
+    /// What happens.
+    pub event: Event,
+    /// By quality of service, 0 to 2; `None` for what is no matter of it.
+    pub promises: Option<[Promise; 3]>,
+    /// Whether it is so today.
+    pub kept: Kept,
+    /// What is to be known of all its promises, as a sentence without a full stop; may be empty.
+    pub says: &'static str,
+    /// What it rests on.
+    pub footnotes: &'static [Footnote],
+}
+
+impl Clause {
+    /// The promise for a quality of service; above 2 as for 2.
+    #[must_use]
+    pub fn promise(&self, qos: u8) -> Option<&Promise> {
+        self.promises
+            .as_ref()
+            .map(|by_qos| &by_qos[usize::from(qos.min(2))])
+    }
+}
+
+/// Whether a row is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is.
+    Since {
+        /// From this release of Skein.
+        release: &'static str,
+    },
+    /// It is what Skein is to do.
+    NotYet {
+        /// What is missing, as a sentence without a full stop.
+        why: &'static str,
+        /// What holds today, likewise.
+        today: &'static str,
+    },
+}
+
+impl Kept {
+    /// Breaking it is a failure.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        matches!(self, Self::Since { .. })
+    }
+}
+
+/// What several promises rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Footnote {
+    /// Queues are finite.
+    Budget,
+    /// Acknowledged is not stored yet.
+    LastMessage,
+    /// A client that comes without its session.
+    DurableSession,
+}
+
+impl Footnote {
+    /// As a sentence, without a full stop.
+    #[must_use]
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::Budget => {
+                "what waits is kept within the queue budget (`queue`); what comes when a queue is full is dropped, and its \
+                 publisher is not told"
+            }
+            Self::LastMessage => {
+                "an acknowledged message is not yet stored, with `flush_period 0` neither: a kill in the same pass of the \
+                 broker's loop loses that last message, and nothing before it"
+            }
+            Self::DurableSession => {
+                "a subscriber without a durable session misses what is published while it is not connected"
+            }
+        }
+    }
+}
+
+/// The release that kept the first rows.
+const FIRST: Kept = Kept::Since { release: "0.1.0" };
+
+const NOTHING_HAPPENS: Promise = Promise {
+    lost: Lost::Nothing,
+    duplicates: Duplicates::Never,
+    order: Order::Kept,
+    says: "nothing is lost, doubled or late",
+};
+
+const NOTHING_PROMISED: Promise = Promise {
+    lost: Lost::NotPromised,
+    duplicates: Duplicates::Possible,
+    order: Order::NotPromised,
+    says: "nothing is promised",
+};
+
+const fn promise(lost: Lost, duplicates: Duplicates, order: Order, says: &'static str) -> Promise {
+    Promise {
+        lost,
+        duplicates,
+        order,
+        says,
+    }
+}
+
+/// A message may come again, and out of order.
+const fn at_least_once(lost: Lost, says: &'static str) -> Promise {
+    promise(lost, Duplicates::Possible, Order::NotPromised, says)
+}
+
+const fn row(
+    event: Event,
+    promises: [Promise; 3],
+    kept: Kept,
+    says: &'static str,
+    footnotes: &'static [Footnote],
+) -> Clause {
+    Clause {
+        event,
+        promises: Some(promises),
+        kept,
+        says,
+        footnotes,
+    }
+}
+
+const fn statement(event: Event, kept: Kept, says: &'static str) -> Clause {
+    Clause {
+        event,
+        promises: None,
+        kept,
+        says,
+        footnotes: &[],
+    }
+}
+
+/// All rows for brokers with these terms.
+#[must_use]
+pub fn contract(terms: Terms) -> Vec<Clause> {
+    Event::ALL.iter().map(|event| clause(*event, terms)).collect()
+}
+
+/// The row of an event, for brokers with these terms.
+#[must_use]
+pub const fn clause(event: Event, terms: Terms) -> Clause {
+    match event {
+        Event::Controller => row(
+            event,
+            [NOTHING_HAPPENS; 3],
+            FIRST,
+            "brokers and links go on without it; whatever dies meanwhile is not replaced before it is back",
+            &[],
+        ),
+        Event::Supervisor => row(
+            event,
+            [NOTHING_HAPPENS; 3],
+            FIRST,
+            "in local mode its broker goes on; in a pod the broker goes with it, as when its process crashes",
+            &[],
+        ),
+        Event::Link => link(),
+        Event::Away => row(
+            event,
+            [promise(
+                Lost::Nothing,
+                Duplicates::Possible,
+                Order::FirstDeliveries,
+                "what is published meanwhile waits in its session, and what it had not acknowledged comes again",
+            ); 3],
+            FIRST,
+            "",
+            &[Footnote::Budget, Footnote::DurableSession],
+        ),
+        Event::Transit => transit(terms),
+        Event::Route => route(terms),
+        Event::Duplex => row(
+            event,
+            [NOTHING_PROMISED; 3],
+            FIRST,
+            "what is to be sent over a duplex link waits in the sending broker and not upstream; until it is shown to lose \
+             nothing, nothing is promised. Filters that tell the two directions apart avoid such links",
+            &[],
+        ),
+        Event::Drain => drain(),
+        Event::Crash => crash(terms),
+        Event::Hang => hang(terms),
+        Event::Volume => volume(),
+        Event::Retained => statement(
+            event,
+            Kept::NotYet {
+                why: "nothing compares or refills retained values yet",
+                today: "a link that comes back sends retained values again as if they were new, and a value that was cleared \
+                        meanwhile may come back with it",
+            },
+            "a producer's own value never goes back to an older one, a cleared value stays cleared, and a returning broker \
+             is filled again before it serves",
+        ),
+        Event::Wills => statement(
+            event,
+            FIRST,
+            match terms.series() {
+                Series::V2_0 => {
+                    "a restart publishes the wills of connected clients, and on 2.0 every change of a link is a restart; \
+                     an MQTT 5.0 client avoids that with a will delay"
+                }
+                Series::V2_1 => {
+                    "a restart publishes the wills of connected clients; an MQTT 5.0 client avoids that with a will delay"
+                }
+            },
+        ),
+    }
+}
+
+const fn link() -> Clause {
+    let again = at_least_once(
+        Lost::Nothing,
+        "what could not pass waits upstream, and what was not acknowledged comes again",
+    );
+    row(
+        Event::Link,
+        [
+            at_least_once(
+                Lost::Bounded("what is on its way"),
+                "what could not pass waits upstream; what was on its way when the link was cut is lost",
+            ),
+            again,
+            again,
+        ],
+        FIRST,
+        "",
+        &[Footnote::Budget],
+    )
+}
+
+/// What a crash takes of QoS 1 and 2.
+const fn after_a_kill(terms: Terms) -> Promise {
+    let left = survives(terms, Blow::Kill);
+    at_least_once(left.lost, left.says)
+}
+
+const fn stored(terms: Terms) -> &'static [Footnote] {
+    match terms.profile() {
+        Profile::Durable => &[Footnote::Budget, Footnote::LastMessage],
+        Profile::Classic => &[Footnote::Budget],
+        Profile::None => &[],
+    }
+}
+
+const fn transit(terms: Terms) -> Clause {
+    let kill = after_a_kill(terms);
+    row(
+        Event::Transit,
+        [
+            match terms.profile() {
+                Profile::None => at_least_once(Lost::EverythingHeld, kill.says),
+                Profile::Durable | Profile::Classic => at_least_once(
+                    Lost::Bounded("what is on its way"),
+                    "what comes for it meanwhile waits upstream; what it held or was taking may be lost",
+                ),
+            },
+            kill,
+            kill,
+        ],
+        FIRST,
+        match terms.profile() {
+            Profile::None => "what waits for it upstream is not touched; what waits in it for others is gone",
+            Profile::Durable | Profile::Classic => "what waits for it upstream is not touched",
+        },
+        stored(terms),
+    )
+}
+
+const fn crash(terms: Terms) -> Clause {
+    let kill = after_a_kill(terms);
+    row(
+        Event::Crash,
+        [
+            match terms.profile() {
+                Profile::None => at_least_once(Lost::EverythingHeld, kill.says),
+                Profile::Durable | Profile::Classic => at_least_once(
+                    Lost::While("while it is down"),
+                    "what is published to it while it is down, and what was on its way, is lost",
+                ),
+            },
+            kill,
+            kill,
+        ],
+        FIRST,
+        "its supervisor starts it again at once; clients that connect meanwhile are held for up to a second",
+        stored(terms),
+    )
+}
+
+const fn route(terms: Terms) -> Clause {
+    const BARRIER: Duplicates = Duplicates::Bounded("rate × barrier time");
+    let moved = promise(
+        Lost::Nothing,
+        BARRIER,
+        Order::FirstDeliveries,
+        "nothing is lost and first deliveries stay in order; what is published while both ways are open may come twice",
+    );
+    let restarted = at_least_once(
+        Lost::EverythingHeld,
+        "a changed link takes a restart, in which the broker loses all that it held",
+    );
+    let promises = match (terms.series(), terms.profile()) {
+        (Series::V2_1, _) => [moved; 3],
+        (Series::V2_0, Profile::None) => [restarted; 3],
+        (Series::V2_0, Profile::Durable | Profile::Classic) => [
+            at_least_once(
+                Lost::While("while it restarts"),
+                "a changed link takes a restart; what is published to the broker meanwhile is lost",
+            ),
+            moved,
+            moved,
+        ],
+    };
+    row(
+        Event::Route,
+        promises,
+        Kept::NotYet {
+            why: "sessions are not opened on the new way before the old one ends, and nothing tells when the old one is empty",
+            today: "what is on its way when a path moves may be lost or arrive twice, and what piled up for a link that comes \
+                    back arrives late",
+        },
+        "",
+        &[Footnote::Budget],
+    )
+}
+
+const fn drain() -> Clause {
+    let moved = at_least_once(
+        Lost::Nothing,
+        "sessions and what waits in them are moved before the broker is let go",
+    );
+    row(
+        Event::Drain,
+        [
+            at_least_once(
+                Lost::While("while they reconnect"),
+                "what is published while clients reconnect is lost for them",
+            ),
+            moved,
+            moved,
+        ],
+        Kept::NotYet {
+            why: "there is no command for it yet",
+            today: "a broker that is taken away is replaced as if it had failed",
+        },
+        "",
+        &[Footnote::Budget, Footnote::DurableSession],
+    )
+}
+
+/// What Skein lacks to replace a broker without loss.
+const FAILOVER: Kept = Kept::NotYet {
+    why: "clients' sessions are not handed over, and the broker's own sessions upstream are not taken over",
+    today: "what was on its way and what is published until the new path stands may be lost or doubled; what the broker held \
+            comes when it returns, late",
+};
+
+const fn hang(terms: Terms) -> Clause {
+    let held = match terms.profile() {
+        Profile::Durable => at_least_once(
+            Lost::Nothing,
+            "what comes after the failure is taken over at once, what the broker held arrives when it returns",
+        ),
+        Profile::Classic => at_least_once(
+            Lost::Bounded("its last moments"),
+            "what comes after the failure is taken over at once, what the broker had saved arrives when it returns",
+        ),
+        Profile::None => at_least_once(
+            Lost::EverythingHeld,
+            "what comes after the failure is taken over at once, what the broker held is gone with its process",
+        ),
+    };
+    row(
+        Event::Hang,
+        [
+            match terms.profile() {
+                Profile::None => held,
+                Profile::Durable | Profile::Classic => at_least_once(
+                    Lost::While("until retargeted"),
+                    "what is published to it is lost until its clients' address leads elsewhere",
+                ),
+            },
+            held,
+            held,
+        ],
+        FAILOVER,
+        "",
+        stored(terms),
+    )
+}
+
+const fn volume() -> Clause {
+    row(
+        Event::Volume,
+        [at_least_once(
+            Lost::EverythingHeld,
+            "what it had acknowledged and not passed on is lost, and Skein says how much",
+        ); 3],
+        FAILOVER,
+        "",
+        &[],
+    )
+}
