@@ -330,11 +330,27 @@ fn versions_are_read_compared_and_judged() {
             .map(|issue| issue.name)
             .collect::<Vec<_>>()
     };
-    let series_2_0 = ["classic-restart-duplicates", "bridge-restart", "classic-only"];
-    assert_eq!(
-        names(OLDEST),
-        [["bridge-remap-crash"].as_slice(), &series_2_0].concat()
-    );
-    assert_eq!(names(MIDDLE), series_2_0);
-    assert_eq!(names(NEWEST), ["reload-crash"]);
+    let has = |version, name: &str| names(version).contains(&name);
+    for (name, oldest, middle, newest) in [
+        ("bridge-remap-crash", true, false, false),
+        ("restart-timeout-ignored", true, false, false),
+        ("classic-restart-duplicates", true, true, false),
+        ("bridge-restart", true, true, false),
+        ("classic-only", true, true, false),
+        ("clean-start-forgotten", true, true, false),
+        ("in-flight-discard", true, true, true),
+        ("reload-crash", false, false, true),
+        ("reload-drops-out-queues", false, false, true),
+        ("bridge-leftovers", false, false, true),
+    ] {
+        let found = (has(OLDEST, name), has(MIDDLE, name), has(NEWEST, name));
+        assert_eq!(found, (oldest, middle, newest), "{name}");
+    }
+    for version in [OLDEST, MIDDLE, NEWEST] {
+        let issues = known_issues(version);
+        let effects: Vec<_> = issues.iter().map(|issue| issue.effect).collect();
+        assert!(effects.is_sorted(), "worst first: {version}");
+        let names: std::collections::BTreeSet<_> = issues.iter().map(|issue| issue.name).collect();
+        assert_eq!(names.len(), issues.len(), "each name once: {version}");
+    }
 }
