@@ -81,7 +81,8 @@ fn each<'fleet>(
     })
 }
 
-fn version(declared: &Broker) -> Version {
+/// The Mosquitto that a manifest asks for; what is taken where it asks for none.
+pub(crate) fn version(declared: &Broker) -> Version {
     let asked = match &declared.hosting {
         Hosting::Managed(managed) => managed.version.as_deref(),
         Hosting::External(_) => None,

@@ -14,6 +14,7 @@ mod manifests;
 mod object;
 mod output;
 mod paint;
+mod prose;
 mod source;
 mod table;
 #[cfg(test)]

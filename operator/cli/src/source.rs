@@ -2,13 +2,18 @@
 
 use std::path::Path;
 
-use skein_api::fleet::Fleet;
+use skein_api::fleet::{Fleet, Hosting};
+use skein_api::name::BrokerName;
+use skein_contract::Profile;
 use skein_engine::directive::BrokerPhase;
-use skein_local::client;
-use skein_planner::explain::listed;
+use skein_local::{StateDirectory, client};
+use skein_mosquitto::config::{self, Persistence};
+use skein_mosquitto::version::Version;
+use skein_planner::explain::{KnownFrom, Software, listed};
 use skein_planner::plan::{Plan, View};
 
 use crate::arguments::{Down, Source};
+use crate::configs;
 use crate::failure::Failure;
 use crate::manifests;
 
@@ -19,6 +24,8 @@ pub(crate) struct Subject {
     pub(crate) fleet: Fleet,
     /// What is the case.
     pub(crate) view: View,
+    /// Where it runs, if it was asked for.
+    running: Option<StateDirectory>,
 }
 
 impl Subject {
@@ -28,6 +35,7 @@ impl Subject {
             Some(directory) => Self {
                 fleet: manifests::read(directory)?,
                 view: View::default(),
+                running: None,
             },
             None => Self::running(source.state.as_deref())?,
         };
@@ -92,7 +100,11 @@ impl Subject {
                 view.served_by.insert(broker.name, substitute);
             }
         }
-        Ok(Self { fleet, view })
+        Ok(Self {
+            fleet,
+            view,
+            running: Some(state),
+        })
     }
 
     /// Reads two directories; the problems of both are reported together. The newer plan keeps the older one's class names.
@@ -101,6 +113,7 @@ impl Subject {
             manifests::read(directory).map(|fleet| Self {
                 fleet,
                 view: View::default(),
+                running: None,
             })
         };
         match (subject(old), subject(new)) {
@@ -123,6 +136,45 @@ impl Subject {
                 Ok((old, new))
             }
         }
+    }
+
+    /// The Mosquitto of a broker: the one that runs (or ran last), else the one that its manifest asks for.
+    pub(crate) fn software(&self, name: &BrokerName) -> Result<Software, Failure> {
+        let declared = self.fleet.brokers.get(name);
+        let asked = match declared.map(|broker| &broker.hosting) {
+            Some(Hosting::Managed(managed)) => managed.version.is_some(),
+            _ => false,
+        };
+        let mut software = Software {
+            version: declared.map_or(Version::OLDEST, configs::version),
+            known: if asked {
+                KnownFrom::Declared
+            } else {
+                KnownFrom::Assumed
+            },
+            profile: None,
+        };
+        let Some(state) = &self.running else {
+            return Ok(software);
+        };
+        let status = client::status(state)?;
+        let running = status
+            .as_ref()
+            .and_then(|status| status.broker(name.as_str())?.version.as_deref());
+        if let Some(version) = running.and_then(|version| version.parse().ok()) {
+            software.version = version;
+            software.known = KnownFrom::Running;
+        }
+        // What it runs with says what it keeps: whether the sqlite plugin was found is in no manifest.
+        let loaded = state.broker(name).loaded().ok().flatten();
+        software.profile = loaded.and_then(|loaded| {
+            Some(match config::parse(&loaded.config).ok()?.persistence {
+                Persistence::Durable { .. } => Profile::Durable,
+                Persistence::Classic { .. } => Profile::Classic,
+                Persistence::None => Profile::None,
+            })
+        });
+        Ok(software)
     }
 
     /// Its plan, substitutes included.

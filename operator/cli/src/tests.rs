@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anstream::adapter::strip_str;
-use skein_api::fleet::{Fleet, FleetBuilder};
+use skein_api::fleet::{Durability, Expected, Fleet, FleetBuilder, Hosting};
 use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
 use skein_check::{Kind, Problem, Report};
+use skein_contract::Profile;
 use skein_engine::directive::{BrokerPhase, BrokerStatus, Migration, MigrationPhase, PathStatus};
 use skein_filters::TopicFilter;
 use skein_local::{FleetStatus, MigrationRecord};
 use skein_mosquitto::link::{Direction, Line, Link, Mode};
+use skein_mosquitto::version::Version;
+use skein_planner::explain::{KnownFrom, Software};
 use skein_planner::plan::{
     Action, Candidate, Class, Equivalence, Finding, Graft, Hop, Path, Plan, Role, Severity, Substitution,
     View,
@@ -61,6 +64,14 @@ fn fleet() -> Fleet {
         .commands("soil", "farm/+/valve")
         .with("hq", |broker| broker.zone = Some("city".to_owned()))
         .build()
+}
+
+fn newest() -> Software {
+    Software {
+        version: Version::new(2, 1, 2),
+        known: KnownFrom::Assumed,
+        profile: None,
+    }
 }
 
 fn path(brokers_passed: &str, producer: &str, cost: u32, shortest: u32) -> Path {
@@ -216,9 +227,51 @@ fn a_topic_for_people_and_programs() {
 
 #[test]
 fn a_broker_for_people_and_programs() {
-    let found = explain::broker(&fleet(), &View::default(), &plan(), &broker("hq")).unwrap();
+    let found = explain::broker(&fleet(), &View::default(), &plan(), &broker("hq"), newest()).unwrap();
     insta::assert_snapshot!(plain(&commands::explain::broker(&found)));
     insta::assert_snapshot!("a_broker_for_programs", json(&found).unwrap());
+}
+
+#[test]
+fn an_old_broker_that_keeps_nothing_is_warned_of() {
+    let mut fleet = fleet();
+    let soil = fleet.topics.get_mut("soil").map(Arc::make_mut).unwrap();
+    soil.retained = true;
+    soil.expected = Some(Expected {
+        messages_per_second: 2_000,
+        bytes: 4_096,
+    });
+    let hub = fleet.brokers.get_mut("hub").unwrap();
+    if let Hosting::Managed(managed) = &mut hub.hosting {
+        managed.durability = Some(Durability::None);
+    }
+    let software = Software {
+        version: Version::OLDEST,
+        known: KnownFrom::Running,
+        profile: Some(Profile::None),
+    };
+    let found = explain::broker(&fleet, &View::default(), &plan(), &broker("hub"), software).unwrap();
+    let text = plain(&commands::explain::broker(&found));
+    insta::assert_snapshot!(text);
+    let contract = text.split("If … then").nth(1).unwrap();
+    for line in contract.lines().take_while(|line| !line.starts_with("warning")) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn nothing_is_promised_of_a_broker_that_skein_does_not_control() {
+    let fleet = FleetBuilder::new()
+        .external("cloud")
+        .routes("cloud-hq")
+        .topic("soil", "farm/+/soil", "hq", "cloud")
+        .build();
+    let view = View::default();
+    let plan = skein_planner::plan(&fleet, &view);
+    let found = explain::broker(&fleet, &view, &plan, &broker("cloud"), newest()).unwrap();
+    assert!(found.durability.is_none() && found.contract.is_empty() && found.known_issues.is_empty());
+    let text = plain(&commands::explain::broker(&found));
+    assert!(text.contains("what it keeps is up to whoever runs it"), "{text}");
 }
 
 #[test]
@@ -407,7 +460,13 @@ fn every_field_is_documented() {
             None,
             None,
         )),
-        json(&explain::broker(&fleet(), &view, &plan(), &broker("hq"))),
+        json(&explain::broker(
+            &fleet(),
+            &view,
+            &plan(),
+            &broker("hq"),
+            newest(),
+        )),
         json(&explain::route(&fleet(), &view, &plan(), &route)),
         json(&diff::diff(&Plan::default(), &plan())),
         json(&RolesView {

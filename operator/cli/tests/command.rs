@@ -690,6 +690,53 @@ fn a_fleet_is_read_from_its_state_with_what_is_down() {
 }
 
 #[test]
+fn what_a_broker_keeps_is_told_of_what_runs() {
+    let state = left_behind();
+    let explained = || {
+        skein(&[
+            "explain",
+            "broker/c",
+            "--state",
+            shown(state.path()),
+            "-o",
+            "json",
+        ])
+        .json()
+    };
+    let durability = |found: &Value| {
+        let found = &found["durability"];
+        ["profile", "version", "versionFrom"].map(|field| found[field].as_str().unwrap().to_owned())
+    };
+    // Nothing is known of what runs: the newest version is taken, and its default.
+    assert_eq!(durability(&explained()), ["durable", "2.1.2", "assumed"]);
+
+    let file = state.path().join("status.json");
+    let mut status: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    status["brokers"][2]["version"] = "2.0.11".into();
+    fs::write(&file, status.to_string()).unwrap();
+    let found = explained();
+    assert_eq!(durability(&found), ["classic", "2.0.11", "running"]);
+    let crash = found["contract"].as_array().unwrap();
+    let crash = crash.iter().find(|row| row["event"] == "crash").unwrap();
+    assert_eq!(crash["promises"][1]["lostWhat"], "its last moments");
+
+    // Its configuration says more than its version.
+    let (folder, fleet) = (
+        tempfile::tempdir().unwrap(),
+        manifests(&APART.replace("true}", "true, durability: none}")),
+    );
+    let rendered = folder.path().join("out");
+    assert_eq!(
+        skein(&["render", shown(&rendered), "-f", shown(fleet.path())]).code,
+        0
+    );
+    let config = fs::read_to_string(rendered.join("a/mosquitto.conf")).unwrap();
+    let loaded = serde_json::json!({"epoch": 1, "config": config});
+    fs::write(state.path().join("brokers/c/loaded.json"), loaded.to_string()).unwrap();
+    assert_eq!(durability(&explained()), ["none", "2.0.11", "running"]);
+}
+
+#[test]
 fn breaking_and_mending_leave_word_for_the_supervisor() {
     let state = left_behind();
     let path = shown(state.path());

@@ -1,9 +1,11 @@
-//! Why the plan is as it is: a topic's paths, a broker's links and substitutes, a route's use.
+//! Why the plan is as it is: a topic's paths, a broker's links and substitutes and what it promises, a route's use.
 //!
 //! Answers are plain data, sorted and serialisable, with sentences where a reason is asked for; how they are laid out
 //! is for whoever shows them. Knows the declarations and the plan only, and changes neither.
 
 mod broker;
+mod promises;
+mod queues;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -13,6 +15,8 @@ mod ways;
 pub use broker::{
     BrokerExplanation, BrokerLink, CandidateExplanation, Gap, GraftExplanation, MissingRole, broker,
 };
+pub use promises::{ContractRow, DurabilityExplanation, KnownFrom, Left, QosPromise, Software, VersionIssue};
+pub use queues::{Limit, QueueBudget};
 pub use route::{RouteExplanation, RouteUse, route};
 pub use topic::{Hop, HopLine, PathExplanation, RoutingRow, TopicExplanation, topic};
 pub use ways::Way;

@@ -1,5 +1,7 @@
 //! `skein explain`
 
+mod promises;
+
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
@@ -39,7 +41,8 @@ pub(crate) fn run(arguments: &arguments::Explain) -> Result<ExitCode, Failure> {
             output::print(format, &found, || topic(&found))?;
         }
         Object::Broker(name) => {
-            let found = explain::broker(fleet, view, &plan, name)
+            let software = subject.software(name)?;
+            let found = explain::broker(fleet, view, &plan, name, software)
                 .ok_or_else(|| unknown(&arguments.object, fleet.brokers.keys()))?;
             output::print(format, &found, || broker(&found))?;
         }
@@ -109,7 +112,14 @@ pub(crate) fn topic(found: &TopicExplanation) -> String {
         paint(TITLE, "Routing table"),
         routing_table(&found.routing_table)
     );
-    text
+    if !found.queues.is_empty() {
+        text += &format!(
+            "\n{}\n{}",
+            paint(TITLE, "Queues"),
+            promises::queues(&found.queues)
+        );
+    }
+    text + &promises::findings(&found.findings)
 }
 
 fn one_path(path: &PathExplanation) -> String {
@@ -210,7 +220,7 @@ pub(crate) fn broker(found: &BrokerExplanation) -> String {
     if !found.transit.is_empty() {
         text += &format!("\nTopic {} passes through it.\n", listed(&found.transit));
     }
-    text + &death(found)
+    text + &death(found) + &promises::sections(found)
 }
 
 fn death(found: &BrokerExplanation) -> String {

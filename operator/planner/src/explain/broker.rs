@@ -7,7 +7,9 @@ use skein_api::fleet::{Control, Fleet, Hosting};
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_mosquitto::link::Mode;
 
-use crate::plan::{Action, Candidate, Equivalence, Plan, Role, View};
+use super::promises::{self, ContractRow, DurabilityExplanation, Software, VersionIssue};
+use super::queues::{self, QueueBudget};
+use crate::plan::{Action, Candidate, Equivalence, Finding, Plan, Role, View};
 use crate::tables::{RoleRow, roles_of};
 
 /// All about one broker.
@@ -40,6 +42,16 @@ pub struct BrokerExplanation {
     pub gaps: Vec<Gap>,
     /// What happens if it dies (or, if it is down, what has become of its clients), in sentences.
     pub if_it_dies: Vec<String>,
+    /// What it keeps of what it acknowledged; `None` if Skein does not control it.
+    pub durability: Option<DurabilityExplanation>,
+    /// The rows of the loss contract that concern it.
+    pub contract: Vec<ContractRow>,
+    /// What waits in it for others, what waits for it, and what waits for its subscribers.
+    pub queues: Vec<QueueBudget>,
+    /// What is wrong with its version, worst first.
+    pub known_issues: Vec<VersionIssue>,
+    /// What should be looked at.
+    pub findings: Vec<Finding>,
 }
 
 /// A link of a broker.
@@ -134,9 +146,15 @@ impl fmt::Display for MissingRole {
     }
 }
 
-/// Explains a broker. `None` if it is not declared.
+/// Explains a broker that runs (or would run) this Mosquitto. `None` if it is not declared.
 #[must_use]
-pub fn broker(fleet: &Fleet, view: &View, plan: &Plan, name: &BrokerName) -> Option<BrokerExplanation> {
+pub fn broker(
+    fleet: &Fleet,
+    view: &View,
+    plan: &Plan,
+    name: &BrokerName,
+    software: Software,
+) -> Option<BrokerExplanation> {
     let declared = fleet.brokers.get(name)?;
     let substitution = plan.substitutes.get(name);
     let roles = roles_of(fleet, view, name);
@@ -178,8 +196,16 @@ pub fn broker(fleet: &Fleet, view: &View, plan: &Plan, name: &BrokerName) -> Opt
             .collect(),
         roles,
         if_it_dies: Vec::new(),
+        durability: promises::durability(declared, software),
+        contract: Vec::new(),
+        queues: queues::of_broker(fleet, view, plan, name),
+        known_issues: promises::issues(declared, software),
+        findings: Vec::new(),
     };
     explanation.if_it_dies = fate(fleet, name, &explanation);
+    explanation.contract = promises::contract(fleet, declared, software, &explanation);
+    explanation.findings = promises::findings(declared, software, &explanation);
+    explanation.findings.extend(queues::findings(&explanation.queues));
     Some(explanation)
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use skein_api::fleet::{Fleet, FleetBuilder};
 use skein_api::name::{BrokerName, RouteName, TopicName};
+use skein_mosquitto::version::Version;
 
 use super::*;
 use crate::plan::{Equivalence, View};
@@ -18,6 +19,14 @@ fn farm() -> FleetBuilder {
 
 fn name(text: &str) -> BrokerName {
     BrokerName::new(text).unwrap()
+}
+
+fn newest() -> Software {
+    Software {
+        version: Version::new(2, 1, 2),
+        known: KnownFrom::Assumed,
+        profile: None,
+    }
 }
 
 fn explained_topic(fleet: &Fleet, view: &View, topic_name: &str) -> TopicExplanation {
@@ -268,7 +277,7 @@ fn a_twin_takes_the_clients_and_the_paths_move_with_them() {
         .build();
     let plan = crate::plan(&fleet, &View::default());
 
-    let found = broker(&fleet, &View::default(), &plan, &name("i")).unwrap();
+    let found = broker(&fleet, &View::default(), &plan, &name("i"), newest()).unwrap();
 
     let best = &found.candidates[0];
     assert_eq!(
@@ -286,7 +295,7 @@ fn a_twin_takes_the_clients_and_the_paths_move_with_them() {
 fn a_transit_broker_is_routed_around() {
     let fleet = farm().build();
     let plan = crate::plan(&fleet, &View::default());
-    let found = broker(&fleet, &View::default(), &plan, &name("c")).unwrap();
+    let found = broker(&fleet, &View::default(), &plan, &name("c"), newest()).unwrap();
 
     assert_eq!(
         found.if_it_dies,
@@ -320,7 +329,9 @@ fn a_broker_that_is_down_says_who_serves_its_clients() {
     let fleet = farm().build();
     let told = |view: &View| {
         let plan = crate::plan(&fleet, view);
-        broker(&fleet, view, &plan, &name("i")).unwrap().if_it_dies
+        broker(&fleet, view, &plan, &name("i"), newest())
+            .unwrap()
+            .if_it_dies
     };
     let mut view = down(&["i"]);
     assert_eq!(told(&view), ["It is down, and nobody serves its clients."]);

@@ -9,9 +9,10 @@ use skein_api::name::{BrokerName, ClassName, Qos, RouteName, TopicName};
 use skein_filters::TopicFilter;
 use skein_mosquitto::link::{Direction, Link, Mode};
 
+use super::queues::{self, QueueBudget};
 use super::ways::{Reach, Way, Ways, carrier};
 use super::{arrows, listed};
-use crate::plan::{Class, Path, Plan, View};
+use crate::plan::{Class, Finding, Path, Plan, View};
 use crate::search::Flow;
 
 /// All about one topic.
@@ -36,6 +37,10 @@ pub struct TopicExplanation {
     pub paths: Vec<PathExplanation>,
     /// The paper's routing table of these paths (002, definition 1): one row per broker passed and consumer.
     pub routing_table: Vec<RoutingRow>,
+    /// The queues that it may wait in, of all its paths.
+    pub queues: Vec<QueueBudget>,
+    /// What should be looked at.
+    pub findings: Vec<Finding>,
 }
 
 /// All about one path.
@@ -142,6 +147,7 @@ pub fn topic(
         .flat_map(|class| &class.paths)
         .filter(asked)
         .collect();
+    let queues = queues::of_topic(fleet, view, plan, name);
     Some(TopicExplanation {
         topic: name.clone(),
         filter: declared.filter.to_string(),
@@ -157,6 +163,8 @@ pub fn topic(
             .collect(),
         paths: paths(fleet, view, plan, class, &chosen, declared),
         routing_table: routing_table(&chosen),
+        findings: queues::findings(&queues),
+        queues,
     })
 }
 
