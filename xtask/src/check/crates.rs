@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 10] = [
     &["skein-mosquitto"],
     &["skein-planner", "skein-check"],
     &["skein-engine"],
-    &["skein-mqtt", "skein-agent", "skein-simulator"],
+    &["skein-mqtt", "skein-agent", "skein-store", "skein-simulator"],
     &["skein-local"],
     &["skein-cli"],
     &["skein-e2e"],
@@ -39,7 +39,7 @@ const IMPURE: [&str; 8] = [
 ];
 
 /// What lies below and is still no business of theirs: crate, and what it must not know.
-const STRANGERS: [(&str, &[&str]); 2] = [
+const STRANGERS: [(&str, &[&str]); 3] = [
     (
         "skein-mqtt",
         &["skein-api", "skein-planner", "skein-check", "skein-engine"],
@@ -47,6 +47,10 @@ const STRANGERS: [(&str, &[&str]); 2] = [
     (
         "skein-agent",
         &["skein-planner", "skein-check", "skein-engine", "rumqttc"],
+    ),
+    (
+        "skein-store",
+        &["skein-planner", "skein-check", "skein-engine", "rumqttc", "tokio"],
     ),
 ];
 
