@@ -8,8 +8,8 @@
 //! | [`Kind::Classic`] | `mosquitto.db` of 2.0 and 2.1 with `persistence true` | as of the last save: by autosave, by SIGUSR1, at the end |
 //!
 //! What a store does not hold:
-//! - Sessions of clients that connected with clean session or, on 2.0, with clean start of 5.0 (whatever expiry they asked
-//!   for: 2.0 forgets them at a restart). The sqlite store has every session that outlives its connection.
+//! - Sessions that end with their connection; and, in a classic store, those of 5.0 clients that connected with clean start,
+//!   whatever expiry they asked for: the broker forgets them at a restart. The sqlite store has them.
 //! - Shared subscriptions, in a classic store: both series leave them out.
 //! - The protocol that a client speaks; see [`Session::protocol`].
 //! - Retained messages under `$`: 2.1 with sqlite keeps none of them, a classic store all but those under `$SYS`.
