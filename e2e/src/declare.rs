@@ -18,21 +18,17 @@ impl Manifest {
     /// Brokers, by name: `"a b c"`.
     #[must_use]
     pub fn brokers(self, names: &str) -> Self {
-        self.brokers_with(names, "")
+        self.brokers_as(
+            names,
+            "{managed: {allowAnonymous: true}, heartbeat: {interval: 200ms, misses: 3}, failover: {after: 1s}}",
+        )
     }
 
-    /// Brokers with further fields below `managed`, such as `"durability: none"`.
+    /// Brokers of a specification of their own, such as `"{managed: {durability: none}}"`.
     #[must_use]
-    pub fn brokers_with(mut self, names: &str, further: &str) -> Self {
+    pub fn brokers_as(mut self, names: &str, spec: &str) -> Self {
         for name in names.split_whitespace() {
-            self.add(
-                "Broker",
-                name,
-                &format!(
-                    "{{managed: {{allowAnonymous: true, {further}}}, heartbeat: {{interval: 200ms, misses: 3}}, \
-                     failover: {{after: 1s}}}}"
-                ),
-            );
+            self.add("Broker", name, spec);
         }
         self
     }

@@ -23,6 +23,8 @@ pub(crate) struct Case {
     pub(crate) one_oldest: Option<&'static str>,
     /// Of two brokers and more, where that is something else than of one.
     pub(crate) federation: Option<(&'static str, Why)>,
+    /// Subscribes everything, which is only quick when there is little.
+    pub(crate) quiet: bool,
     pub(crate) play: fn(Scene) -> Play,
 }
 
@@ -40,6 +42,7 @@ impl Case {
             one,
             one_oldest: None,
             federation: None,
+            quiet: false,
             play,
         }
     }
@@ -50,6 +53,12 @@ impl Case {
             Version::Three => &[Version::Three],
             Version::Five => &[Version::Five],
         };
+        self
+    }
+
+    /// Played when most others are over.
+    pub(crate) fn quiet(mut self) -> Self {
+        self.quiet = true;
         self
     }
 
@@ -83,6 +92,7 @@ pub(crate) enum Why {
     ExpiryStops,
     RetainedExpiry,
     BothWays,
+    OwnLinks,
     OwnSessions,
     OwnGroups,
     OwnCounters,
@@ -111,6 +121,7 @@ impl Why {
             Self::BothWays => {
                 "a Topic that flows both ways crosses outwards without its retain flag: an old value could come back over a newer one"
             }
+            Self::OwnLinks => "Topics that do not overlap have links of their own",
             Self::OwnSessions => "client ids and sessions belong to one broker",
             Self::OwnGroups => "each broker shares out among the group members connected to it",
             Self::OwnCounters => "`$SYS` tells of one broker, and no bridge carries it",

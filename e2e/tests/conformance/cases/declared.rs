@@ -21,6 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "arrives",
             |scene| Box::pin(undeclared(scene)),
         )
+        .quiet()
         .federation("stays at its broker", Why::Declared),
         Case::new(
             "against",
@@ -41,6 +42,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "counted at both ends",
             |scene| Box::pin(system_topics(scene)),
         )
+        .quiet()
         .federation("counted at its broker only", Why::OwnCounters),
     ]
 }

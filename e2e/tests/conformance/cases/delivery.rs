@@ -48,6 +48,13 @@ pub(crate) fn cases() -> Vec<Case> {
             |scene| Box::pin(order_mixed(scene)),
         ),
         Case::new(
+            "order-topics",
+            "600 messages of one publisher on three Topics in turn",
+            "in order",
+            |scene| Box::pin(order_topics(scene)),
+        )
+        .federation("in order within each Topic", Why::OwnLinks),
+        Case::new(
             "in-flight",
             "200 messages with QoS 2 of one publisher without waiting for any answer",
             "acknowledged, some lost",
@@ -185,6 +192,45 @@ async fn order_mixed(scene: Scene) -> Result<String> {
         }
     }
     Ok("in order within each QoS, once each".to_owned())
+}
+
+async fn order_topics(scene: Scene) -> Result<String> {
+    let branches = ["two", "one", "both"].map(|branch| scene.clone().below(branch));
+    let mut subscriber = scene.join("subscriber", &[]).await?;
+    for branch in &branches {
+        branch
+            .await_with(&mut subscriber, &[branch.wish("a").qos(1)])
+            .await?;
+    }
+    let mut publisher = scene.publisher().await?;
+    let messages: Vec<Message> = (0..600)
+        .zip(branches.iter().cycle())
+        .map(|(number, branch)| branch.message("a", &number.to_string()).qos(1))
+        .collect();
+    publisher.publish_all(&messages).await?;
+    let mut got = Vec::new();
+    while got.len() < messages.len() {
+        got.push(subscriber.receive().await?);
+    }
+    if got
+        .iter()
+        .map(|one| one.text())
+        .eq(messages.iter().map(Message::text))
+    {
+        return Ok("in order".to_owned());
+    }
+    for branch in &branches {
+        let topic = branch.topic("a");
+        let arrived = got.iter().filter(|one| one.topic == topic).map(|one| one.text());
+        let sent = messages
+            .iter()
+            .filter(|one| one.topic == topic)
+            .map(Message::text);
+        if !arrived.eq(sent) {
+            return Ok(format!("{topic} is out of order"));
+        }
+    }
+    Ok("in order within each Topic".to_owned())
 }
 
 async fn unsubscribe(scene: Scene) -> Result<String> {

@@ -39,6 +39,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "$unit/#",
             |scene| Box::pin(dollar(scene)),
         )
+        .quiet()
         .federation("nothing", Why::Declared),
         Case::new(
             "overlapping-3",

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::case::{Case, Why};
+use crate::client::Client;
 use crate::packet::{Message, Received, Version, Wish};
 use crate::scene::{Scene, list};
 
@@ -67,6 +68,26 @@ pub(crate) fn cases() -> Vec<Case> {
             "kept",
             |scene| Box::pin(kept(scene.backwards(), &["kept"])),
         ),
+        Case::new(
+            "newer-outwards",
+            "a value from each end in turn, the newer one outwards, to a late subscriber there",
+            "newer",
+            |scene| Box::pin(newer(scene.below("both"), "newer")),
+        )
+        .federation("older", Why::BothWays),
+        Case::new(
+            "newer-inwards",
+            "a value from each end in turn, the newer one inwards, to a late subscriber there",
+            "newer",
+            |scene| Box::pin(newer(scene.backwards(), "newer")),
+        ),
+        Case::new(
+            "cleared-outwards",
+            "a value that the other end clears, outwards, to a late subscriber",
+            "nothing",
+            |scene| Box::pin(newer(scene.below("both"), "")),
+        )
+        .federation("older", Why::BothWays),
         Case::new(
             "handling",
             "*retain handling* 0, 1 and 2, each subscribed twice",
@@ -142,6 +163,19 @@ async fn kept(scene: Scene, values: &[&str]) -> Result<String> {
         .map(|value| scene.message("a", value).retained())
         .collect();
     set(&scene, &messages).await?;
+    let got = come_late(&scene, &scene.wish("a")).await?;
+    Ok(list(got.iter().map(|one| one.text())))
+}
+
+/// A value that was set there, then anew here, to a late subscriber there.
+async fn newer(scene: Scene, value: &str) -> Result<String> {
+    let mut here = Client::connect(&scene.here, &scene.hello("here")).await?;
+    here.subscribe(&scene.wish("a")).await?;
+    let mut there = Client::connect(&scene.there, &scene.hello("there")).await?;
+    there.publish(&scene.message("a", "older").retained()).await?;
+    // Only once it is here may it be followed: else both are under way at once.
+    here.receive().await?;
+    set(&scene, &[scene.message("a", value).retained()]).await?;
     let got = come_late(&scene, &scene.wish("a")).await?;
     Ok(list(got.iter().map(|one| one.text())))
 }
