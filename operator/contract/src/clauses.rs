@@ -119,6 +119,11 @@ const fn at_least_once(lost: Lost, says: &'static str) -> Promise {
     promise(lost, Duplicates::Possible, Order::NotPromised, says)
 }
 
+/// A message may come late; nobody sends it again.
+const fn at_most_once(lost: Lost, says: &'static str) -> Promise {
+    promise(lost, Duplicates::Never, Order::NotPromised, says)
+}
+
 const fn row(
     event: Event,
     promises: [Promise; 3],
@@ -230,7 +235,7 @@ const fn link() -> Clause {
     row(
         Event::Link,
         [
-            at_least_once(
+            at_most_once(
                 Lost::Bounded("what is on its way"),
                 "what could not pass waits upstream; what was on its way when the link was cut is lost",
             ),
@@ -263,8 +268,8 @@ const fn transit(terms: Terms) -> Clause {
         Event::Transit,
         [
             match terms.profile() {
-                Profile::None => at_least_once(Lost::EverythingHeld, kill.says),
-                Profile::Durable | Profile::Classic => at_least_once(
+                Profile::None => at_most_once(Lost::EverythingHeld, kill.says),
+                Profile::Durable | Profile::Classic => at_most_once(
                     Lost::Bounded("what is on its way"),
                     "what comes for it meanwhile waits upstream; what it held or was taking may be lost",
                 ),
@@ -287,8 +292,8 @@ const fn crash(terms: Terms) -> Clause {
         Event::Crash,
         [
             match terms.profile() {
-                Profile::None => at_least_once(Lost::EverythingHeld, kill.says),
-                Profile::Durable | Profile::Classic => at_least_once(
+                Profile::None => at_most_once(Lost::EverythingHeld, kill.says),
+                Profile::Durable | Profile::Classic => at_most_once(
                     Lost::While("while it is down"),
                     "what is published to it while it is down, and what was on its way, is lost",
                 ),

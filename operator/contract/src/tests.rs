@@ -76,17 +76,18 @@ fn a_judge_of_deliveries_finds_what_is_kept_today() {
     const ALL: (bool, bool, bool) = (true, true, true);
     const ARRIVES: (bool, bool, bool) = (true, false, false);
     const IN_ORDER: (bool, bool, bool) = (true, false, true);
+    const ONCE: (bool, bool, bool) = (false, true, false);
     const NOTHING: (bool, bool, bool) = (false, false, false);
     let durable = Terms::new(Profile::Durable, Series::V2_1);
     let classic = Terms::new(Profile::Classic, Series::V2_0);
     for (event, terms, expected) in [
         (Event::Controller, durable, Some([ALL; 3])),
         (Event::Supervisor, classic, Some([ALL; 3])),
-        (Event::Link, durable, Some([NOTHING, ARRIVES, ARRIVES])),
+        (Event::Link, durable, Some([ONCE, ARRIVES, ARRIVES])),
         (Event::Away, durable, Some([IN_ORDER; 3])),
-        (Event::Transit, durable, Some([NOTHING, ARRIVES, ARRIVES])),
-        (Event::Crash, durable, Some([NOTHING, ARRIVES, ARRIVES])),
-        (Event::Crash, classic, Some([NOTHING; 3])),
+        (Event::Transit, durable, Some([ONCE, ARRIVES, ARRIVES])),
+        (Event::Crash, durable, Some([ONCE, ARRIVES, ARRIVES])),
+        (Event::Crash, classic, Some([ONCE, NOTHING, NOTHING])),
         (Event::Duplex, durable, Some([NOTHING; 3])),
         (Event::Route, durable, None),
         (Event::Drain, durable, None),

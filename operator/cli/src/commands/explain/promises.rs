@@ -86,10 +86,10 @@ fn contract(rows: &[ContractRow]) -> String {
                 Cell::styled(promise.brief, lost_style(promise)),
                 promise.duplicates.into(),
                 promise.order.brief().into(),
-                if row.kept {
-                    Cell::styled("kept", GOOD)
-                } else {
-                    Cell::styled("not yet", CAREFUL)
+                match (row.kept, promise.lost) {
+                    (true, "notPromised") => Cell::styled("-", FAINT),
+                    (true, _) => Cell::styled("kept", GOOD),
+                    (false, _) => Cell::styled("not yet", CAREFUL),
                 },
             ]);
         }
