@@ -12,6 +12,8 @@ mod case;
 mod cases;
 #[path = "conformance/client.rs"]
 mod client;
+#[path = "conformance/codec.rs"]
+mod codec;
 #[path = "conformance/packet.rs"]
 mod packet;
 #[path = "conformance/scene.rs"]

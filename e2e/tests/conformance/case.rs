@@ -119,7 +119,7 @@ impl Why {
                 "the expiry ends at the first bridge, and the value stays retained at every broker beyond"
             }
             Self::BothWays => {
-                "a Topic that flows both ways crosses outwards without its retain flag: an old value could come back over a newer one"
+                "the smaller name holds the link and sends without the retain flag: after a cut, an old value would else come back over a newer one"
             }
             Self::OwnLinks => "Topics that do not overlap have links of their own",
             Self::OwnSessions => "client ids and sessions belong to one broker",

@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::packet::{self, Answer, Heard, Hello, Message, Received, Said, Version, Wish};
+use crate::codec;
+use crate::packet::{Answer, Heard, Hello, Message, Received, Said, Version, Wish};
 
 /// Far longer than a broker takes for anything, also with many cases at a time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -78,7 +79,7 @@ impl Client {
     async fn say(&mut self, said: &[Said<'_>]) -> Result<()> {
         let mut outgoing = BytesMut::new();
         for said in said {
-            packet::write(self.version, said, &mut outgoing)?;
+            codec::write(self.version, said, &mut outgoing)?;
         }
         let written = timeout(PATIENCE, self.stream.write_all(&outgoing)).await;
         Ok(written.context("the broker takes nothing")??)
@@ -87,7 +88,7 @@ impl Client {
     /// The next packet; none if the broker closed the connection.
     async fn hear_or_end(&mut self) -> Result<Option<Heard>> {
         loop {
-            if let Some(heard) = packet::read(self.version, &mut self.incoming)? {
+            if let Some(heard) = codec::read(self.version, &mut self.incoming)? {
                 return Ok(Some(heard));
             }
             let read = timeout(PATIENCE, self.stream.read_buf(&mut self.incoming)).await;

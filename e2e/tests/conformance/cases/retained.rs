@@ -57,33 +57,33 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         Case::new(
             "retained-outwards",
-            "a value on a topic that flows both ways, to a late subscriber at the other end",
+            "on a Topic that flows both ways, a value from the smaller broker name, to a late subscriber at the greater",
             "kept",
             |scene| Box::pin(kept(scene.below("both"), &["kept"])),
         )
         .federation("nothing", Why::BothWays),
         Case::new(
             "retained-inwards",
-            "the same from the end that the links are held from",
+            "on a Topic that flows both ways, a value from the greater broker name, to a late subscriber at the smaller",
             "kept",
             |scene| Box::pin(kept(scene.backwards(), &["kept"])),
         ),
         Case::new(
             "newer-outwards",
-            "a value from each end in turn, the newer one outwards, to a late subscriber there",
+            "the same after an earlier value from the greater name",
             "newer",
             |scene| Box::pin(newer(scene.below("both"), "newer")),
         )
         .federation("older", Why::BothWays),
         Case::new(
             "newer-inwards",
-            "a value from each end in turn, the newer one inwards, to a late subscriber there",
+            "the same after an earlier value from the smaller name",
             "newer",
             |scene| Box::pin(newer(scene.backwards(), "newer")),
         ),
         Case::new(
             "cleared-outwards",
-            "a value that the other end clears, outwards, to a late subscriber",
+            "the same where the smaller name clears that earlier value",
             "nothing",
             |scene| Box::pin(newer(scene.below("both"), "")),
         )

@@ -86,7 +86,7 @@ pub(crate) fn cases() -> Vec<Case> {
         .only(Version::Five),
         Case::new(
             "session-not-expired",
-            "the same with 60 s",
+            "a client with a session expiry of 60 s returns after 3 s",
             "a session",
             |scene| Box::pin(session_expiry(scene, 60, 3)),
         )

@@ -50,20 +50,20 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         Case::new(
             "taken-over-durable",
-            "the same with a durable session",
+            "a will when its client id, with a durable session, connects a second time",
             "nothing",
             |scene| Box::pin(taken_over(scene, true)),
         ),
         Case::new(
             "delayed",
-            "a will with a delay of 1 s",
+            "a will with a delay of 2 s",
             "published after its delay",
             |scene| Box::pin(delayed(scene)),
         )
         .only(Version::Five),
         Case::new(
             "returned",
-            "a will with a delay of 1 s when the client returns at once",
+            "a will with a delay of 2 s when the client returns at once",
             "nothing",
             |scene| Box::pin(returned(scene)),
         )
@@ -143,11 +143,11 @@ async fn taken_over(scene: Scene, durable: bool) -> Result<String> {
 
 async fn delayed(scene: Scene) -> Result<String> {
     let mut subscriber = scene.subscriber(&[scene.wish("will")]).await?;
-    let hello = mortal(&scene).expiry(60).will_delay(1);
+    let hello = mortal(&scene).expiry(60).will_delay(2);
     let start = Instant::now();
     Client::connect(&scene.here, &hello).await?.break_off();
     let will = subscriber.receive().await?;
-    // Brokers count in whole seconds, so anything of one second may be some of it less.
+    // Brokers count in whole seconds: of two, 2.1 may leave out up to one.
     let waited = start.elapsed().as_millis() >= 500;
     Ok(format!(
         "{} {} its delay",
@@ -158,11 +158,11 @@ async fn delayed(scene: Scene) -> Result<String> {
 
 async fn returned(scene: Scene) -> Result<String> {
     let mut subscriber = scene.subscriber(&[scene.wish("#")]).await?;
-    let hello = mortal(&scene).expiry(60).will_delay(1);
+    let hello = mortal(&scene).expiry(60).will_delay(2);
     Client::connect(&scene.here, &hello).await?.break_off();
     let _again = Client::connect(&scene.here, &hello).await?;
-    // A will with the same delay that comes says that the other would have come.
-    let later = scene.hello("later").expiry(60).will_delay(1);
+    // A will with a longer delay that comes says that the other would have come.
+    let later = scene.hello("later").expiry(60).will_delay(3);
     let later = later.will(scene.message("later", "1"));
     Client::connect(&scene.here, &later).await?.break_off();
     let mut got = Vec::new();
