@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use skein_api::name::{ClassName, Qos};
+use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_filters::TopicFilter;
+use skein_mosquitto::config::PROBE;
 use skein_mosquitto::link::Line;
 
 use crate::declared::Declared;
@@ -48,7 +49,7 @@ impl ClassFilters {
         Self {
             relations: Relations::new(filters),
             place_of,
-            any_probe: probe(class, "#"),
+            any_probe: probe(class, None),
             probes: Vec::new(),
         }
     }
@@ -70,7 +71,8 @@ impl ClassFilters {
             Some(Line {
                 filter: self.probe(origin)?.clone(),
                 direction: part.head.direction,
-                qos: Qos::AtLeastOnce,
+                // Probes are published at QoS 1. The markers of a barrier are at QoS 2: at 1 they overtake messages.
+                qos: Qos::ExactlyOnce,
             })
         })
     }
@@ -101,14 +103,18 @@ impl ClassFilters {
             self.probes.extend(
                 missing
                     .into_iter()
-                    .filter_map(|origin| Some((origin, probe(class, topology.name(origin).as_str())?))),
+                    .filter_map(|origin| Some((origin, probe(class, Some(topology.name(origin)))?))),
             );
             self.probes.sort_unstable_by_key(|(node, _)| *node);
         }
     }
 }
 
-/// The filter of path probes.
-fn probe(class: &ClassName, origin: &str) -> Option<TopicFilter> {
-    TopicFilter::parse(&format!("$skein/probe/{class}/{origin}")).ok()
+/// The filter of what Skein sends along the paths of a class, from anybody or from one broker.
+fn probe(class: &ClassName, origin: Option<&BrokerName>) -> Option<TopicFilter> {
+    let filter = match origin {
+        None => format!("{PROBE}{class}/#"),
+        Some(origin) => format!("{PROBE}{class}/{origin}/#"),
+    };
+    TopicFilter::parse(&filter).ok()
 }

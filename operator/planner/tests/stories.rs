@@ -72,9 +72,9 @@ fn the_papers_farm_takes_the_shortest_path() {
     assert_eq!(
         links(&plan),
         [
-            "a pull b: farm/+/soil in 1, $skein/probe/soil/# in 1",
-            "b pull c: farm/+/soil in 1, $skein/probe/soil/# in 1",
-            "c pull i: farm/+/soil in 1, $skein/probe/soil/# in 1",
+            "a pull b: farm/+/soil in 1, $skein/probe/soil/# in 2",
+            "b pull c: farm/+/soil in 1, $skein/probe/soil/# in 2",
+            "c pull i: farm/+/soil in 1, $skein/probe/soil/# in 2",
         ]
     );
 }
@@ -109,12 +109,12 @@ fn publishers_and_subscribers_of_a_dead_broker_move_together() {
 fn commands_flow_back_along_the_path() {
     let plan = healthy(&farm().commands("soil", "farm/+/valve").build());
     assert!(
-        links(&plan).contains(&"a pull b: farm/+/soil in 1, $skein/probe/soil/i in 1".to_owned()),
+        links(&plan).contains(&"a pull b: farm/+/soil in 1, $skein/probe/soil/i/# in 2".to_owned()),
         "{:?}",
         links(&plan)
     );
     assert!(
-        links(&plan).contains(&"b pull a: farm/+/valve in 1, $skein/probe/soil/a in 1".to_owned()),
+        links(&plan).contains(&"b pull a: farm/+/valve in 1, $skein/probe/soil/a/# in 2".to_owned()),
         "{:?}",
         links(&plan)
     );
@@ -129,8 +129,8 @@ fn many_to_many_needs_a_duplex_link_and_says_so() {
     assert_eq!(
         links(&plan),
         [
-            "a duplex b: chat/# both 1, $skein/probe/chat/# both 1",
-            "b duplex c: chat/# both 1, $skein/probe/chat/# both 1",
+            "a duplex b: chat/# both 1, $skein/probe/chat/# both 2",
+            "b duplex c: chat/# both 1, $skein/probe/chat/# both 2",
         ]
     );
     let warning = plan
@@ -179,9 +179,9 @@ fn an_uncontrolled_broker_holds_no_connection_and_gets_no_crossing_lines() {
     assert_eq!(
         links(&plan),
         [
-            "a pull b: up/# in 1, $skein/probe/up/# in 1",
-            "a pull cloud: down/+/# in 1, $skein/probe/one/# in 1",
-            "a duplex cloud: up/# out 1, $skein/probe/up/# out 1",
+            "a pull b: up/# in 1, $skein/probe/up/# in 2",
+            "a pull cloud: down/+/# in 1, $skein/probe/one/# in 2",
+            "a duplex cloud: up/# out 1, $skein/probe/up/# out 2",
         ]
     );
 }
