@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use skein_api::name::{BrokerName, TopicName};
+use skein_api::name::{BrokerName, Qos, TopicName};
 use skein_filters::TopicFilter;
 use skein_mosquitto::link::Link;
 
@@ -33,9 +33,23 @@ pub enum Directive {
         /// Which broker serves it from now on.
         to: BrokerName,
     },
-    /// Publish a message on each of these topics upstream, now and again, and tell when it comes through
-    /// ([`Event::MarkerSeen`]): these and no others, until told otherwise.
+    /// Publish a message on each of these topics, at QoS 2, now and again, and tell when it comes through
+    /// ([`Event::MarkerSeen`]): these and no others, until told otherwise. What comes through must have been published
+    /// after this was said.
     AwaitMarkers(Vec<Marker>),
+    /// Open the session of a link that is to come, so that it collects: connect with its client id and without a clean
+    /// session, subscribe, see that every subscription is acknowledged, and leave, acknowledging no message. Answer with
+    /// [`Event::Seeded`].
+    Seed {
+        /// The broker that is going to hold the connection.
+        broker: BrokerName,
+        /// Where the session is to be.
+        upstream: BrokerName,
+        /// Its client id.
+        client_id: String,
+        /// What to subscribe.
+        subscriptions: Vec<(TopicFilter, Qos)>,
+    },
     /// End the subscriptions of a session that no connection uses any more: connect with its client id, unsubscribe and
     /// leave, acknowledging no message, so that what waits in it stays. Answer with [`Event::SubscriptionsEnded`].
     EndSubscriptions {
@@ -50,6 +64,11 @@ pub enum Directive {
         /// Nobody will ever use the session again: end it with all that waits in it.
         discard: bool,
     },
+    /// Keep these records, and no others of their kind, so that a later life finds them ([`Restored::sessions`]); done
+    /// before what follows.
+    ///
+    /// [`Restored::sessions`]: crate::event::Restored::sessions
+    RecordSessions(Vec<OpenSession>),
     /// Keep this record.
     RecordMigration(Migration),
     /// A broker is no longer declared: stop it and its forwarder.
@@ -59,17 +78,27 @@ pub enum Directive {
     },
 }
 
-/// How to find out that a connection has forgotten what it should: see [`Directive::AwaitMarkers`].
+/// A message whose coming proves something of all that came before it: see [`Directive::AwaitMarkers`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Marker {
-    /// The broker that holds the connection: the message is awaited there.
+    /// Where the message is awaited.
     pub broker: BrokerName,
-    /// Where the message is published.
-    pub upstream: BrokerName,
-    /// The connection's name.
-    pub connection: String,
-    /// The topic.
+    /// Where it is published.
+    pub origin: BrokerName,
+    /// The topic, which no other marker has that is awaited there.
     pub topic: String,
+}
+
+/// The record of a session that is open upstream, or is about to be, and that no configuration tells of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenSession {
+    /// The broker that is going to hold the connection.
+    pub broker: BrokerName,
+    /// The session's client id.
+    pub client_id: String,
+    /// The filters that it may be subscribed to.
+    pub filters: Vec<String>,
 }
 
 /// The record of one failover.

@@ -8,6 +8,7 @@ mod hearing;
 mod planning;
 mod problems;
 mod status;
+mod switching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use skein_mosquitto::link::Link;
 use skein_planner::plan::{Plan, Substitution};
 
 use self::clearing::Clearing;
-use crate::directive::{BrokerPhase, Directive, Marker};
+use self::switching::Switching;
+use crate::directive::{BrokerPhase, Directive, Marker, OpenSession};
 use crate::event::{Event, Moment};
 use crate::failover::Failovers;
 use crate::health::{Rules, Surroundings};
@@ -39,6 +41,8 @@ pub struct Settings {
     /// How long a broker that is no longer declared counts as running, unless it is seen stopped before
     /// ([`Event::SupervisorLost`], or a report that says so).
     pub retire: Duration,
+    /// How long old links wait for the last messages that go by them, when the way is shut though all brokers answer.
+    pub barrier: Duration,
     /// The system user that a broker becomes when it is started as root; `None` leaves Mosquitto's default.
     pub user: Option<String>,
     /// The path of `mosquitto_persist_sqlite.so` where brokers run, if there is one.
@@ -51,6 +55,7 @@ impl Default for Settings {
             start: Duration::from_secs(30),
             patience: Duration::from_secs(2),
             retire: Duration::from_secs(10),
+            barrier: Duration::from_secs(30),
             user: None,
             sqlite_plugin: None,
         }
@@ -89,8 +94,12 @@ pub struct Engine {
     retired: BTreeMap<BrokerName, Moment>,
     /// Sessions that links left upstream, by the broker that held the link and the client id.
     clearings: BTreeMap<(BrokerName, String), Clearing>,
+    /// The switches that are under way.
+    switching: Switching,
     /// The markers that are being awaited.
     markers: Vec<Marker>,
+    /// The sessions that were recorded.
+    recorded: Vec<OpenSession>,
     stale_plan: bool,
     stale_rollout: bool,
     stale_report: bool,
@@ -124,7 +133,9 @@ impl Engine {
             holds: BTreeSet::new(),
             retired: BTreeMap::new(),
             clearings: BTreeMap::new(),
+            switching: Switching::default(),
             markers: Vec::new(),
+            recorded: Vec::new(),
             stale_plan: false,
             stale_rollout: false,
             stale_report: false,
@@ -163,7 +174,12 @@ impl Engine {
             } => {
                 self.probes.insert((topic, producer, consumer), took);
             }
-            Event::MarkerSeen { broker, connection } => self.take_marker(&broker, &connection),
+            Event::MarkerSeen { broker, topic } => self.take_marker(broker, topic),
+            Event::Seeded {
+                broker,
+                client_id,
+                error,
+            } => self.take_seed(broker, client_id, error, now),
             Event::SubscriptionsEnded {
                 broker,
                 client_id,
@@ -197,7 +213,8 @@ impl Engine {
         let hold = self.holds.first().map(|(at, _)| *at);
         let stopped = self.retired.values().min().copied();
         let clearing = self.next_clearing();
-        [alarm, pulse, hold, stopped, clearing]
+        let switching = self.next_switching();
+        [alarm, pulse, hold, stopped, clearing, switching]
             .into_iter()
             .flatten()
             .min()
@@ -369,10 +386,12 @@ impl Engine {
         if std::mem::take(&mut self.stale_plan) {
             self.replan(directives);
         }
-        let due = self.next_clearing().is_some_and(|at| at <= now);
+        let due = [self.next_clearing(), self.next_switching()];
+        let due = due.into_iter().flatten().any(|at| at <= now);
         if std::mem::take(&mut self.stale_rollout) || due {
-            self.roll_out(directives);
+            self.roll_out(now, directives);
             self.clear_up(now, directives);
+            self.record_sessions(directives);
             if self.is_settled() {
                 directives.extend(self.failovers.settle());
             }

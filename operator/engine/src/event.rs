@@ -10,7 +10,7 @@ use skein_mosquitto::link::Link;
 
 #[cfg(doc)]
 use crate::directive::Directive;
-use crate::directive::Migration;
+use crate::directive::{Migration, OpenSession};
 
 /// A moment: time since an origin of the adapter's choosing, on a clock that never goes back.
 pub type Moment = Duration;
@@ -69,13 +69,21 @@ pub enum Event {
         /// End to end time, if it arrived.
         took: Option<Duration>,
     },
-    /// A message on the marker of a connection, published upstream, came through to the broker that holds the
-    /// connection: what it was to forget is forgotten. See [`Directive::AwaitMarkers`].
+    /// A marker came through: see [`Directive::AwaitMarkers`].
     MarkerSeen {
-        /// The broker that holds the connection.
+        /// Where it was awaited.
         broker: BrokerName,
-        /// The connection's name.
-        connection: String,
+        /// Its topic.
+        topic: String,
+    },
+    /// What [`Directive::Seed`] asked for is done, or cannot be done now.
+    Seeded {
+        /// The broker that is going to hold the connection.
+        broker: BrokerName,
+        /// The session's client id.
+        client_id: String,
+        /// Why not, if it is not.
+        error: Option<String>,
     },
     /// What [`Directive::EndSubscriptions`] asked for is done, or cannot be done now.
     SubscriptionsEnded {
@@ -103,6 +111,8 @@ pub struct Restored {
     pub classes: BTreeMap<TopicName, ClassName>,
     /// Per broker: the configurations it may be running, in any order.
     pub configs: BTreeMap<BrokerName, Vec<KeptConfig>>,
+    /// Sessions that were open upstream, as [`Directive::RecordSessions`] said last.
+    pub sessions: Vec<OpenSession>,
     /// Migrations that were not over; those that were may be given too, so that names are not used twice.
     pub migrations: Vec<Migration>,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use skein_api::name::{BrokerName, ClassName};
 use skein_filters::TopicFilter;
-use skein_mosquitto::config::{Config, Connection, Session, identity_of};
+use skein_mosquitto::config::{Config, Connection, MARKER, Session, identity_of};
 use skein_mosquitto::link::{Direction, Link, Mode};
 
 use crate::directive::Marker;
@@ -76,6 +76,8 @@ pub(crate) struct Left<'a> {
     pub(crate) client_id: &'a str,
     pub(crate) upstream: BrokerName,
     pub(crate) session: &'a Session,
+    /// Nobody needs what waits in it.
+    pub(crate) spent: bool,
 }
 
 /// The configurations of one broker.
@@ -85,6 +87,10 @@ pub(crate) struct Ledger {
     history: Vec<Given>,
     /// Its sessions upstream that may be subscribed to anything, by client id: a session outlives its connection.
     sessions: BTreeMap<String, Session>,
+    /// Of those, the ones that links to come are going to resume.
+    expected: BTreeSet<String>,
+    /// And those in which nothing waits that has not come, or does not come, another way.
+    spent: BTreeSet<String>,
     /// The highest number ever seen.
     highest: Epoch,
     loaded: Option<Epoch>,
@@ -158,6 +164,7 @@ impl Ledger {
                 Some(known) if known.connection.as_ref() == Some(held) => known,
                 _ => Session::of(held),
             };
+            self.spent.remove(&held.remote_client_id);
             let wanted: BTreeSet<&TopicFilter> = held.subscribed().collect();
             if session.holds.iter().all(|filter| wanted.contains(filter)) {
                 last.lingering.remove(&held.name);
@@ -199,7 +206,10 @@ impl Ledger {
     }
 
     /// The marker of a connection was seen. True if it was awaited.
-    pub(crate) fn marker_seen(&mut self, connection: &str) -> bool {
+    pub(crate) fn marker_seen(&mut self, topic: &str) -> bool {
+        let Some((_, connection)) = topic.strip_prefix(MARKER).and_then(|rest| rest.split_once('/')) else {
+            return false;
+        };
         let mut awaited = false;
         for given in &mut self.history {
             awaited |= given.lingering.remove(connection).is_some();
@@ -222,24 +232,24 @@ impl Ledger {
             .filter_map(|held| {
                 Some(Marker {
                     broker: broker.clone(),
-                    upstream: identity_of(&held.remote_client_id)?.1,
-                    connection: held.name.clone(),
+                    origin: identity_of(&held.remote_client_id)?.1,
                     topic: held.marker(broker)?,
                 })
             })
             .collect()
     }
 
-    /// What the sessions of links that stay may be subscribed to when the next configuration runs: all they may be
-    /// subscribed to now.
+    /// What the sessions of links that stay, or are to come, may be subscribed to when the next configuration runs: all
+    /// they may be subscribed to now.
     pub(crate) fn subscriptions(&self) -> Strands {
-        let Some(newest) = self.newest() else {
-            return Strands::new();
-        };
+        let links = self.newest().into_iter().flat_map(|newest| &newest.links);
+        let used = links.map(|link| link.client_id());
         let mut all = Strands::new();
-        for link in &newest.links {
-            if let Some(session) = self.sessions.get(&link.client_id()) {
-                let strand = |filter| subscription(link.identity(), filter);
+        for client_id in used.chain(self.expected.iter().cloned()) {
+            let identity = identity_of(&client_id);
+            let session = self.sessions.get(&client_id);
+            if let (Some((downstream, upstream, mode, class)), Some(session)) = (identity, session) {
+                let strand = |filter| subscription((&downstream, &upstream, mode, &class), filter);
                 all.extend(session.holds.iter().map(strand));
             }
         }
@@ -252,7 +262,7 @@ impl Ledger {
         let used = self.newest().map(Given::client_ids).unwrap_or_default();
         self.sessions
             .keys()
-            .filter(|client_id| !used.contains(*client_id))
+            .filter(|client_id| !used.contains(*client_id) && !self.expected.contains(*client_id))
             .filter_map(|client_id| identity_of(client_id))
             .map(|(_, upstream, mode, class)| (upstream, mode, class))
             .collect()
@@ -269,12 +279,14 @@ impl Ledger {
         self.sessions
             .iter()
             .filter(move |(client_id, _)| known && !used.contains(*client_id))
+            .filter(|(client_id, _)| !self.expected.contains(*client_id))
             .filter_map(|(client_id, session)| {
                 let (_, upstream, ..) = identity_of(client_id)?;
                 Some(Left {
                     client_id,
                     upstream,
                     session,
+                    spent: self.spent.contains(client_id),
                 })
             })
     }
@@ -282,7 +294,62 @@ impl Ledger {
     /// A session that was left is subscribed to nothing any more.
     pub(crate) fn end(&mut self, client_id: &str) -> bool {
         let left = self.left().any(|left| left.client_id == client_id);
+        self.spent.remove(client_id);
         left && self.sessions.remove(client_id).is_some()
+    }
+
+    /// Some configuration that it may be running resumes this session.
+    pub(crate) fn may_use(&self, client_id: &str) -> bool {
+        self.present()
+            .any(|given| given.links.iter().any(|link| link.client_id() == client_id))
+    }
+
+    /// These sessions are for links to come, and are left alone; all others that no connection uses are left over.
+    pub(crate) fn expect(&mut self, client_ids: BTreeSet<String>) {
+        self.expected = client_ids;
+        // What has all come by a link that stays after all will not have tomorrow.
+        let sessions = &self.sessions;
+        let idle = |client_id: &String| sessions.get(client_id).is_some_and(|it| it.connection.is_none());
+        self.spent.retain(idle);
+    }
+
+    /// What a session that no connection uses yet, or any more, may be subscribed to; `None` if there is none.
+    pub(crate) fn idle(&self, client_id: &str) -> Option<&BTreeSet<TopicFilter>> {
+        let session = self.sessions.get(client_id);
+        session
+            .filter(|session| session.connection.is_none())
+            .map(|session| &session.holds)
+    }
+
+    /// A session is being opened for a link to come. Until that link is there, all that gathers in it comes another way.
+    pub(crate) fn open<'a>(&mut self, client_id: &str, filters: impl Iterator<Item = &'a TopicFilter>) {
+        if !self.sessions.contains_key(client_id) {
+            let session = Session {
+                connection: None,
+                holds: BTreeSet::new(),
+            };
+            self.sessions.insert(client_id.to_owned(), session);
+            self.spent.insert(client_id.to_owned());
+        }
+        if let Some(session) = self.sessions.get_mut(client_id) {
+            session.holds.extend(filters.cloned());
+        }
+    }
+
+    /// Sessions that no connection uses and no configuration notes: nobody else would know of them after a restart.
+    pub(crate) fn unnoted(&self) -> impl Iterator<Item = (&String, &BTreeSet<TopicFilter>)> {
+        let noted = self.last().and_then(|given| given.config.as_ref());
+        let is_noted = move |client_id: &String| noted.is_some_and(|config| config.left.contains_key(client_id));
+        self.sessions
+            .iter()
+            .filter(|(_, session)| session.connection.is_none())
+            .filter(move |(client_id, _)| !is_noted(client_id))
+            .map(|(client_id, session)| (client_id, &session.holds))
+    }
+
+    /// All that was to come by this link has come: its session may go, once the link has.
+    pub(crate) fn spend(&mut self, client_id: &str) {
+        self.spent.insert(client_id.to_owned());
     }
 
     /// The number that the next one gets.

@@ -18,6 +18,7 @@ mod ledger;
 mod rollout;
 mod site;
 mod strand;
+mod switch;
 mod tools;
 mod vantage;
 

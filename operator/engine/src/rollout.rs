@@ -22,13 +22,17 @@ pub(crate) struct Position {
     pub(crate) alternatives: Vec<Arc<Strands>>,
     /// The lines of the newest of them.
     pub(crate) newest: Arc<Strands>,
-    /// What the sessions of its links may be subscribed to, in whichever order it was given. A link that stays goes on
-    /// passing all of that until it is proven to have forgotten what it should.
+    /// What the sessions of its links, those to come included, may be subscribed to, in whichever order it was given. A
+    /// link passes all of that until it is proven to have forgotten what it should.
     pub(crate) subscriptions: Arc<Strands>,
     /// Links that must not be given yet: their sessions are being cleared of subscriptions.
     pub(crate) barred: BTreeSet<(BrokerName, Mode, ClassName)>,
     /// What it should run.
     pub(crate) desired: Arc<Strands>,
+    /// Of the newest, what must stay for now though it should not: something may still have to come by it.
+    pub(crate) held: Strands,
+    /// That will soon be over.
+    pub(crate) switching: bool,
     /// That will soon be over.
     pub(crate) clearing: bool,
     /// A configuration can be given to it now.
@@ -38,6 +42,17 @@ pub(crate) struct Position {
 }
 
 impl Position {
+    /// It is to be given something else.
+    pub(crate) fn changes(&self) -> bool {
+        self.takes && self.newest != self.desired
+    }
+
+    /// What it has and should keep, for now at least.
+    fn kept(&self) -> impl Iterator<Item = &Strand> {
+        let keeps = |strand: &&Strand| self.desired.contains(*strand) || self.held.contains(*strand);
+        self.newest.iter().filter(keeps)
+    }
+
     fn is_barred(&self, strand: &Strand) -> bool {
         let link = (strand.upstream.clone(), strand.mode, strand.class.clone());
         self.barred.contains(&link)
@@ -74,7 +89,7 @@ pub(crate) fn next_round(
     let mut round = Round::default();
     let mut missing: Vec<&Strand> = Vec::new();
     for (broker, position) in positions {
-        if position.takes && position.newest != position.desired {
+        if position.changes() {
             for strand in position.desired.difference(&position.newest) {
                 if position.is_barred(strand) {
                     round.withheld.push(Withheld {
@@ -85,8 +100,7 @@ pub(crate) fn next_round(
                     missing.push(strand);
                 }
             }
-            let kept = position.newest.intersection(&position.desired).cloned().collect();
-            round.targets.insert(broker.clone(), kept);
+            round.targets.insert(broker.clone(), position.kept().cloned().collect());
         }
     }
     if frozen {
@@ -112,21 +126,30 @@ fn spare_needless_rounds(positions: &BTreeMap<BrokerName, Position>, round: &mut
             .get(broker)
             .is_some_and(|position| *target != *position.newest)
     };
-    let waiting: BTreeSet<BrokerName> = round
+    let withheld = round
         .withheld
         .iter()
         .filter(|withheld| withheld.blocked_by.is_none())
-        .map(|withheld| withheld.strand.downstream.clone())
+        .map(|withheld| withheld.strand.downstream.clone());
+    // What holds on to old links will let go of them soon.
+    let switching = positions
+        .iter()
+        .filter(|(_, position)| position.switching)
+        .map(|(broker, _)| broker.clone());
+    let waiting: BTreeSet<BrokerName> = withheld
+        .chain(switching)
         .filter(|broker| {
             positions
                 .get(broker)
-                .is_some_and(|position| position.newest.is_subset(&position.desired))
+                .is_some_and(|position| position.kept().count() == position.newest.len())
         })
         .collect();
     // Only while something is on its way can there be a later round that makes this one needless.
     let under_way = positions
         .values()
-        .any(|position| !position.unreachable && position.alternatives.len() > 1 || position.clearing)
+        .any(|position| {
+            !position.unreachable && position.alternatives.len() > 1 || position.clearing || position.switching
+        })
         || round
             .targets
             .iter()
@@ -154,8 +177,8 @@ struct Group<'a> {
     alternatives: BTreeMap<&'a BrokerName, Vec<BTreeSet<&'a Strand>>>,
     /// Per broker what it keeps of them.
     kept: BTreeMap<&'a BrokerName, BTreeSet<&'a Strand>>,
-    /// Per broker what links that may stay may be subscribed to of them.
-    subscriptions: BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
+    /// Per broker what its links may be subscribed to of them, and whether the link is there in any case.
+    subscriptions: BTreeMap<&'a BrokerName, Vec<(&'a Strand, bool)>>,
     /// Per broker what it lacks of them.
     missing: BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
 }
@@ -203,17 +226,19 @@ fn groups<'a>(positions: &'a BTreeMap<BrokerName, Position>, missing: &[&'a Stra
         if !position.takes {
             continue;
         }
-        for strand in position.newest.intersection(&position.desired) {
+        for strand in position.kept() {
             if let Some(group) = groups.get_mut(&class(strand)) {
                 group.kept.entry(broker).or_default().insert(strand);
             }
         }
         let wanted: BTreeSet<_> = position.desired.iter().map(Strand::identity).collect();
+        let staying: BTreeSet<_> = position.newest.iter().map(Strand::identity).collect();
         for strand in position.subscriptions.iter() {
             if wanted.contains(&strand.identity())
                 && let Some(group) = groups.get_mut(&class(strand))
             {
-                group.subscriptions.entry(broker).or_default().push(strand);
+                let stays = staying.contains(&strand.identity()) || strand.control;
+                group.subscriptions.entry(broker).or_default().push((strand, stays));
             }
         }
     }
@@ -307,9 +332,12 @@ impl<'a> Group<'a> {
             .filter(|line| line.direction != Direction::Out)
             .map(|line| (line.identity(), &line.filter))
             .collect();
+        // A session is nothing without a connection that resumes it.
+        let resumed: BTreeSet<_> = lines.iter().map(|line| line.identity()).collect();
         let lingering: Vec<&Strand> = subscriptions
-            .filter(|it| !wanted.contains(&(it.identity(), &it.filter)))
-            .copied()
+            .filter(|(it, stays)| *stays || resumed.contains(&it.identity()))
+            .filter(|(it, _)| !wanted.contains(&(it.identity(), &it.filter)))
+            .map(|(it, _)| *it)
             .collect();
         lines.extend(lingering);
     }

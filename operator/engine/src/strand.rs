@@ -7,7 +7,7 @@ use std::sync::Arc;
 use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::RESERVED;
-use skein_mosquitto::link::{Direction, Identity, Line, Link, Mode};
+use skein_mosquitto::link::{Direction, Identity, Line, Link, Mode, client_id};
 
 /// One line of one link.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,10 +23,43 @@ pub(crate) struct Strand {
     pub(crate) qos: Qos,
 }
 
+/// Which link, whatever it carries: [`Identity`], to be kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LinkId {
+    pub(crate) downstream: BrokerName,
+    pub(crate) upstream: BrokerName,
+    pub(crate) mode: Mode,
+    pub(crate) class: ClassName,
+}
+
+impl LinkId {
+    pub(crate) fn of((downstream, upstream, mode, class): Identity<'_>) -> Self {
+        Self {
+            downstream: downstream.clone(),
+            upstream: upstream.clone(),
+            mode,
+            class: class.clone(),
+        }
+    }
+
+    fn identity(&self) -> Identity<'_> {
+        (&self.downstream, &self.upstream, self.mode, &self.class)
+    }
+
+    /// That of its session upstream.
+    pub(crate) fn client_id(&self) -> String {
+        client_id(self.identity())
+    }
+}
+
 impl Strand {
     /// That of its link.
     pub(crate) fn identity(&self) -> Identity<'_> {
         (&self.downstream, &self.upstream, self.mode, &self.class)
+    }
+
+    pub(crate) fn link(&self) -> LinkId {
+        LinkId::of(self.identity())
     }
 }
 
@@ -71,40 +104,26 @@ pub(crate) fn subscription(
     }
 }
 
-/// As much of the desired links of one broker as these strands allow. A link without any line of the user's is not
-/// worth a connection.
-pub(crate) fn reduced(desired: &[Arc<Link>], allowed: &Strands) -> Vec<Arc<Link>> {
-    let mut reduced = Vec::with_capacity(desired.len());
-    for link in desired {
-        let keep = |lines: &[Line], control: bool| -> Vec<Line> {
-            let strand = |line: &Line| Strand {
-                downstream: link.downstream.clone(),
-                upstream: link.upstream.clone(),
-                mode: link.mode,
-                class: link.class.clone(),
-                control,
-                filter: line.filter.clone(),
-                direction: line.direction,
-                qos: line.qos,
-            };
-            lines
-                .iter()
-                .filter(|line| allowed.contains(&strand(line)))
-                .cloned()
-                .collect()
-        };
-        let (lines, control) = (keep(&link.lines, false), keep(&link.control, true));
-        if lines.len() == link.lines.len() && control.len() == link.control.len() {
-            reduced.push(Arc::clone(link));
-        } else if !lines.is_empty() {
-            reduced.push(Arc::new(Link {
-                lines: lines.into(),
-                control: control.into(),
-                ..Link::clone(link)
-            }));
+/// The links that carry these strands, taken from those there are where one is just right. A link without any line of the
+/// user's is not worth a connection.
+pub(crate) fn assembled(target: &Strands, desired: &[Arc<Link>], newest: &[Arc<Link>]) -> Vec<Arc<Link>> {
+    let mut links = links(target);
+    links.sort_by(|one, other| one.identity().cmp(&other.identity()));
+    links.retain(|link| !link.lines.is_empty());
+    let mut there: BTreeMap<Identity<'_>, [Option<&Arc<Link>>; 2]> = BTreeMap::new();
+    for (place, known) in [desired, newest].into_iter().enumerate() {
+        for link in known {
+            there.entry(link.identity()).or_default()[place] = Some(link);
         }
     }
-    reduced
+    links
+        .into_iter()
+        .map(|link| {
+            let known = there.get(&link.identity()).into_iter().flatten().flatten();
+            let same = known.copied().find(|known| ***known == link);
+            same.cloned().unwrap_or_else(|| Arc::new(link))
+        })
+        .collect()
 }
 
 /// Links that carry these strands and nothing else, for judging.

@@ -88,6 +88,12 @@ impl fmt::Display for Direction {
 /// Client ids that start with this are Skein's own.
 pub const CLIENT_ID_PREFIX: &str = "skein:";
 
+/// The MQTT client id that a link connects with.
+#[must_use]
+pub fn client_id((downstream, upstream, mode, class): Identity<'_>) -> String {
+    format!("{CLIENT_ID_PREFIX}{downstream}:{upstream}:{mode}:{class}")
+}
+
 impl Link {
     /// What stays the same, whatever it carries. Links are sorted by it.
     #[must_use]
@@ -98,10 +104,7 @@ impl Link {
     /// The MQTT client id it connects with: the same for as long as its identity is.
     #[must_use]
     pub fn client_id(&self) -> String {
-        format!(
-            "{CLIENT_ID_PREFIX}{}:{}:{}:{}",
-            self.downstream, self.upstream, self.mode, self.class
-        )
+        client_id(self.identity())
     }
 
     /// The connection's name in the configuration: new whenever a line changes.

@@ -29,11 +29,13 @@ pub(super) enum Clearing {
 }
 
 impl Engine {
-    pub(super) fn take_marker(&mut self, broker: &BrokerName, connection: &str) {
-        if let Some(site) = self.sites.get_mut(broker)
-            && site.ledger.marker_seen(connection)
+    pub(super) fn take_marker(&mut self, broker: BrokerName, topic: String) {
+        if let Some(site) = self.sites.get_mut(&broker)
+            && site.ledger.marker_seen(&topic)
         {
             site.touched = true;
+            self.stale_rollout = true;
+        } else if self.switching.take_marker(broker, topic) {
             self.stale_rollout = true;
         }
     }
@@ -75,6 +77,12 @@ impl Engine {
         due.min()
     }
 
+    /// This session is being cleared.
+    pub(super) fn is_ending(&self, broker: &BrokerName, client_id: &str) -> bool {
+        let clearing = self.clearings.get(&(broker.clone(), client_id.to_owned()));
+        clearing == Some(&Clearing::Asked)
+    }
+
     /// A session of this broker is being cleared.
     pub(super) fn is_clearing(&self, broker: &BrokerName) -> bool {
         let from = (broker.clone(), String::new());
@@ -87,7 +95,7 @@ impl Engine {
     /// Asks for what there is to ask for: after every round, and when a failed clearing is due.
     pub(super) fn clear_up(&mut self, now: Moment, directives: &mut Vec<Directive>) {
         let Some(fleet) = self.fleet.clone() else { return };
-        let mut markers = Vec::new();
+        let mut markers = self.switching.markers();
         let mut homeless = Vec::new();
         let mut wanted = BTreeMap::new();
         for (broker, site) in &self.sites {
@@ -104,13 +112,14 @@ impl Engine {
                     Some(Clearing::Asked) => false,
                     Some(Clearing::Failed { again, .. }) => *again <= now,
                 };
-                if due && self.can_be_asked(&left.upstream) {
+                let seeding = self.switching.is_seeding(broker, left.client_id);
+                if due && !seeding && self.can_be_asked(&left.upstream) {
                     directives.push(Directive::EndSubscriptions {
                         broker: broker.clone(),
                         upstream: left.upstream,
                         client_id: left.client_id.to_owned(),
                         filters: left.session.holds.iter().cloned().collect(),
-                        discard: !fleet.brokers.contains_key(broker),
+                        discard: left.spent || !fleet.brokers.contains_key(broker),
                     });
                     wanted.insert(key, Clearing::Asked);
                 } else if let Some(known) = known {
@@ -135,7 +144,7 @@ impl Engine {
         identity_of(client_id).is_some_and(|(_, upstream, ..)| self.can_be_asked(&upstream))
     }
 
-    fn can_be_asked(&self, broker: &BrokerName) -> bool {
+    pub(super) fn can_be_asked(&self, broker: &BrokerName) -> bool {
         self.sites.get(broker).is_some_and(|site| {
             let answers = !matches!(site.health.phase(), BrokerPhase::Pending | BrokerPhase::Down);
             answers && site.placement.is_some()
@@ -149,8 +158,8 @@ impl Engine {
             .keys()
             .any(|(_, client_id)| self.can_be_cleared(client_id));
         let marking =
-            |marker: &Marker| self.can_be_asked(&marker.upstream) && self.can_be_asked(&marker.broker);
-        clearing || self.markers.iter().any(marking)
+            |marker: &Marker| self.can_be_asked(&marker.origin) && self.can_be_asked(&marker.broker);
+        clearing || !self.switching.is_idle() || self.markers.iter().any(marking)
     }
 
     /// What could not be cleared, and why.

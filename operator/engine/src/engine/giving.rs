@@ -77,7 +77,7 @@ impl Engine {
         self.aims.as_ref()?.get(broker)
     }
 
-    pub(super) fn roll_out(&mut self, directives: &mut Vec<Directive>) {
+    pub(super) fn roll_out(&mut self, now: Moment, directives: &mut Vec<Directive>) {
         let Some(fleet) = self.fleet.clone() else { return };
         if self.plan.classes.is_empty() && !self.faults.is_empty() {
             return;
@@ -90,7 +90,7 @@ impl Engine {
             if site.health.phase() == BrokerPhase::Down {
                 down.insert(name.clone());
             }
-            let mut position = Position {
+            let position = Position {
                 alternatives: site.ledger.present().map(Given::running).collect(),
                 newest: site
                     .ledger
@@ -99,19 +99,28 @@ impl Engine {
                 subscriptions: Arc::clone(&nothing),
                 barred: BTreeSet::new(),
                 clearing: false,
+                held: Strands::new(),
+                switching: false,
                 desired: self
                     .aim(name)
                     .map_or_else(|| Arc::clone(&nothing), |aim| Arc::clone(&aim.strands)),
                 takes: Self::takes(&fleet, name, site),
                 unreachable: is_unreachable(site) || !fleet.brokers.contains_key(name),
             };
-            if position.takes && position.newest != position.desired {
+            positions.insert(name.clone(), position);
+        }
+        self.expect_sessions(&positions);
+        for (name, position) in &mut positions {
+            if let Some(site) = self.sites.get(name).filter(|_| position.changes()) {
                 position.subscriptions = Arc::new(site.ledger.subscriptions());
                 position.barred = site.ledger.barred();
                 position.clearing = self.is_clearing(name);
             }
-            positions.insert(name.clone(), position);
         }
+        let mut seeds = Vec::new();
+        self.switch(&mut positions, now, &mut seeds);
+        self.record_sessions(directives);
+        directives.extend(seeds);
         let frozen = self
             .sites
             .values()
@@ -127,8 +136,11 @@ impl Engine {
                 .get_mut(broker)
                 .is_some_and(|site| std::mem::take(&mut site.touched));
             if touched || *target != *position.newest {
-                let links = self.aim(broker).map(|aim| strand::reduced(&aim.links, target));
-                directives.extend(self.give(&fleet, broker, links.unwrap_or_default()));
+                let desired = self.aim(broker).map(|aim| aim.links.as_slice()).unwrap_or_default();
+                let newest = self.sites.get(broker).and_then(|site| site.ledger.newest());
+                let newest = newest.map(|given| given.links.as_slice()).unwrap_or_default();
+                let links = strand::assembled(target, desired, newest);
+                directives.extend(self.give(&fleet, broker, links));
             }
         }
         self.withheld = round.withheld;

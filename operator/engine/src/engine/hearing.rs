@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
+use skein_filters::TopicFilter;
 use skein_mosquitto::config::{parse, render};
 
 use super::Engine;
@@ -58,6 +59,13 @@ impl Engine {
             site.health.ran_before();
             site.ledger.restore(configs.collect());
         }
+        for open in &restored.sessions {
+            let filters = open.filters.iter().filter_map(|filter| TopicFilter::parse(filter).ok());
+            let filters: Vec<TopicFilter> = filters.collect();
+            let ledger = &mut self.site(&open.broker).ledger;
+            ledger.open(&open.client_id, filters.iter());
+        }
+        self.recorded = restored.sessions;
         for migration in restored
             .migrations
             .iter()
@@ -120,7 +128,9 @@ impl Engine {
         let before = site.health.phase();
         let was_lost = site.health.supervisor_lost();
         let was_hung = matches!(site.health.process(), Some(Process::Hung { .. }));
+        let pid_before = pid(site.health.process());
         site.health.on_process(now, report.process);
+        let restarted = pid(Some(report.process)).is_some_and(|now| pid_before.is_some_and(|before| before != now));
         let mut changed = site.ledger.report(report) || was_lost;
         let gone = !declared && report.process == Process::Stopped;
         if gone {
@@ -149,6 +159,7 @@ impl Engine {
         if gone {
             self.retired.remove(broker);
         }
+        self.stale_rollout |= restarted && self.switching.forget_seeds_at(broker);
         if changed && let Some(site) = self.sites.get_mut(broker) {
             site.touched = true;
         }
@@ -174,5 +185,12 @@ impl Engine {
         self.stale_rollout = true;
         self.after_health(broker, before);
         self.judge(broker, now);
+    }
+}
+
+fn pid(process: Option<Process>) -> Option<u32> {
+    match process {
+        Some(Process::Running { pid } | Process::Hung { pid }) => Some(pid),
+        _ => None,
     }
 }

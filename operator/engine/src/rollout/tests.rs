@@ -39,6 +39,8 @@ fn position(alternatives: &[&str], desired: &str) -> Position {
         newest,
         barred: BTreeSet::new(),
         clearing: false,
+        held: Strands::new(),
+        switching: false,
         desired: strands(desired),
         takes: true,
         unreachable: false,

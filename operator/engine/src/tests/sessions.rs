@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skein_api::name::Qos;
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::{Config, Connection, links_of};
 use skein_mosquitto::link::{Direction, Line, Link};
@@ -44,6 +45,12 @@ impl Sessions {
         self.connected.values().any(|name| name == connection)
     }
 
+    /// Somebody subscribes under this client id.
+    pub(super) fn open(&mut self, client_id: &str, subscriptions: &[(TopicFilter, Qos)]) {
+        let session = self.subscriptions.entry(client_id.to_owned()).or_default();
+        session.extend(subscriptions.iter().map(|(filter, _)| filter.clone()));
+    }
+
     /// Somebody unsubscribes everything under this client id.
     pub(super) fn clear(&mut self, client_id: &str) {
         self.subscriptions.remove(client_id);
@@ -69,7 +76,7 @@ impl Sessions {
                 .map(|filter| Line {
                     filter: filter.clone(),
                     direction: Direction::In,
-                    qos: skein_api::name::Qos::AtLeastOnce,
+                    qos: Qos::AtLeastOnce,
                 })
                 .collect();
             link.lines = link.lines.iter().cloned().chain(lingering).collect();

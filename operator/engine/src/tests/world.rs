@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_api::fleet::Fleet;
-use skein_api::name::{BrokerName, ClassName, TopicName};
-use skein_mosquitto::config::{Config, identity_of, parse};
+use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
+use skein_filters::TopicFilter;
+use skein_mosquitto::config::{Config, PROBE, identity_of, parse};
 use skein_mosquitto::link::Link;
 
 use super::sessions::Sessions;
-use crate::directive::{BrokerPhase, Directive, Marker, Migration, Status};
+use crate::directive::{BrokerPhase, Directive, Marker, Migration, OpenSession, Status};
 use crate::event::{Epoch, Event, KeptConfig, Placement, Process, Report, Restored};
 use crate::tools::{Real, Tools};
 use crate::{Engine, Settings};
@@ -142,6 +143,8 @@ pub(super) struct World {
     pub(super) sessions: Sessions,
     markers: Vec<Marker>,
     clearings: VecDeque<(BrokerName, BrokerName, String)>,
+    recorded: Vec<OpenSession>,
+    seeds: VecDeque<(BrokerName, BrokerName, String, Vec<(TopicFilter, Qos)>)>,
     configs: BTreeMap<BrokerName, Vec<(Epoch, Vec<Link>, String)>>,
     migrations: BTreeMap<String, Migration>,
 }
@@ -168,6 +171,8 @@ impl World {
             sessions: Sessions::default(),
             markers: Vec::new(),
             clearings: VecDeque::new(),
+            seeds: VecDeque::new(),
+            recorded: Vec::new(),
             configs: BTreeMap::new(),
             migrations: BTreeMap::new(),
         };
@@ -231,8 +236,21 @@ impl World {
                 self.clearings.push_back((broker, upstream, client_id));
                 return;
             }
+            Directive::Seed {
+                broker,
+                upstream,
+                client_id,
+                subscriptions,
+            } => {
+                self.seeds.push_back((broker, upstream, client_id, subscriptions));
+                return;
+            }
             Directive::PointAddress { broker, to } => {
                 self.addresses.insert(broker, to);
+            }
+            Directive::RecordSessions(sessions) => {
+                self.recorded = sessions;
+                return;
             }
             Directive::RecordMigration(migration) => {
                 self.migrations.insert(migration.name.clone(), migration);
@@ -281,39 +299,73 @@ impl World {
         }
     }
 
-    /// Messages on markers come through where a bridge has connected.
+    /// Messages on the markers of connections come through where the bridge has connected.
     pub(super) fn pass_markers(&mut self) {
-        for marker in self.markers.clone() {
+        self.pass(|marker| !marker.topic.starts_with(PROBE));
+    }
+
+    /// The markers of barriers come through.
+    fn pass_barriers(&mut self) {
+        self.pass(|marker| marker.topic.starts_with(PROBE));
+    }
+
+    fn pass(&mut self, which: impl Fn(&Marker) -> bool) {
+        for marker in self.markers.clone().into_iter().filter(which) {
             let loaded = self.brokers.get(&marker.broker).and_then(|it| it.loaded.as_ref());
-            let held = loaded.is_some_and(|(.., config)| {
-                config
-                    .connections
-                    .iter()
-                    .any(|held| held.marker(&marker.broker).as_ref() == Some(&marker.topic))
+            let held = loaded.and_then(|(.., config)| {
+                let mut held = config.connections.iter();
+                held.find(|held| held.marker(&marker.broker).as_ref() == Some(&marker.topic))
             });
-            if held && self.sessions.is_connected(&marker.connection) {
+            let passes = if marker.topic.starts_with(PROBE) {
+                // What goes a way of several links is passed at once.
+                [&marker.origin, &marker.broker].into_iter().all(|end| {
+                    let end = self.brokers.get(end);
+                    end.is_some_and(|it| it.life == Life::Running && !it.cut_off)
+                })
+            } else {
+                held.is_some_and(|held| self.sessions.is_connected(&held.name))
+            };
+            if passes {
                 self.tell(Event::MarkerSeen {
                     broker: marker.broker,
-                    connection: marker.connection,
+                    topic: marker.topic,
                 });
             }
+        }
+    }
+
+    /// Whether a client with the id of a bridge is let in at a broker.
+    fn stands_in(&self, upstream: &BrokerName, client_id: &str) -> bool {
+        let live = self
+            .brokers
+            .values()
+            .filter_map(|it| it.loaded.as_ref())
+            .flat_map(|(.., config)| &config.connections)
+            .any(|held| held.remote_client_id == client_id);
+        assert!(!live, "standing in for {client_id} would kick a bridge");
+        let upstream = self.brokers.get(upstream);
+        upstream.is_some_and(|it| it.life == Life::Running && !it.cut_off)
+    }
+
+    /// The sessions of links to come are opened, if their broker lets a client in.
+    pub(super) fn open_sessions(&mut self) {
+        for (broker, upstream, client_id, subscriptions) in std::mem::take(&mut self.seeds) {
+            let reached = self.stands_in(&upstream, &client_id);
+            if reached {
+                self.sessions.open(&client_id, &subscriptions);
+            }
+            self.tell(Event::Seeded {
+                broker,
+                client_id,
+                error: (!reached).then(|| "no answer".to_owned()),
+            });
         }
     }
 
     /// The sessions that were left are cleared, if their broker lets a client in.
     pub(super) fn clear_sessions(&mut self) {
         for (broker, upstream, client_id) in std::mem::take(&mut self.clearings) {
-            let live = self
-                .brokers
-                .values()
-                .filter_map(|it| it.loaded.as_ref())
-                .flat_map(|(.., config)| &config.connections)
-                .any(|held| held.remote_client_id == client_id);
-            assert!(!live, "clearing {client_id} would kick a bridge");
-            let reached = self
-                .brokers
-                .get(&upstream)
-                .is_some_and(|it| it.life == Life::Running && !it.cut_off);
+            let reached = self.stands_in(&upstream, &client_id);
             if reached {
                 self.sessions.clear(&client_id);
             }
@@ -390,6 +442,8 @@ impl World {
                 self.connect(broker.as_str());
             }
         }
+        self.open_sessions();
+        self.pass_barriers();
         if self.bridges_connect {
             self.pass_markers();
             self.clear_sessions();
@@ -452,11 +506,13 @@ impl World {
                 .iter()
                 .map(|(broker, configs)| (broker.clone(), configs.iter().map(kept).collect()))
                 .collect(),
+            sessions: self.recorded.clone(),
             migrations: self.migrations.values().cloned().collect(),
         };
         self.engine = Engine::with_tools(settings(), tools);
         self.markers.clear();
         self.clearings.clear();
+        self.seeds.clear();
         self.tell(Event::Restored(restored));
         for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {
             self.brokers

@@ -1,0 +1,322 @@
+//! Switches on their way: asks for seeds, awaits markers, and says what must stay and what must wait until then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use skein_api::name::{BrokerName, ClassName, Qos};
+use skein_filters::TopicFilter;
+use skein_mosquitto::config::identity_of;
+
+use super::Engine;
+use crate::directive::{Directive, Marker, OpenSession};
+use crate::event::Moment;
+use crate::rollout::Position;
+use crate::strand::LinkId;
+use crate::switch::{Switch, Ways, switches};
+
+/// How long until a session that could not be seeded is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// The switches that are under way.
+#[derive(Debug, Default)]
+pub(super) struct Switching {
+    /// By the broker that is going to hold the link, and its client id.
+    seeds: BTreeMap<(BrokerName, String), Seed>,
+    /// By the smallest class of the switch.
+    barriers: BTreeMap<ClassName, Barrier>,
+    /// Numbers barriers.
+    serial: u64,
+}
+
+/// A session being opened.
+#[derive(Debug)]
+struct Seed {
+    subscriptions: BTreeMap<TopicFilter, Qos>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Asked,
+    Done,
+    Failed { again: Moment, reason: String },
+}
+
+/// What is awaited behind the last messages that go the old ways.
+#[derive(Debug)]
+struct Barrier {
+    serial: u64,
+    /// The sessions that were open before any marker was published.
+    after: BTreeSet<String>,
+    /// Awaited now.
+    markers: BTreeSet<Marker>,
+    /// Where each has come, and on which topic.
+    seen: BTreeSet<(BrokerName, String)>,
+    /// When it is given up.
+    until: Moment,
+}
+
+impl Switching {
+    /// True if it was awaited.
+    pub(super) fn take_marker(&mut self, broker: BrokerName, topic: String) -> bool {
+        let known = |marker: &Marker| marker.broker == broker && marker.topic == topic;
+        let barrier = self.barriers.values_mut().find(|barrier| barrier.markers.iter().any(known));
+        barrier.is_some_and(|barrier| barrier.seen.insert((broker, topic)))
+    }
+
+    /// All that are awaited and have not come.
+    pub(super) fn markers(&self) -> Vec<Marker> {
+        let open = |barrier: &'_ Barrier, marker: &Marker| {
+            !barrier.seen.contains(&(marker.broker.clone(), marker.topic.clone()))
+        };
+        self.barriers
+            .values()
+            .flat_map(|barrier| barrier.markers.iter().filter(|marker| open(barrier, marker)))
+            .cloned()
+            .collect()
+    }
+
+    /// What was opened at a broker may be gone, as it has been restarted: what came after that must come again.
+    /// True if that concerns anything.
+    pub(super) fn forget_seeds_at(&mut self, upstream: &BrokerName) -> bool {
+        let is_there = |client_id: &str| identity_of(client_id).is_some_and(|(_, at, ..)| at == *upstream);
+        let before = self.seeds.len();
+        self.seeds
+            .retain(|(_, client_id), seed| matches!(seed.state, State::Asked) || !is_there(client_id));
+        self.barriers
+            .retain(|_, barrier| !barrier.after.iter().any(|client_id| is_there(client_id)));
+        before != self.seeds.len()
+    }
+
+    /// A session is being opened this very moment.
+    pub(super) fn is_seeding(&self, broker: &BrokerName, client_id: &str) -> bool {
+        let seed = self.seeds.get(&(broker.clone(), client_id.to_owned()));
+        seed.is_some_and(|seed| matches!(seed.state, State::Asked))
+    }
+
+    /// A seed or a marker is awaited.
+    pub(super) fn is_idle(&self) -> bool {
+        self.seeds.is_empty() && self.barriers.is_empty()
+    }
+
+    /// What could not be opened, and why.
+    pub(super) fn unseeded(&self) -> impl Iterator<Item = String> {
+        self.seeds
+            .iter()
+            .filter_map(|((broker, client_id), seed)| match &seed.state {
+                State::Failed { reason, .. } => Some(format!(
+                    "Broker/{broker}: messages cannot take their new way yet, as the session {client_id} upstream could \
+                     not be opened: {reason}; it is tried again"
+                )),
+                State::Asked | State::Done => None,
+            })
+    }
+}
+
+impl Engine {
+    /// When a session is to be tried again, or a barrier given up.
+    pub(super) fn next_switching(&self) -> Option<Moment> {
+        let seeds = self.switching.seeds.iter().filter_map(|((_, client_id), seed)| {
+            let (_, upstream, ..) = identity_of(client_id)?;
+            match seed.state {
+                State::Failed { again, .. } if self.can_be_asked(&upstream) => Some(again),
+                _ => None,
+            }
+        });
+        let barriers = self.switching.barriers.values().map(|barrier| barrier.until);
+        seeds.chain(barriers).min()
+    }
+
+    pub(super) fn take_seed(
+        &mut self,
+        broker: BrokerName,
+        client_id: String,
+        error: Option<String>,
+        now: Moment,
+    ) {
+        if let Some(seed) = self.switching.seeds.get_mut(&(broker, client_id)) {
+            self.stale_rollout = true;
+            seed.state = match error {
+                None => State::Done,
+                Some(reason) => State::Failed {
+                    again: now.saturating_add(AGAIN),
+                    reason,
+                },
+            };
+        }
+    }
+
+    /// Takes every switch as far as it goes now, and says in the positions what must stay and what must wait for it.
+    pub(super) fn switch(
+        &mut self,
+        positions: &mut BTreeMap<BrokerName, Position>,
+        now: Moment,
+        directives: &mut Vec<Directive>,
+    ) {
+        let switches = switches(positions);
+        let classes: BTreeSet<ClassName> = switches.values().flat_map(|switch| switch.classes.clone()).collect();
+        let mut barriers = BTreeMap::new();
+        let mut seeds = BTreeMap::new();
+        let mut stays: Vec<LinkId> = Vec::new();
+        let mut waits: Vec<LinkId> = Vec::new();
+        let ways = Ways::of(positions, &classes);
+        for (class, switch) in &switches {
+            if !self.seed(switch, now, &mut seeds, directives) {
+                waits.extend(switch.fresh.keys().cloned());
+                stays.extend(switch.old.keys().cloned());
+                continue;
+            }
+            let after: BTreeSet<String> = switch.fresh.keys().map(LinkId::client_id).collect();
+            let known = self.switching.barriers.remove(class);
+            let mut barrier = known
+                .filter(|known| after.is_subset(&known.after))
+                .unwrap_or_else(|| {
+                    self.switching.serial += 1;
+                    Barrier {
+                        serial: self.switching.serial,
+                        after,
+                        markers: BTreeSet::new(),
+                        seen: BTreeSet::new(),
+                        until: now.saturating_add(self.settings.barrier),
+                    }
+                });
+            barrier.markers.clear();
+            let mut open = false;
+            for link in switch.old.keys() {
+                let markers = ways.markers(link, barrier.serial, &|broker| self.can_be_asked(broker));
+                let passed = |marker: &Marker| {
+                    barrier.seen.contains(&(marker.broker.clone(), marker.topic.clone()))
+                };
+                if markers.iter().all(passed) {
+                    if !markers.is_empty()
+                        && let Some(site) = self.sites.get_mut(&link.downstream)
+                    {
+                        site.ledger.spend(&link.client_id());
+                    }
+                } else if now < barrier.until {
+                    open = true;
+                    stays.push(link.clone());
+                }
+                barrier.markers.extend(markers);
+            }
+            if open {
+                barriers.insert(class.clone(), barrier);
+            }
+        }
+        // One that is not wanted any more is waited for all the same: only then can it be ended.
+        let under_way = |seed: &Seed| matches!(seed.state, State::Asked);
+        let left = std::mem::take(&mut self.switching.seeds);
+        seeds.extend(left.into_iter().filter(|(_, seed)| under_way(seed)));
+        self.switching.seeds = seeds;
+        self.switching.barriers = barriers;
+        for link in waits {
+            if let Some(position) = positions.get_mut(&link.downstream) {
+                position.barred.insert((link.upstream, link.mode, link.class));
+            }
+        }
+        for link in stays {
+            if let Some(position) = positions.get_mut(&link.downstream) {
+                position.switching = true;
+                let held: Vec<_> = position
+                    .newest
+                    .iter()
+                    .filter(|strand| strand.link() == link)
+                    .cloned()
+                    .collect();
+                position.held.extend(held);
+            }
+        }
+    }
+
+    /// Has what only this life knows of sessions upstream kept for the next one.
+    pub(super) fn record_sessions(&mut self, directives: &mut Vec<Directive>) {
+        let mut sessions = Vec::new();
+        for (broker, site) in &self.sites {
+            sessions.extend(site.ledger.unnoted().map(|(client_id, filters)| OpenSession {
+                broker: broker.clone(),
+                client_id: client_id.clone(),
+                filters: filters.iter().map(ToString::to_string).collect(),
+            }));
+        }
+        if sessions != self.recorded {
+            self.recorded.clone_from(&sessions);
+            directives.push(Directive::RecordSessions(sessions));
+        }
+    }
+
+    /// Sessions that were opened for links to come, or that such links left earlier and can go on with, stay.
+    pub(super) fn expect_sessions(&mut self, positions: &BTreeMap<BrokerName, Position>) {
+        for (broker, position) in positions {
+            let ends = |client_id: &str| self.is_ending(broker, client_id);
+            let mut coming: BTreeMap<LinkId, BTreeSet<&TopicFilter>> = BTreeMap::new();
+            if position.takes {
+                for strand in position.desired.difference(&position.newest) {
+                    coming.entry(strand.link()).or_default().insert(&strand.filter);
+                }
+            }
+            let coming: Vec<_> = coming
+                .into_iter()
+                .map(|(link, filters)| (link.client_id(), filters))
+                .filter(|(client_id, _)| !ends(client_id))
+                .collect();
+            let Some(site) = self.sites.get_mut(broker) else { continue };
+            let mut expected = BTreeSet::new();
+            for (client_id, filters) in coming {
+                let fits = |holds: &BTreeSet<TopicFilter>| holds.iter().all(|filter| filters.contains(filter));
+                if site.ledger.idle(&client_id).is_some_and(fits) {
+                    expected.insert(client_id);
+                }
+            }
+            site.ledger.expect(expected);
+        }
+    }
+
+    /// Asks for what is not open yet. True if all of it is.
+    fn seed(
+        &mut self,
+        switch: &Switch,
+        now: Moment,
+        seeds: &mut BTreeMap<(BrokerName, String), Seed>,
+        directives: &mut Vec<Directive>,
+    ) -> bool {
+        let mut all = true;
+        for (link, subscriptions) in &switch.fresh {
+            let client_id = link.client_id();
+            let key = (link.downstream.clone(), client_id.clone());
+            let known = self.switching.seeds.remove(&key);
+            let known = known.filter(|seed| seed.subscriptions == *subscriptions);
+            let due = match known.as_ref().map(|seed| &seed.state) {
+                None => true,
+                Some(State::Failed { again, .. }) => *again <= now,
+                Some(State::Asked | State::Done) => false,
+            };
+            all &= matches!(known.as_ref().map(|seed| &seed.state), Some(State::Done));
+            let asked = due && self.can_be_asked(&link.upstream) && self.may_be_opened(link);
+            if asked && let Some(site) = self.sites.get_mut(&link.downstream) {
+                site.ledger.open(&client_id, subscriptions.keys());
+                directives.push(Directive::Seed {
+                    broker: link.downstream.clone(),
+                    upstream: link.upstream.clone(),
+                    client_id,
+                    subscriptions: subscriptions.iter().map(|(filter, qos)| (filter.clone(), *qos)).collect(),
+                });
+                let seed = Seed {
+                    subscriptions: subscriptions.clone(),
+                    state: State::Asked,
+                };
+                seeds.insert(key, seed);
+            } else if let Some(known) = known {
+                seeds.insert(key, known);
+            }
+        }
+        all
+    }
+
+    /// No connection uses its session, and it is not to be cleared of anything first.
+    fn may_be_opened(&self, link: &LinkId) -> bool {
+        self.sites.get(&link.downstream).is_some_and(|site| {
+            let barred = (link.upstream.clone(), link.mode, link.class.clone());
+            !site.ledger.barred().contains(&barred) && !site.ledger.may_use(&link.client_id())
+        })
+    }
+}

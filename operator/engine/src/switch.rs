@@ -1,0 +1,248 @@
+//! From old ways to new ones without loss: which sessions must be opened before anything moves, and what must have come
+//! through an old link before it may go.
+//!
+//! A *switch* is what classes whose messages meet have to change together. First every link that is new in it is
+//! *seeded*: its session is opened upstream and collects, while nothing flows. When all are, a message published anywhere
+//! goes into some new session if it does not go by an old link that stays. Then a *barrier* follows the messages that are
+//! still on their way: markers, published behind them wherever the old links bring messages from. What has seen all of its
+//! markers has got everything older, and may go. Knows strands and who answers; knows no text, no time and no sessions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skein_api::name::{BrokerName, ClassName, Qos};
+use skein_filters::{TopicFilter, overlap_classes};
+use skein_mosquitto::config::PROBE;
+use skein_mosquitto::link::Direction;
+
+use crate::directive::Marker;
+use crate::rollout::Position;
+use crate::strand::{LinkId, Strand};
+
+/// What changes together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Switch {
+    /// Its classes, of before and of afterwards.
+    pub(crate) classes: BTreeSet<ClassName>,
+    /// The links that are new, with what each subscribes upstream.
+    pub(crate) fresh: BTreeMap<LinkId, BTreeMap<TopicFilter, Qos>>,
+    /// The user's lines that are to go, by link.
+    pub(crate) old: BTreeMap<LinkId, Vec<Strand>>,
+}
+
+/// All switches that what the brokers have and should have amounts to, by the smallest of their classes.
+pub(crate) fn switches(positions: &BTreeMap<BrokerName, Position>) -> BTreeMap<ClassName, Switch> {
+    let mut changes = Changes::default();
+    for position in positions.values() {
+        for strand in position.newest.difference(&position.desired) {
+            changes.goes(strand, position.takes);
+        }
+    }
+    if changes.by_class.is_empty() {
+        return BTreeMap::new();
+    }
+    for position in positions.values().filter(|position| position.takes) {
+        let mut known = None;
+        for strand in position.desired.difference(&position.newest) {
+            let known = known.get_or_insert_with(|| {
+                let identities = position.newest.iter().map(Strand::identity);
+                identities.collect::<BTreeSet<_>>()
+            });
+            changes.comes(strand, known.contains(&strand.identity()));
+        }
+    }
+    changes.together()
+}
+
+/// What comes and what goes, class by class.
+#[derive(Default)]
+struct Changes<'a> {
+    by_class: BTreeMap<&'a ClassName, Change<'a>>,
+}
+
+#[derive(Default)]
+struct Change<'a> {
+    filters: BTreeSet<&'a TopicFilter>,
+    fresh: BTreeMap<LinkId, BTreeMap<TopicFilter, Qos>>,
+    old: BTreeMap<LinkId, Vec<Strand>>,
+    comes: bool,
+    goes: bool,
+}
+
+impl<'a> Changes<'a> {
+    fn goes(&mut self, strand: &'a Strand, takes: bool) {
+        let change = self.by_class.entry(&strand.class).or_default();
+        if strand.control {
+            return;
+        }
+        change.goes = true;
+        change.filters.insert(&strand.filter);
+        if takes {
+            let link = change.old.entry(strand.link()).or_default();
+            link.push(strand.clone());
+        }
+    }
+
+    fn comes(&mut self, strand: &'a Strand, known: bool) {
+        let change = self.by_class.entry(&strand.class).or_default();
+        if !strand.control {
+            change.comes = true;
+            change.filters.insert(&strand.filter);
+        }
+        if !known && strand.direction != Direction::Out {
+            let subscriptions = change.fresh.entry(strand.link()).or_default();
+            subscriptions.insert(strand.filter.clone(), strand.qos);
+        }
+    }
+
+    /// Classes whose filters overlap belong together: one may take over what another carried.
+    fn together(self) -> BTreeMap<ClassName, Switch> {
+        let filters: Vec<(&ClassName, &TopicFilter)> = self
+            .by_class
+            .iter()
+            .flat_map(|(class, change)| change.filters.iter().map(|filter| (*class, *filter)))
+            .collect();
+        let groups = overlap_classes(filters.iter().map(|(_, filter)| *filter));
+        let mut first_of: BTreeMap<&ClassName, &ClassName> = BTreeMap::new();
+        let mut of_group: BTreeMap<usize, &ClassName> = BTreeMap::new();
+        for ((class, _), group) in filters.iter().zip(groups) {
+            let joined = *of_group.entry(group).or_insert(class);
+            let joined = first(&first_of, joined);
+            let own = first(&first_of, class);
+            let (small, large) = if joined <= own { (joined, own) } else { (own, joined) };
+            first_of.insert(large, small);
+        }
+        let mut switches: BTreeMap<ClassName, (Switch, bool, bool)> = BTreeMap::new();
+        for (class, change) in self.by_class {
+            let (switch, comes, goes) = switches.entry(first(&first_of, class).clone()).or_default();
+            switch.classes.insert(class.clone());
+            switch.fresh.extend(change.fresh);
+            switch.old.extend(change.old);
+            *comes |= change.comes;
+            *goes |= change.goes;
+        }
+        // What only ends, or only begins, takes nothing over from anybody.
+        switches
+            .into_iter()
+            .filter(|(_, (_, comes, goes))| *comes && *goes)
+            .map(|(class, (switch, ..))| (class, switch))
+            .collect()
+    }
+}
+
+fn first<'a>(first_of: &BTreeMap<&'a ClassName, &'a ClassName>, class: &'a ClassName) -> &'a ClassName {
+    let mut class = class;
+    while let Some(next) = first_of.get(class).filter(|next| **next != class) {
+        class = next;
+    }
+    class
+}
+
+/// One way that a link leads messages, and whose it lets pass.
+struct Arc<'a> {
+    from: &'a BrokerName,
+    to: &'a BrokerName,
+    origins: BTreeSet<&'a str>,
+}
+
+/// All that is carried now, class by class, as far as it matters to barriers.
+pub(crate) struct Ways<'a> {
+    arcs: BTreeMap<&'a ClassName, Vec<(LinkId, Arc<'a>)>>,
+}
+
+/// Any broker's markers pass.
+const ANYBODY: &str = "#";
+
+impl<'a> Ways<'a> {
+    /// Those of some classes.
+    pub(crate) fn of(
+        positions: &'a BTreeMap<BrokerName, Position>,
+        classes: &BTreeSet<ClassName>,
+    ) -> Self {
+        let mut arcs: BTreeMap<&ClassName, Vec<(LinkId, Arc<'a>)>> = BTreeMap::new();
+        let carried = positions.values().flat_map(|position| position.newest.iter());
+        for strand in carried.filter(|strand| strand.control && classes.contains(&strand.class)) {
+            let prefix = format!("{PROBE}{}/", strand.class);
+            let Some(origin) = strand.filter.as_str().strip_prefix(&prefix) else {
+                continue;
+            };
+            let origin = origin.strip_suffix("/#").unwrap_or(origin);
+            let inward = (&strand.upstream, &strand.downstream);
+            let outward = (&strand.downstream, &strand.upstream);
+            let ways = match strand.direction {
+                Direction::In => vec![inward],
+                Direction::Out => vec![outward],
+                Direction::Both => vec![inward, outward],
+            };
+            let known = arcs.entry(&strand.class).or_default();
+            for (from, to) in ways {
+                let link = strand.link();
+                let same = |(other, arc): &&mut (LinkId, Arc<'a>)| *other == link && arc.from == from;
+                if let Some((_, arc)) = known.iter_mut().find(same) {
+                    arc.origins.insert(origin);
+                } else {
+                    let origins = BTreeSet::from([origin]);
+                    known.push((link, Arc { from, to, origins }));
+                }
+            }
+        }
+        Self { arcs }
+    }
+
+    /// The markers that tell, once each has come to where it is awaited, that a link has passed everything that was
+    /// published before them. None, if nobody is there to send or to receive: nothing can come through.
+    ///
+    /// They are published at every broker from which messages come: each sends behind whatever it has passed on itself.
+    pub(crate) fn markers(
+        &self,
+        link: &LinkId,
+        serial: u64,
+        answers: &dyn Fn(&BrokerName) -> bool,
+    ) -> Vec<Marker> {
+        let mut markers = Vec::new();
+        let arcs = self.arcs.get(&link.class).map(Vec::as_slice).unwrap_or_default();
+        for (_, last) in arcs.iter().filter(|(other, _)| other == link) {
+            if !answers(last.to) {
+                continue;
+            }
+            let mut reached: BTreeSet<&BrokerName> = BTreeSet::from([last.to]);
+            let mut open = vec![(last.from, last.origins.clone())];
+            while let Some((at, origins)) = open.pop() {
+                if !answers(at) || !reached.insert(at) {
+                    continue;
+                }
+                let named = if origins.contains(ANYBODY) || origins.contains(at.as_str()) {
+                    Some(at.as_str())
+                } else {
+                    origins.first().copied()
+                };
+                // Nothing comes from there.
+                let Some(named) = named else { continue };
+                markers.push(Marker {
+                    broker: last.to.clone(),
+                    origin: at.clone(),
+                    topic: format!("{PROBE}{}/{named}/{serial}-{at}", link.class),
+                });
+                for (_, arc) in arcs.iter().filter(|(_, arc)| arc.to == at) {
+                    open.push((arc.from, common(&origins, &arc.origins)));
+                }
+            }
+        }
+        markers.sort();
+        markers.dedup();
+        markers
+    }
+}
+
+/// Whose messages pass both.
+fn common<'a>(one: &BTreeSet<&'a str>, other: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+    if one.contains(ANYBODY) {
+        other.clone()
+    } else if other.contains(ANYBODY) {
+        one.clone()
+    } else {
+        one.intersection(other).copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
