@@ -114,9 +114,43 @@ pub(crate) fn next_round(
     for group in groups(positions, &missing) {
         group.grant(positions, harmful, &mut round);
     }
+    leave_no_link_in_part(positions, &mut round);
     spare_needless_rounds(positions, &mut round);
     round.withheld.sort();
     round
+}
+
+/// A link whose session is open already passes all of its lines as soon as it is there: it comes as a whole or not yet.
+fn leave_no_link_in_part(positions: &BTreeMap<BrokerName, Position>, round: &mut Round) {
+    for (broker, target) in &mut round.targets {
+        let Some(position) = positions.get(broker) else { continue };
+        let known: BTreeSet<_> = position.newest.iter().map(Strand::identity).collect();
+        let open = position.subscriptions.iter().map(Strand::identity);
+        let open: BTreeSet<_> = open.filter(|link| !known.contains(link)).collect();
+        let before = target.clone();
+        let missing = position.desired.difference(&before);
+        let in_part: BTreeSet<_> = missing
+            .map(Strand::identity)
+            .filter(|link| open.contains(link))
+            .collect();
+        for link in in_part {
+            let withheld = round.withheld.iter();
+            let mut withheld = withheld.filter(|withheld| withheld.strand.identity() == link);
+            let blocked_by = withheld.find_map(|withheld| withheld.blocked_by.clone());
+            let rest: Vec<Strand> = target
+                .iter()
+                .filter(|strand| strand.identity() == link)
+                .cloned()
+                .collect();
+            for strand in rest {
+                target.remove(&strand);
+                round.withheld.push(Withheld {
+                    strand,
+                    blocked_by: blocked_by.clone(),
+                });
+            }
+        }
+    }
 }
 
 /// A broker that would be touched only to be touched again once others have confirmed is left alone until then.
@@ -237,7 +271,7 @@ fn groups<'a>(positions: &'a BTreeMap<BrokerName, Position>, missing: &[&'a Stra
             if wanted.contains(&strand.identity())
                 && let Some(group) = groups.get_mut(&class(strand))
             {
-                let stays = staying.contains(&strand.identity()) || strand.control;
+                let stays = staying.contains(&strand.identity());
                 group.subscriptions.entry(broker).or_default().push((strand, stays));
             }
         }

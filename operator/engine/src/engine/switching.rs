@@ -56,6 +56,12 @@ struct Barrier {
     until: Moment,
 }
 
+impl Seed {
+    fn is_under_way(&self) -> bool {
+        matches!(self.state, State::Asked)
+    }
+}
+
 impl Switching {
     /// True if it was awaited.
     pub(super) fn take_marker(&mut self, broker: BrokerName, topic: String) -> bool {
@@ -82,7 +88,7 @@ impl Switching {
         let is_there = |client_id: &str| identity_of(client_id).is_some_and(|(_, at, ..)| at == *upstream);
         let before = self.seeds.len();
         self.seeds
-            .retain(|(_, client_id), seed| matches!(seed.state, State::Asked) || !is_there(client_id));
+            .retain(|(_, client_id), seed| seed.is_under_way() || !is_there(client_id));
         self.barriers
             .retain(|_, barrier| !barrier.after.iter().any(|client_id| is_there(client_id)));
         before != self.seeds.len()
@@ -91,7 +97,7 @@ impl Switching {
     /// A session is being opened this very moment.
     pub(super) fn is_seeding(&self, broker: &BrokerName, client_id: &str) -> bool {
         let seed = self.seeds.get(&(broker.clone(), client_id.to_owned()));
-        seed.is_some_and(|seed| matches!(seed.state, State::Asked))
+        seed.is_some_and(Seed::is_under_way)
     }
 
     /// A seed or a marker is awaited.
@@ -204,9 +210,8 @@ impl Engine {
             }
         }
         // One that is not wanted any more is waited for all the same: only then can it be ended.
-        let under_way = |seed: &Seed| matches!(seed.state, State::Asked);
         let left = std::mem::take(&mut self.switching.seeds);
-        seeds.extend(left.into_iter().filter(|(_, seed)| under_way(seed)));
+        seeds.extend(left.into_iter().filter(|(_, seed)| seed.is_under_way()));
         self.switching.seeds = seeds;
         self.switching.barriers = barriers;
         for link in waits {
@@ -284,7 +289,9 @@ impl Engine {
             let client_id = link.client_id();
             let key = (link.downstream.clone(), client_id.clone());
             let known = self.switching.seeds.remove(&key);
-            let known = known.filter(|seed| seed.subscriptions == *subscriptions);
+            // What is under way is waited for, even if something else is wanted by now.
+            let fits = |seed: &Seed| seed.is_under_way() || seed.subscriptions == *subscriptions;
+            let known = known.filter(fits);
             let due = match known.as_ref().map(|seed| &seed.state) {
                 None => true,
                 Some(State::Failed { again, .. }) => *again <= now,
