@@ -6,7 +6,7 @@
 //! nothing that the engine decides.
 
 mod changes;
-mod clearing;
+mod envoys;
 pub mod client;
 mod happening;
 pub mod links;

@@ -10,6 +10,7 @@ use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_engine::event::Event;
 use skein_mosquitto::config::PROBE;
+use skein_mqtt::session::Qos;
 use skein_mqtt::{Probe, ProbeEnd};
 use skein_planner::plan::Plan;
 
@@ -120,6 +121,7 @@ impl Probing {
             .map(|((class, producer), consumers)| Probe {
                 topic: format!("{PROBE}{class}/{producer}"),
                 at: producer.to_owned(),
+                qos: Qos::AtLeastOnce,
                 consumers,
             })
             .collect()

@@ -18,6 +18,7 @@ use skein_api::name::BrokerName;
 /// fleet.json        the manifests last accepted
 /// classes.json      the class of each topic
 /// migrations.json   failovers, with the time of each phase
+/// sessions.json     sessions open upstream for links to come, which no configuration tells of
 /// status.json       the fleet as the engine sees it, written at least once a second
 /// brokers/NAME/     see `skein_agent::BrokerDirectory`
 /// forwarders/NAME/  see `skein_agent::ForwarderDirectory`
@@ -145,6 +146,11 @@ impl StateDirectory {
 
     pub(crate) fn classes_file(&self) -> PathBuf {
         self.path.join("classes.json")
+    }
+
+    /// Sessions that are open upstream and that no configuration tells of.
+    pub(crate) fn sessions_file(&self) -> PathBuf {
+        self.path.join("sessions.json")
     }
 
     pub(crate) fn migrations_file(&self) -> PathBuf {

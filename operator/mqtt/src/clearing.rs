@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::Address;
-use crate::session::{Incoming, Options, Session, SessionError};
+use crate::session::{Incoming, Options, Session, SessionError, in_time};
 
 /// How long the broker may take for anything.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,13 +38,13 @@ pub async fn end_subscriptions<S: Session>(left: &LeftSession) -> Result<(), Ses
     options.manual_acks = true;
     let mut session = S::connect(options.clone()).await?;
     if left.discard {
-        return in_time(session.disconnect()).await;
+        return in_time(PATIENCE, session.disconnect()).await;
     }
     if !session.resumed() {
         // There was none, and connecting made one.
-        in_time(session.disconnect()).await?;
+        in_time(PATIENCE, session.disconnect()).await?;
         options.clean_session = true;
-        return in_time(S::connect(options).await?.disconnect()).await;
+        return in_time(PATIENCE, S::connect(options).await?.disconnect()).await;
     }
     for filters in left.filters.chunks(AT_ONCE) {
         let mut open = BTreeSet::new();
@@ -52,16 +52,10 @@ pub async fn end_subscriptions<S: Session>(left: &LeftSession) -> Result<(), Ses
             open.insert(session.start_unsubscribe(filter)?);
         }
         while !open.is_empty() {
-            if let Incoming::Unsubscribed(ticket) = in_time(session.next()).await? {
+            if let Incoming::Unsubscribed(ticket) = in_time(PATIENCE, session.next()).await? {
                 open.remove(&ticket);
             }
         }
     }
-    in_time(session.disconnect()).await
-}
-
-async fn in_time<T>(what: impl Future<Output = Result<T, SessionError>>) -> Result<T, SessionError> {
-    tokio::time::timeout(PATIENCE, what)
-        .await
-        .unwrap_or(Err(SessionError::TimedOut(PATIENCE)))
+    in_time(PATIENCE, session.disconnect()).await
 }

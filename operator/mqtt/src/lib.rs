@@ -1,9 +1,10 @@
 //! Heartbeats and path probes over MQTT.
 //!
 //! [`Watch`] holds one connection per broker and tells whether each answers and which paths pass messages.
-//! [`end_subscriptions`] clears a session that a bridge left. [`administration`] bars users of a broker and lets them in
-//! again. [`session`] is the seam under both: one MQTT 3.1.1 connection as a trait, with `rumqttc` behind it. Knows names as plain strings
-//! and addresses; knows no fleets, no plans, no processes. TLS is not there yet.
+//! [`seed`] opens the session of a bridge to come, [`end_subscriptions`] clears one that a bridge left. [`administration`]
+//! bars users of a broker and lets them in again. [`session`] is the seam under all of them: one MQTT 3.1.1 connection as a
+//! trait, with `rumqttc` behind it. Knows names as plain strings and addresses; knows no fleets, no plans, no processes. TLS
+//! is not there yet.
 
 pub mod administration;
 mod clearing;
@@ -12,6 +13,7 @@ mod fake;
 mod line;
 mod pulse;
 mod rumqtt;
+mod seeding;
 pub mod session;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ mod watch;
 
 pub use clearing::{LeftSession, end_subscriptions};
 pub use rumqtt::RumqttSession;
+pub use seeding::{SeededSession, seed};
 pub use watch::{Outcome, Probe, ProbeEnd, Settings, Watch, Watched};
 
 /// Where a broker listens.

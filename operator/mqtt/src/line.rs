@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Filters per SUBSCRIBE packet.
 const FILTERS: usize = 100;
 
+/// Each message comes as it was published.
+const ANY: Qos = Qos::ExactlyOnce;
+
 /// What a line is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Duties {
@@ -31,6 +34,7 @@ pub(crate) struct Duties {
 #[derive(Debug)]
 pub(crate) struct Publication {
     pub(crate) topic: Arc<str>,
+    pub(crate) qos: Qos,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -227,8 +231,8 @@ impl<F: FnMut(Heard) + Send> Line<F> {
                 publication = self.publications.recv() => match publication {
                     None => return Left::Done,
                     // Overflow means a hung broker: its probes count as lost anyway.
-                    Some(Publication { topic, payload }) =>
-                        match session.start_publish(&topic, Qos::AtLeastOnce, false, payload) {
+                    Some(Publication { topic, qos, payload }) =>
+                        match session.start_publish(&topic, qos, false, payload) {
                             Ok(_) | Err(SessionError::Overflow) => Ok(()),
                             Err(error) => Err(error),
                         },
@@ -283,7 +287,7 @@ async fn attempt<S: Session>(broker: &str, instance: &str, duties: &Duties) -> R
             .chain(duties.subscriptions.iter().map(|topic| &**topic))
             .collect();
         for filters in filters.chunks(FILTERS) {
-            session.subscribe(filters, Qos::AtLeastOnce).await?;
+            session.subscribe(filters, ANY).await?;
         }
         Ok(session)
     };
@@ -303,7 +307,7 @@ fn resubscribe<S: Session>(
     }
     let added: Vec<&str> = wanted.difference(subscribed).map(|topic| &**topic).collect();
     for filters in added.chunks(FILTERS) {
-        session.start_subscribe(filters, Qos::AtLeastOnce)?;
+        session.start_subscribe(filters, ANY)?;
     }
     *subscribed = wanted;
     Ok(())

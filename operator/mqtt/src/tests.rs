@@ -243,6 +243,7 @@ fn probe(at: &str, consumers: &[&str]) -> Probe {
     Probe {
         topic: "$skein/probe/soil/i".to_owned(),
         at: at.to_owned(),
+        qos: Qos::AtLeastOnce,
         consumers: consumers.iter().map(end).collect(),
     }
 }

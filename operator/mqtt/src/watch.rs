@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::line::{Duties, Heard, Line, Publication};
+use crate::session::Qos;
 use crate::{Address, RumqttSession};
 
 /// How to watch.
@@ -51,6 +52,8 @@ pub struct Probe {
     pub topic: String,
     /// The watched broker at which it is published.
     pub at: String,
+    /// How: what is to overtake no other message must be at QoS 2.
+    pub qos: Qos,
     /// Where it is awaited.
     pub consumers: Vec<ProbeEnd>,
 }
@@ -364,6 +367,7 @@ impl State {
                 // A full queue means that the broker hangs: the probe is lost, as it is with the broker.
                 let _ = held.publications.try_send(Publication {
                     topic: probe.topic.as_str().into(),
+                    qos: probe.qos,
                     payload,
                 });
             }
@@ -411,6 +415,7 @@ mod tests {
         state.set_probes(vec![Probe {
             topic: "$skein/probe/soil/i".to_owned(),
             at: "i".to_owned(),
+            qos: Qos::AtLeastOnce,
             consumers: vec![ProbeEnd {
                 consumer: "a".to_owned(),
                 at: "a".to_owned(),

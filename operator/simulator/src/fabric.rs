@@ -153,7 +153,7 @@ impl Fabric {
     }
 
     /// The controller publishes a probe or a marker; its number.
-    pub(crate) fn probe(&mut self, broker: BrokerId, topic: Topic) -> u32 {
+    pub(crate) fn probe(&mut self, broker: BrokerId, topic: Topic, qos: u8) -> u32 {
         let now = self.now();
         let number = self.air.ledger.send(crate::ledger::PROBES, now);
         let message = Message {
@@ -162,7 +162,7 @@ impl Fabric {
             number,
             empty: false,
         };
-        self.air.say(broker, Word::Publish { message, qos: 1 });
+        self.air.say(broker, Word::Publish { message, qos });
         number
     }
 

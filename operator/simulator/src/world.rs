@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
-use skein_engine::directive::{Directive, Marker, Migration, Status};
+use skein_engine::directive::{Directive, Marker, Migration, OpenSession, Status};
 use skein_engine::event::{Event, Placement, Report};
 use skein_engine::{Engine, Settings};
 
@@ -46,16 +46,22 @@ pub enum Flaw {
     RestoresNothing,
     /// What was given is reported as loaded before it is.
     ReportsEarly,
+    /// Sessions of links to come are said to be open and are not.
+    SeedsNothing,
+    /// Markers are published at QoS 1.
+    HastyMarkers,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::EndsNothing,
         Self::SeesMarkersAtOnce,
         Self::SkipsStages,
         Self::RestoresNothing,
         Self::ReportsEarly,
+        Self::SeedsNothing,
+        Self::HastyMarkers,
     ];
 }
 
@@ -104,6 +110,14 @@ pub(crate) enum Errand {
     Mend { fault: Fault },
 }
 
+/// Who is out to do something under the client id of a bridge.
+#[derive(Clone, Debug)]
+struct Envoy {
+    broker: BrokerName,
+    client_id: String,
+    seeds: bool,
+}
+
 /// The fleet.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -125,11 +139,13 @@ pub(crate) struct World {
     sites: Vec<Site>,
     pulses: Vec<Pulse>,
     probing: Probing,
-    markers: Vec<Marker>,
-    envoys: BTreeMap<ClientNumber, (BrokerName, String)>,
+    /// With when each was first asked for.
+    markers: BTreeMap<Marker, Time>,
+    envoys: BTreeMap<ClientNumber, Envoy>,
     /// What survives a controller.
     classes: BTreeMap<TopicName, ClassName>,
     migrations: BTreeMap<String, Migration>,
+    sessions: Vec<OpenSession>,
     /// How late directives are executed.
     lateness: Time,
     late_until: Time,
@@ -196,10 +212,11 @@ impl World {
             sites,
             pulses: Vec::new(),
             probing: Probing::default(),
-            markers: Vec::new(),
+            markers: BTreeMap::new(),
             envoys: BTreeMap::new(),
             classes: BTreeMap::new(),
             migrations: BTreeMap::new(),
+            sessions: Vec::new(),
             lateness: 0,
             late_until: 0,
             dies_after: None,

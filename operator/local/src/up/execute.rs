@@ -4,6 +4,7 @@ use std::path::Path;
 
 use skein_agent::Configuration;
 use skein_agent::files::{self, FileError};
+use skein_api::fleet::Hosting;
 use skein_api::name::BrokerName;
 use skein_engine::directive::Directive;
 use skein_engine::event::{Event, KeptConfig, Process, Report, Restored};
@@ -14,6 +15,7 @@ use crate::happening::UpEvent;
 use crate::links;
 use crate::probing::{self, Probing};
 use crate::processes::{Begun, Role};
+use crate::state::StateDirectory;
 
 impl<F: FnMut(UpEvent)> Runner<F> {
     /// Tells the engine, and does what it says.
@@ -68,7 +70,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     .give(*epoch, config.as_str(), links)?;
             }
             Directive::AwaitMarkers(markers) => {
-                self.clearing.expect(markers.clone());
+                self.envoys.expect(markers.clone());
                 self.send_probes();
             }
             Directive::EndSubscriptions {
@@ -78,11 +80,20 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 filters,
                 discard,
             } => {
-                let address = self.placed.get(upstream).map(|placement| Address {
-                    host: placement.peer.0.clone(),
-                    port: placement.peer.1,
-                });
-                self.clearing.end(broker, client_id, address, filters, *discard);
+                let address = self.peer(upstream);
+                self.envoys.end(broker, client_id, address, filters, *discard);
+            }
+            Directive::Seed {
+                broker,
+                upstream,
+                client_id,
+                subscriptions,
+            } => {
+                let address = self.peer(upstream);
+                self.envoys.seed(broker, client_id, address, subscriptions);
+            }
+            Directive::RecordSessions(sessions) => {
+                files::write_json(&self.place.state.sessions_file(), sessions)?;
             }
             Directive::PointAddress { broker, to } => self.point(broker, to)?,
             Directive::RecordMigration(migration) => {
@@ -101,6 +112,21 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             }
         }
         Ok(())
+    }
+
+    /// Where a broker listens for bridges, if it is known.
+    fn peer(&self, broker: &BrokerName) -> Option<Address> {
+        if let Some(placement) = self.placed.get(broker) {
+            let (host, port) = placement.peer.clone();
+            return Some(Address { host, port });
+        }
+        match &self.fleet.brokers.get(broker)?.hosting {
+            Hosting::External(external) => Some(Address {
+                host: external.host.clone(),
+                port: external.port,
+            }),
+            Hosting::Managed(_) => None,
+        }
     }
 
     /// Says that a broker no longer declared is stopped, once it is.
@@ -165,7 +191,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     /// Sends the probes of paths and the markers of connections, quickly at first: something changed.
     fn send_probes(&self) {
         let mut probes = self.probing.probes();
-        probes.extend(self.clearing.probes());
+        probes.extend(self.envoys.probes());
         self.watch.set_probes(probes);
         self.watch.hurry();
     }
@@ -243,6 +269,12 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             migrations: self.migrations.plain(),
             ..Restored::default()
         };
+        match StateDirectory::read(&self.place.state.sessions_file()) {
+            Ok(sessions) => restored.sessions = sessions.unwrap_or_default(),
+            Err(error) => {
+                self.troubles.insert("restored/sessions".to_owned(), error.to_string());
+            }
+        }
         for broker in self.place.state.known_brokers() {
             let directory = self.place.state.broker(&broker);
             let mut configurations: Vec<Configuration> = Vec::new();
@@ -296,7 +328,10 @@ fn about(directive: &Directive) -> String {
     match directive {
         Directive::GiveConfig { broker, .. } => format!("configuration/{broker}"),
         Directive::AwaitMarkers(_) => "markers".to_owned(),
-        Directive::EndSubscriptions { client_id, .. } => format!("session/{client_id}"),
+        Directive::Seed { client_id, .. } | Directive::EndSubscriptions { client_id, .. } => {
+            format!("session/{client_id}")
+        }
+        Directive::RecordSessions(_) => "sessions".to_owned(),
         Directive::PointAddress { broker, .. } => format!("address/{broker}"),
         Directive::RecordMigration(migration) => format!("migration/{}", migration.name),
         Directive::Retire { broker } => format!("retire/{broker}"),

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use super::UpError;
 use super::show::{GATHER, WRITE};
 use crate::changes::Changes;
-use crate::clearing::Clearing;
+use crate::envoys::Envoys;
 use crate::happening::UpEvent;
 use crate::manifests::{Declared, ManifestFile};
 use crate::migrations::Migrations;
@@ -59,7 +59,7 @@ pub(super) struct Runner<F> {
     pub(super) watch: Watch,
     pub(super) changes: Changes,
     pub(super) probing: Probing,
-    pub(super) clearing: Clearing,
+    pub(super) envoys: Envoys,
     pub(super) classes: BTreeMap<TopicName, ClassName>,
     pub(super) migrations: Migrations,
     /// What is wrong beside what the engine knows, by what it is about.
@@ -95,7 +95,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         place.state.clone(),
     );
     let watch = Watch::start(skein_mqtt::Settings::new(instance()), outcomes_sender);
-    let (clearing, mut cleared) = Clearing::new();
+    let (envoys, mut returned) = Envoys::new();
     let settings = Settings {
         // Started as root, Mosquitto becomes a user who may not exist and to whom our directories are closed.
         user: rustix::process::geteuid().is_root().then(|| "root".to_owned()),
@@ -118,7 +118,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         watch,
         changes: Changes::new(),
         probing: Probing::default(),
-        clearing,
+        envoys,
         troubles: BTreeMap::new(),
         undone: BTreeMap::new(),
         status: None,
@@ -134,7 +134,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
             runner
                 .turn(
                     &mut outcomes,
-                    &mut cleared,
+                    &mut returned,
                     &mut gone,
                     &mut interrupt,
                     &mut terminate,
@@ -152,7 +152,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     async fn turn(
         &mut self,
         outcomes: &mut mpsc::UnboundedReceiver<Outcome>,
-        cleared: &mut mpsc::UnboundedReceiver<Event>,
+        returned: &mut mpsc::UnboundedReceiver<Event>,
         gone: &mut mpsc::UnboundedReceiver<Gone>,
         interrupt: &mut Signal,
         terminate: &mut Signal,
@@ -171,7 +171,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                         self.outcome(outcome);
                     }
                 }
-                Some(event) = cleared.recv() => self.observe(event),
+                Some(event) = returned.recv() => self.observe(event),
                 () = sleep_until(wake) => {}
             }
             self.due_by_now();
@@ -308,7 +308,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 consumer,
                 took,
             } => {
-                if let Some(event) = self.clearing.event(&topic, took) {
+                if let Some(event) = self.envoys.event(&topic, &consumer, took) {
                     self.observe(event);
                 }
                 for event in self.probing.events(&topic, &consumer, took) {

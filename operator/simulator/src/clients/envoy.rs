@@ -1,4 +1,4 @@
-//! An envoy: connects under the client id of a bridge, unsubscribes, acknowledges no message, and leaves.
+//! An envoy: connects under the client id of a bridge, subscribes or unsubscribes, acknowledges no message, and leaves.
 
 use crate::air::{Air, ClientNumber, Conn, End, Happening};
 use crate::names::Filter;
@@ -8,6 +8,8 @@ use crate::world::Errand;
 /// What an envoy is sent for.
 #[derive(Clone, Debug)]
 pub(crate) enum Mission {
+    /// Make these subscriptions, with their QoS.
+    Subscribe(Vec<(Filter, u8)>),
     /// End these subscriptions; what waits stays.
     Unsubscribe(Vec<Filter>),
     /// End the session, with all that waits in it.
@@ -42,9 +44,16 @@ impl Envoy {
                         air.send(conn, End::Opener, Packet::Unsubscribe { filter: *filter });
                     }
                 }
+                Mission::Subscribe(subscriptions) => {
+                    self.open = subscriptions.len();
+                    for (filter, qos) in subscriptions {
+                        let (filter, qos) = (*filter, *qos);
+                        air.send(conn, End::Opener, Packet::Subscribe { filter, qos });
+                    }
+                }
                 Mission::Discard => {}
             },
-            Packet::UnsubAck => self.open = self.open.saturating_sub(1),
+            Packet::UnsubAck | Packet::SubAck => self.open = self.open.saturating_sub(1),
             _ => return false,
         }
         if self.open == 0 {

@@ -55,6 +55,7 @@ impl World {
         let mut restored = Restored {
             classes: self.classes.clone(),
             migrations: self.migrations.values().cloned().collect(),
+            sessions: self.sessions.clone(),
             ..Restored::default()
         };
         let sites = if self.flaw == Some(Flaw::RestoresNothing) {
@@ -254,12 +255,21 @@ impl World {
     }
 
     pub(super) fn envoy_back(&mut self, client: ClientNumber, done: bool) {
-        if let Some((broker, client_id)) = self.envoys.remove(&client) {
-            self.observe(Event::SubscriptionsEnded {
+        let Some(envoy) = self.envoys.remove(&client) else { return };
+        let (broker, client_id) = (envoy.broker, envoy.client_id);
+        let error = (!done).then(|| "no answer".to_owned());
+        self.observe(if envoy.seeds {
+            Event::Seeded {
                 broker,
                 client_id,
-                error: (!done).then(|| "no answer".to_owned()),
-            });
-        }
+                error,
+            }
+        } else {
+            Event::SubscriptionsEnded {
+                broker,
+                client_id,
+                error,
+            }
+        });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skein_api::name::BrokerName;
+use skein_api::name::{BrokerName, Qos};
 use skein_engine::directive::{Directive, Marker};
 use skein_engine::event::{Epoch, Event, Process, Report};
 use skein_filters::TopicFilter;
@@ -11,6 +11,7 @@ use skein_mosquitto::link::Link;
 
 use super::supervisor::Given;
 use super::{Errand, Flaw, World, number};
+use crate::air::BrokerId;
 use crate::clients::{Envoy, Mission, Role, Target};
 use crate::packet::{MILLISECOND, SECOND};
 
@@ -58,6 +59,13 @@ impl World {
                 filters,
                 discard,
             } => self.end_subscriptions(broker, &upstream, client_id, &filters, discard),
+            Directive::Seed {
+                broker,
+                upstream,
+                client_id,
+                subscriptions,
+            } => self.seed(broker, &upstream, client_id, &subscriptions),
+            Directive::RecordSessions(sessions) => self.sessions = sessions,
             Directive::RecordMigration(migration) => {
                 self.tell(|| {
                     let to = migration.to.as_ref().map_or("nobody", |to| to.as_str());
@@ -102,18 +110,66 @@ impl World {
     }
 
     fn expect(&mut self, markers: Vec<Marker>) {
-        let life = self.life;
+        let (life, now) = (self.life, self.now());
         if self.flaw == Some(Flaw::SeesMarkersAtOnce) {
             for marker in &markers {
                 let event = Event::MarkerSeen {
                     broker: marker.broker.clone(),
-                    connection: marker.connection.clone(),
+                    topic: marker.topic.clone(),
                 };
                 self.after(MILLISECOND, Errand::Tell { event, life });
             }
         }
-        self.markers = markers;
+        let known = std::mem::take(&mut self.markers);
+        self.markers = markers
+            .into_iter()
+            .map(|marker| {
+                let since = known.get(&marker).copied().unwrap_or(now);
+                (marker, since)
+            })
+            .collect();
         self.watch();
+    }
+
+    fn seed(
+        &mut self,
+        broker: BrokerName,
+        upstream: &BrokerName,
+        client_id: String,
+        subscriptions: &[(TopicFilter, Qos)],
+    ) {
+        self.tell(|| format!("open the session {client_id} at {upstream}"));
+        let Some(upstream) = number(upstream) else { return };
+        if self.flaw == Some(Flaw::SeedsNothing) {
+            let life = self.life;
+            let event = Event::Seeded {
+                broker,
+                client_id,
+                error: None,
+            };
+            self.after(MILLISECOND, Errand::Tell { event, life });
+            return;
+        }
+        let names = &mut self.fabric.air.names;
+        let subscriptions = subscriptions
+            .iter()
+            .map(|(filter, qos)| (names.filter(filter.as_str()), *qos as u8))
+            .collect();
+        let envoy = super::Envoy {
+            broker,
+            client_id,
+            seeds: true,
+        };
+        self.send_envoy(envoy, upstream, Mission::Subscribe(subscriptions));
+    }
+
+    fn send_envoy(&mut self, envoy: super::Envoy, upstream: BrokerId, mission: Mission) {
+        let id = self.fabric.air.names.client(&envoy.client_id);
+        let clean = matches!(mission, Mission::Discard);
+        let role = Role::Envoy(Envoy::new(mission));
+        let client = self.fabric.add_client(id, Target::Broker(upstream), clean, role);
+        self.fabric.turn_after(client, 5 * SECOND);
+        self.envoys.insert(client, envoy);
     }
 
     fn end_subscriptions(
@@ -147,13 +203,12 @@ impl World {
                     .collect(),
             )
         };
-        let id = names.client(&client_id);
-        let role = Role::Envoy(Envoy::new(mission));
-        let client = self
-            .fabric
-            .add_client(id, Target::Broker(upstream), discard, role);
-        self.fabric.turn_after(client, 5 * SECOND);
-        self.envoys.insert(client, (broker, client_id));
+        let envoy = super::Envoy {
+            broker,
+            client_id,
+            seeds: false,
+        };
+        self.send_envoy(envoy, upstream, mission);
     }
 
     fn retire_broker(&mut self, broker: &BrokerName) {

@@ -7,7 +7,7 @@ use skein_api::name::BrokerName;
 use skein_engine::event::Event;
 use skein_mosquitto::config::PROBE;
 
-use super::{Errand, World, name, number};
+use super::{Errand, Flaw, World, name, number};
 use crate::air::BrokerId;
 use crate::names::Topic;
 use crate::packet::{MILLISECOND, Message, Time};
@@ -78,7 +78,7 @@ impl World {
                 watched.push(path.topic);
             }
         }
-        for marker in &self.markers {
+        for marker in self.markers.keys() {
             if let Some(broker) = number(&marker.broker) {
                 let topic = self.fabric.air.names.topic(&marker.topic);
                 self.fabric.brokers[broker].watched.push(topic);
@@ -102,13 +102,19 @@ impl World {
                     .map(|path| (path.from, path.topic))
                     .collect();
                 for (from, topic) in sources {
-                    self.fabric.probe(from, topic);
+                    self.fabric.probe(from, topic, 1);
                 }
             }
-            for marker in self.markers.clone() {
-                if let Some(upstream) = number(&marker.upstream) {
-                    let topic = self.fabric.air.names.topic(&marker.topic);
-                    self.fabric.probe(upstream, topic);
+            let qos = if self.flaw == Some(Flaw::HastyMarkers) { 1 } else { 2 };
+            let sources: BTreeSet<(BrokerName, String)> = self
+                .markers
+                .keys()
+                .map(|marker| (marker.origin.clone(), marker.topic.clone()))
+                .collect();
+            for (origin, topic) in sources {
+                if let Some(origin) = number(&origin) {
+                    let topic = self.fabric.air.names.topic(&topic);
+                    self.fabric.probe(origin, topic, qos);
                 }
             }
         }
@@ -118,24 +124,24 @@ impl World {
     /// A message that was awaited came.
     pub(super) fn seen(&mut self, broker: BrokerId, message: Message) {
         let Some(here) = name(broker) else { return };
-        let topic = self.fabric.air.names.topic_text(message.topic);
-        let marker = self
-            .markers
-            .iter()
-            .find(|marker| marker.broker == here && marker.topic == topic);
-        if let Some(marker) = marker {
-            let event = Event::MarkerSeen {
-                broker: here,
-                connection: marker.connection.clone(),
-            };
-            self.observe(event);
-            return;
-        }
         let at = self
             .fabric
             .air
             .ledger
             .sent_at(crate::ledger::PROBES, message.number);
+        let topic = self.fabric.air.names.topic_text(message.topic);
+        let marker = self
+            .markers
+            .iter()
+            .find(|(marker, _)| marker.broker == here && marker.topic == topic);
+        if let Some((_, since)) = marker {
+            // Those of an earlier life prove nothing.
+            if at >= *since {
+                let topic = topic.to_owned();
+                self.observe(Event::MarkerSeen { broker: here, topic });
+            }
+            return;
+        }
         let took = Duration::from_micros(self.now() - at);
         let flows: Vec<_> = self
             .probing
