@@ -90,6 +90,8 @@ pub struct Engine {
     awaiting: BTreeSet<BrokerName>,
     /// New brokers whose first configuration waits for a report, and until when.
     holds: BTreeSet<(Moment, BrokerName)>,
+    /// Brokers that are no longer declared and that others may still get messages from, and how long that may go on.
+    leaving: BTreeMap<BrokerName, Moment>,
     /// Brokers that are no longer declared, and when they count as stopped if nobody says so before.
     retired: BTreeMap<BrokerName, Moment>,
     /// Sessions that links left upstream, by the broker that held the link and the client id.
@@ -131,6 +133,7 @@ impl Engine {
             alarms: BTreeSet::new(),
             awaiting: BTreeSet::new(),
             holds: BTreeSet::new(),
+            leaving: BTreeMap::new(),
             retired: BTreeMap::new(),
             clearings: BTreeMap::new(),
             switching: Switching::default(),
@@ -152,7 +155,7 @@ impl Engine {
         }
         let mut directives = Vec::new();
         match event {
-            Event::FleetChanged(fleet) => self.take_fleet(fleet, now, &mut directives),
+            Event::FleetChanged(fleet) => self.take_fleet(fleet, now),
             Event::Restored(restored) => self.restore(restored),
             Event::Placed { broker, placement } => {
                 let site = self.site(&broker);
@@ -211,7 +214,7 @@ impl Engine {
         let alarm = self.alarms.first().map(|(at, _)| *at);
         let pulse = self.vantage.next_pulse();
         let hold = self.holds.first().map(|(at, _)| *at);
-        let stopped = self.retired.values().min().copied();
+        let stopped = self.retired.values().chain(self.leaving.values()).min().copied();
         let clearing = self.next_clearing();
         let switching = self.next_switching();
         [alarm, pulse, hold, stopped, clearing, switching]
@@ -360,6 +363,28 @@ impl Engine {
         }
     }
 
+    /// Stops those that are no longer declared once nobody gets anything from them any more.
+    fn retire(&mut self, now: Moment, directives: &mut Vec<Directive>) {
+        let Some(fleet) = &self.fleet else { return };
+        let needed = |broker: &BrokerName| {
+            let declared = self.sites.iter().filter(|(name, _)| fleet.brokers.contains_key(*name));
+            let mut held = declared.flat_map(|(_, site)| site.ledger.present());
+            held.any(|given| given.links.iter().any(|link| link.upstream == *broker))
+        };
+        let done: Vec<BrokerName> = self
+            .leaving
+            .iter()
+            .filter(|(broker, until)| **until <= now || !self.can_be_asked(broker) || !needed(broker))
+            .map(|(broker, _)| broker.clone())
+            .collect();
+        for broker in done {
+            self.leaving.remove(&broker);
+            self.retired
+                .insert(broker.clone(), now.saturating_add(self.settings.retire));
+            directives.push(Directive::Retire { broker });
+        }
+    }
+
     fn set_alarm(&mut self, broker: &BrokerName, now: Moment) {
         let Some(rules) = self.rules(broker) else { return };
         let Some(site) = self.sites.get_mut(broker) else {
@@ -386,10 +411,12 @@ impl Engine {
         if std::mem::take(&mut self.stale_plan) {
             self.replan(directives);
         }
-        let due = [self.next_clearing(), self.next_switching()];
+        let leaves = self.leaving.values().min().copied();
+        let due = [self.next_clearing(), self.next_switching(), leaves];
         let due = due.into_iter().flatten().any(|at| at <= now);
         if std::mem::take(&mut self.stale_rollout) || due {
             self.roll_out(now, directives);
+            self.retire(now, directives);
             self.clear_up(now, directives);
             self.record_sessions(directives);
             if self.is_settled() {

@@ -39,6 +39,8 @@ pub(crate) struct Position {
     pub(crate) takes: bool,
     /// It cannot be expected to confirm anything soon.
     pub(crate) unreachable: bool,
+    /// It takes nothing and passes messages on all the same, until nobody needs it any more.
+    pub(crate) leaving: bool,
 }
 
 impl Position {

@@ -27,6 +27,10 @@ pub(crate) struct Switch {
     pub(crate) fresh: BTreeMap<LinkId, BTreeMap<TopicFilter, Qos>>,
     /// The user's lines that are to go, by link.
     pub(crate) old: BTreeMap<LinkId, Vec<Strand>>,
+    /// Some line that is new cannot be given to its broker now.
+    pub(crate) waits: bool,
+    /// Some line that is to go belongs to a broker that is out of reach.
+    pub(crate) severed: bool,
 }
 
 /// All switches that what the brokers have and should have amounts to, by the smallest of their classes.
@@ -34,20 +38,20 @@ pub(crate) fn switches(positions: &BTreeMap<BrokerName, Position>) -> BTreeMap<C
     let mut changes = Changes::default();
     for position in positions.values() {
         for strand in position.newest.difference(&position.desired) {
-            changes.goes(strand, position.takes);
+            changes.goes(strand, position);
         }
     }
     if changes.by_class.is_empty() {
         return BTreeMap::new();
     }
-    for position in positions.values().filter(|position| position.takes) {
+    for position in positions.values() {
         let mut known = None;
         for strand in position.desired.difference(&position.newest) {
             let known = known.get_or_insert_with(|| {
                 let identities = position.newest.iter().map(Strand::identity);
                 identities.collect::<BTreeSet<_>>()
             });
-            changes.comes(strand, known.contains(&strand.identity()));
+            changes.comes(strand, known.contains(&strand.identity()), position.takes);
         }
     }
     changes.together()
@@ -66,24 +70,28 @@ struct Change<'a> {
     old: BTreeMap<LinkId, Vec<Strand>>,
     comes: bool,
     goes: bool,
+    waits: bool,
+    severed: bool,
 }
 
 impl<'a> Changes<'a> {
-    fn goes(&mut self, strand: &'a Strand, takes: bool) {
+    fn goes(&mut self, strand: &'a Strand, position: &Position) {
         let change = self.by_class.entry(&strand.class).or_default();
         if strand.control {
             return;
         }
         change.goes = true;
+        change.severed |= !position.takes && !position.leaving;
         change.filters.insert(&strand.filter);
-        if takes {
+        if position.takes {
             let link = change.old.entry(strand.link()).or_default();
             link.push(strand.clone());
         }
     }
 
-    fn comes(&mut self, strand: &'a Strand, known: bool) {
+    fn comes(&mut self, strand: &'a Strand, known: bool, takes: bool) {
         let change = self.by_class.entry(&strand.class).or_default();
+        change.waits |= !takes;
         if !strand.control {
             change.comes = true;
             change.filters.insert(&strand.filter);
@@ -117,6 +125,8 @@ impl<'a> Changes<'a> {
             switch.classes.insert(class.clone());
             switch.fresh.extend(change.fresh);
             switch.old.extend(change.old);
+            switch.waits |= change.waits;
+            switch.severed |= change.severed;
             *comes |= change.comes;
             *goes |= change.goes;
         }

@@ -106,7 +106,7 @@ pub const CONTRACT: [Clause; 10] = [
     Clause {
         row: Row::Route,
         promises: [NONE_LOST_IN_ORDER; 3],
-        kept: false,
+        kept: true,
     },
     Clause {
         row: Row::Duplex,

@@ -149,6 +149,8 @@ pub(crate) struct World {
     /// How late directives are executed.
     lateness: Time,
     late_until: Time,
+    /// Some link was to carry both ways at some time.
+    pub(crate) duplex: bool,
     /// The controller dies after so many directives.
     dies_after: Option<u32>,
     /// Directives executed so far, and when the last one was.
@@ -219,6 +221,7 @@ impl World {
             sessions: Vec::new(),
             lateness: 0,
             late_until: 0,
+            duplex: false,
             dies_after: None,
             directives: 0,
             last_directive: 0,

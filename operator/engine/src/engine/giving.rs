@@ -106,6 +106,7 @@ impl Engine {
                     .map_or_else(|| Arc::clone(&nothing), |aim| Arc::clone(&aim.strands)),
                 takes: Self::takes(&fleet, name, site),
                 unreachable: is_unreachable(site) || !fleet.brokers.contains_key(name),
+                leaving: self.leaving.contains_key(name),
             };
             positions.insert(name.clone(), position);
         }

@@ -14,7 +14,7 @@ use crate::event::{Moment, Process, Report, Restored};
 use crate::failover::is_active;
 
 impl Engine {
-    pub(super) fn take_fleet(&mut self, fleet: Arc<Fleet>, now: Moment, directives: &mut Vec<Directive>) {
+    pub(super) fn take_fleet(&mut self, fleet: Arc<Fleet>, now: Moment) {
         let before = self.fleet.clone();
         for name in fleet.brokers.keys() {
             let again = before
@@ -25,13 +25,13 @@ impl Engine {
                 site.health.begin_again();
             }
             self.retired.remove(name);
+            self.leaving.remove(name);
         }
         for (name, site) in &self.sites {
             let gone = !fleet.brokers.contains_key(name) && !site.ledger.is_empty();
-            if gone && !self.retired.contains_key(name) {
-                self.retired
-                    .insert(name.clone(), now.saturating_add(self.settings.retire));
-                directives.push(Directive::Retire { broker: name.clone() });
+            if gone && !self.retired.contains_key(name) && !self.leaving.contains_key(name) {
+                let until = now.saturating_add(self.settings.barrier);
+                self.leaving.insert(name.clone(), until);
             }
         }
         let pulse = fleet

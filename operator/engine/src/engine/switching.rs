@@ -172,6 +172,11 @@ impl Engine {
                 stays.extend(switch.old.keys().cloned());
                 continue;
             }
+            if switch.waits && !switch.severed {
+                // The old ways do as well until the new ones can be made.
+                stays.extend(switch.old.keys().cloned());
+                continue;
+            }
             let after: BTreeSet<String> = switch.fresh.keys().map(LinkId::client_id).collect();
             let known = self.switching.barriers.remove(class);
             let mut barrier = known
@@ -254,10 +259,8 @@ impl Engine {
         for (broker, position) in positions {
             let ends = |client_id: &str| self.is_ending(broker, client_id);
             let mut coming: BTreeMap<LinkId, BTreeSet<&TopicFilter>> = BTreeMap::new();
-            if position.takes {
-                for strand in position.desired.difference(&position.newest) {
-                    coming.entry(strand.link()).or_default().insert(&strand.filter);
-                }
+            for strand in position.desired.difference(&position.newest) {
+                coming.entry(strand.link()).or_default().insert(&strand.filter);
             }
             let coming: Vec<_> = coming
                 .into_iter()

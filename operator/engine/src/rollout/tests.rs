@@ -44,6 +44,7 @@ fn position(alternatives: &[&str], desired: &str) -> Position {
         desired: strands(desired),
         takes: true,
         unreachable: false,
+        leaving: false,
     }
 }
 

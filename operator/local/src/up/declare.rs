@@ -1,6 +1,7 @@
 //! What is declared, put in force: at the start, and at every edit.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -169,18 +170,19 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         self.gather();
     }
 
+    /// Watches all that are declared, and those that are not any more until they are stopped.
     pub(super) fn watch_brokers(&self) {
-        let watched = |(name, broker): (&BrokerName, &Broker)| {
-            let (host, port) = self.placed.get(name)?.peer.clone();
+        let watched = |(name, placement): (&BrokerName, &Placement)| {
+            let (host, port) = placement.peer.clone();
+            let declared = self.fleet.brokers.get(name);
             let watched = Watched {
                 address: Address { host, port },
                 credentials: None,
-                interval: broker.heartbeat.interval,
+                interval: declared.map_or(Duration::from_secs(1), |broker| broker.heartbeat.interval),
             };
-            Some((name.to_string(), watched))
+            (name.to_string(), watched)
         };
-        self.watch
-            .set_brokers(self.fleet.brokers.iter().filter_map(watched).collect());
+        self.watch.set_brokers(self.placed.iter().map(watched).collect());
     }
 }
 

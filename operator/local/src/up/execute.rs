@@ -105,6 +105,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 let asked = self.processes.stop(broker);
                 self.changes.remove(self.place.state.broker(broker).path());
                 self.placed.remove(broker);
+                self.watch_brokers();
                 if asked.is_empty() {
                     // It was stopped long ago: nothing will end that could be told later.
                     self.retired(broker);

@@ -149,13 +149,8 @@ impl Trial<'_> {
         if status.is_some_and(|status| !status.migrations.is_empty()) {
             rows.insert(Row::Migration);
         }
-        let duplex = self
-            .world
-            .loaded_links()
-            .iter()
-            .any(|(_, links)| links.iter().any(|link| link.mode == Mode::Duplex));
         let harmless = [Row::Controller, Row::Supervisor, Row::Away];
-        if duplex && rows.iter().any(|row| !harmless.contains(row)) {
+        if self.world.duplex && rows.iter().any(|row| !harmless.contains(row)) {
             rows.insert(Row::Duplex);
         }
         rows

@@ -7,7 +7,7 @@ use skein_engine::directive::{Directive, Marker};
 use skein_engine::event::{Epoch, Event, Process, Report};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::parse;
-use skein_mosquitto::link::Link;
+use skein_mosquitto::link::{Link, Mode};
 
 use super::supervisor::Given;
 use super::{Errand, Flaw, World, number};
@@ -85,10 +85,11 @@ impl World {
         self.tell(|| {
             let links: Vec<String> = links
                 .iter()
-                .map(|link| format!("{}<-{} {}", link.downstream, link.upstream, link.mode))
+                .map(|link| format!("{}<-{} {} {}", link.downstream, link.upstream, link.mode, link.class))
                 .collect();
             format!("give {broker} configuration {epoch}: {}", links.join(", "))
         });
+        self.duplex |= links.iter().any(|link| link.mode == Mode::Duplex);
         let Some(number) = number(broker) else { return };
         let Ok(read) = parse(&config) else {
             let what = format!("configuration {epoch} of {broker} cannot be read back");
