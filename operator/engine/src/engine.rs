@@ -367,7 +367,10 @@ impl Engine {
     fn retire(&mut self, now: Moment, directives: &mut Vec<Directive>) {
         let Some(fleet) = &self.fleet else { return };
         let needed = |broker: &BrokerName| {
-            let declared = self.sites.iter().filter(|(name, _)| fleet.brokers.contains_key(*name));
+            let declared = self
+                .sites
+                .iter()
+                .filter(|(name, _)| fleet.brokers.contains_key(*name));
             let mut held = declared.flat_map(|(_, site)| site.ledger.present());
             held.any(|given| given.links.iter().any(|link| link.upstream == *broker))
         };

@@ -339,7 +339,8 @@ impl Ledger {
     /// Sessions that no connection uses and no configuration notes: nobody else would know of them after a restart.
     pub(crate) fn unnoted(&self) -> impl Iterator<Item = (&String, &BTreeSet<TopicFilter>)> {
         let noted = self.last().and_then(|given| given.config.as_ref());
-        let is_noted = move |client_id: &String| noted.is_some_and(|config| config.left.contains_key(client_id));
+        let is_noted =
+            move |client_id: &String| noted.is_some_and(|config| config.left.contains_key(client_id));
         self.sessions
             .iter()
             .filter(|(_, session)| session.connection.is_none())

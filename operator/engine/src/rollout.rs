@@ -102,7 +102,9 @@ pub(crate) fn next_round(
                     missing.push(strand);
                 }
             }
-            round.targets.insert(broker.clone(), position.kept().cloned().collect());
+            round
+                .targets
+                .insert(broker.clone(), position.kept().cloned().collect());
         }
     }
     if frozen {
@@ -125,7 +127,9 @@ pub(crate) fn next_round(
 /// A link whose session is open already passes all of its lines as soon as it is there: it comes as a whole or not yet.
 fn leave_no_link_in_part(positions: &BTreeMap<BrokerName, Position>, round: &mut Round) {
     for (broker, target) in &mut round.targets {
-        let Some(position) = positions.get(broker) else { continue };
+        let Some(position) = positions.get(broker) else {
+            continue;
+        };
         let known: BTreeSet<_> = position.newest.iter().map(Strand::identity).collect();
         let open = position.subscriptions.iter().map(Strand::identity);
         let open: BTreeSet<_> = open.filter(|link| !known.contains(link)).collect();
@@ -181,15 +185,12 @@ fn spare_needless_rounds(positions: &BTreeMap<BrokerName, Position>, round: &mut
         })
         .collect();
     // Only while something is on its way can there be a later round that makes this one needless.
-    let under_way = positions
-        .values()
-        .any(|position| {
-            !position.unreachable && position.alternatives.len() > 1 || position.clearing || position.switching
-        })
-        || round
-            .targets
-            .iter()
-            .any(|(broker, target)| !waiting.contains(broker) && changes(broker, target));
+    let under_way = positions.values().any(|position| {
+        !position.unreachable && position.alternatives.len() > 1 || position.clearing || position.switching
+    }) || round
+        .targets
+        .iter()
+        .any(|(broker, target)| !waiting.contains(broker) && changes(broker, target));
     if !under_way {
         return;
     }
@@ -274,7 +275,11 @@ fn groups<'a>(positions: &'a BTreeMap<BrokerName, Position>, missing: &[&'a Stra
                 && let Some(group) = groups.get_mut(&class(strand))
             {
                 let stays = staying.contains(&strand.identity());
-                group.subscriptions.entry(broker).or_default().push((strand, stays));
+                group
+                    .subscriptions
+                    .entry(broker)
+                    .or_default()
+                    .push((strand, stays));
             }
         }
     }

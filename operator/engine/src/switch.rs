@@ -116,7 +116,11 @@ impl<'a> Changes<'a> {
             let joined = *of_group.entry(group).or_insert(class);
             let joined = first(&first_of, joined);
             let own = first(&first_of, class);
-            let (small, large) = if joined <= own { (joined, own) } else { (own, joined) };
+            let (small, large) = if joined <= own {
+                (joined, own)
+            } else {
+                (own, joined)
+            };
             first_of.insert(large, small);
         }
         let mut switches: BTreeMap<ClassName, (Switch, bool, bool)> = BTreeMap::new();
@@ -164,10 +168,7 @@ const ANYBODY: &str = "#";
 
 impl<'a> Ways<'a> {
     /// Those of some classes.
-    pub(crate) fn of(
-        positions: &'a BTreeMap<BrokerName, Position>,
-        classes: &BTreeSet<ClassName>,
-    ) -> Self {
+    pub(crate) fn of(positions: &'a BTreeMap<BrokerName, Position>, classes: &BTreeSet<ClassName>) -> Self {
         let mut arcs: BTreeMap<&ClassName, Vec<(LinkId, Arc<'a>)>> = BTreeMap::new();
         let carried = positions.values().flat_map(|position| position.newest.iter());
         for strand in carried.filter(|strand| strand.control && classes.contains(&strand.class)) {

@@ -9,7 +9,9 @@ use skein_engine::directive::Marker;
 use skein_engine::event::Event;
 use skein_filters::TopicFilter;
 use skein_mqtt::session::{Qos as Level, SessionError};
-use skein_mqtt::{Address, LeftSession, Probe, ProbeEnd, RumqttSession, SeededSession, end_subscriptions, seed};
+use skein_mqtt::{
+    Address, LeftSession, Probe, ProbeEnd, RumqttSession, SeededSession, end_subscriptions, seed,
+};
 use tokio::sync::mpsc;
 
 /// The markers that are awaited, and the way back of what is done beside the loop.

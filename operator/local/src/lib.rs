@@ -6,8 +6,8 @@
 //! nothing that the engine decides.
 
 mod changes;
-mod envoys;
 pub mod client;
+mod envoys;
 mod happening;
 pub mod links;
 pub mod manifests;

@@ -20,6 +20,8 @@ pub enum Row {
     CrashClassic,
     /// The controller changes routes, because of an edit.
     Route,
+    /// The same, and a broker of 2.0 is restarted for it.
+    RouteByRestart,
     /// The same, and a duplex link takes part in any of it.
     Duplex,
     /// A broker is moved away from: it hung, or its machine was gone.
@@ -72,7 +74,7 @@ pub struct Clause {
 }
 
 /// The contract.
-pub const CONTRACT: [Clause; 10] = [
+pub const CONTRACT: [Clause; 11] = [
     Clause {
         row: Row::Controller,
         promises: [NOTHING_HAPPENS; 3],
@@ -106,6 +108,13 @@ pub const CONTRACT: [Clause; 10] = [
     Clause {
         row: Row::Route,
         promises: [NONE_LOST_IN_ORDER; 3],
+        kept: true,
+    },
+    Clause {
+        row: Row::RouteByRestart,
+        // A broker of 2.0 forgets what its bridges had received with QoS 2 and not released: if the other end has noted
+        // the receipt already, it sends no copy.
+        promises: [NOTHING, NONE_LOST_IN_ORDER, NOTHING],
         kept: true,
     },
     Clause {

@@ -137,7 +137,10 @@ impl Engine {
                 .get_mut(broker)
                 .is_some_and(|site| std::mem::take(&mut site.touched));
             if touched || *target != *position.newest {
-                let desired = self.aim(broker).map(|aim| aim.links.as_slice()).unwrap_or_default();
+                let desired = self
+                    .aim(broker)
+                    .map(|aim| aim.links.as_slice())
+                    .unwrap_or_default();
                 let newest = self.sites.get(broker).and_then(|site| site.ledger.newest());
                 let newest = newest.map(|given| given.links.as_slice()).unwrap_or_default();
                 let links = strand::assembled(target, desired, newest);

@@ -60,7 +60,10 @@ impl Engine {
             site.ledger.restore(configs.collect());
         }
         for open in &restored.sessions {
-            let filters = open.filters.iter().filter_map(|filter| TopicFilter::parse(filter).ok());
+            let filters = open
+                .filters
+                .iter()
+                .filter_map(|filter| TopicFilter::parse(filter).ok());
             let filters: Vec<TopicFilter> = filters.collect();
             let ledger = &mut self.site(&open.broker).ledger;
             ledger.open(&open.client_id, filters.iter());
@@ -130,7 +133,8 @@ impl Engine {
         let was_hung = matches!(site.health.process(), Some(Process::Hung { .. }));
         let pid_before = pid(site.health.process());
         site.health.on_process(now, report.process);
-        let restarted = pid(Some(report.process)).is_some_and(|now| pid_before.is_some_and(|before| before != now));
+        let restarted =
+            pid(Some(report.process)).is_some_and(|now| pid_before.is_some_and(|before| before != now));
         let mut changed = site.ledger.report(report) || was_lost;
         let gone = !declared && report.process == Process::Stopped;
         if gone {

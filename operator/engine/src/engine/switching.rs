@@ -66,14 +66,19 @@ impl Switching {
     /// True if it was awaited.
     pub(super) fn take_marker(&mut self, broker: BrokerName, topic: String) -> bool {
         let known = |marker: &Marker| marker.broker == broker && marker.topic == topic;
-        let barrier = self.barriers.values_mut().find(|barrier| barrier.markers.iter().any(known));
+        let barrier = self
+            .barriers
+            .values_mut()
+            .find(|barrier| barrier.markers.iter().any(known));
         barrier.is_some_and(|barrier| barrier.seen.insert((broker, topic)))
     }
 
     /// All that are awaited and have not come.
     pub(super) fn markers(&self) -> Vec<Marker> {
         let open = |barrier: &'_ Barrier, marker: &Marker| {
-            !barrier.seen.contains(&(marker.broker.clone(), marker.topic.clone()))
+            !barrier
+                .seen
+                .contains(&(marker.broker.clone(), marker.topic.clone()))
         };
         self.barriers
             .values()
@@ -160,7 +165,10 @@ impl Engine {
         directives: &mut Vec<Directive>,
     ) {
         let switches = switches(positions);
-        let classes: BTreeSet<ClassName> = switches.values().flat_map(|switch| switch.classes.clone()).collect();
+        let classes: BTreeSet<ClassName> = switches
+            .values()
+            .flat_map(|switch| switch.classes.clone())
+            .collect();
         let mut barriers = BTreeMap::new();
         let mut seeds = BTreeMap::new();
         let mut stays: Vec<LinkId> = Vec::new();
@@ -196,7 +204,9 @@ impl Engine {
             for link in switch.old.keys() {
                 let markers = ways.markers(link, barrier.serial, &|broker| self.can_be_asked(broker));
                 let passed = |marker: &Marker| {
-                    barrier.seen.contains(&(marker.broker.clone(), marker.topic.clone()))
+                    barrier
+                        .seen
+                        .contains(&(marker.broker.clone(), marker.topic.clone()))
                 };
                 if markers.iter().all(passed) {
                     if !markers.is_empty()
@@ -267,10 +277,13 @@ impl Engine {
                 .map(|(link, filters)| (link.client_id(), filters))
                 .filter(|(client_id, _)| !ends(client_id))
                 .collect();
-            let Some(site) = self.sites.get_mut(broker) else { continue };
+            let Some(site) = self.sites.get_mut(broker) else {
+                continue;
+            };
             let mut expected = BTreeSet::new();
             for (client_id, filters) in coming {
-                let fits = |holds: &BTreeSet<TopicFilter>| holds.iter().all(|filter| filters.contains(filter));
+                let fits =
+                    |holds: &BTreeSet<TopicFilter>| holds.iter().all(|filter| filters.contains(filter));
                 if site.ledger.idle(&client_id).is_some_and(fits) {
                     expected.insert(client_id);
                 }
@@ -308,7 +321,10 @@ impl Engine {
                     broker: link.downstream.clone(),
                     upstream: link.upstream.clone(),
                     client_id,
-                    subscriptions: subscriptions.iter().map(|(filter, qos)| (filter.clone(), *qos)).collect(),
+                    subscriptions: subscriptions
+                        .iter()
+                        .map(|(filter, qos)| (filter.clone(), *qos))
+                        .collect(),
                 });
                 let seed = Seed {
                     subscriptions: subscriptions.clone(),

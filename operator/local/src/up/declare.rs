@@ -1,9 +1,9 @@
 //! What is declared, put in force: at the start, and at every edit.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use skein_agent::{BrokerDirectory, files};
 use skein_api::fleet::{Broker, Fleet, Hosting};

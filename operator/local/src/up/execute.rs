@@ -273,7 +273,8 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         match StateDirectory::read(&self.place.state.sessions_file()) {
             Ok(sessions) => restored.sessions = sessions.unwrap_or_default(),
             Err(error) => {
-                self.troubles.insert("restored/sessions".to_owned(), error.to_string());
+                self.troubles
+                    .insert("restored/sessions".to_owned(), error.to_string());
             }
         }
         for broker in self.place.state.known_brokers() {

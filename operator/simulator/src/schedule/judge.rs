@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use skein_mosquitto::config::{MARKER, identity_of};
-use skein_mosquitto::link::Mode;
 
 use super::{Flow, Row, Rule, Trial};
-use crate::broker::Subscription;
+use crate::broker::{Series, Subscription};
 use crate::clients::Role;
 use crate::contract::promised;
 use crate::packet::{SECOND, Time};
@@ -139,6 +138,10 @@ impl Trial<'_> {
                 }
                 Fault::Edit { .. } | Fault::Refuse { .. } => {
                     rows.insert(Row::Route);
+                    let brokers = &self.world.fabric.brokers;
+                    if brokers.iter().any(|broker| broker.series == Series::Oldest) {
+                        rows.insert(Row::RouteByRestart);
+                    }
                 }
                 Fault::Away { .. } => {
                     rows.insert(Row::Away);

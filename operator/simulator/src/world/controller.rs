@@ -255,7 +255,9 @@ impl World {
     }
 
     pub(super) fn envoy_back(&mut self, client: ClientNumber, done: bool) {
-        let Some(envoy) = self.envoys.remove(&client) else { return };
+        let Some(envoy) = self.envoys.remove(&client) else {
+            return;
+        };
         let (broker, client_id) = (envoy.broker, envoy.client_id);
         let error = (!done).then(|| "no answer".to_owned());
         self.observe(if envoy.seeds {

@@ -85,7 +85,12 @@ impl World {
         self.tell(|| {
             let links: Vec<String> = links
                 .iter()
-                .map(|link| format!("{}<-{} {} {}", link.downstream, link.upstream, link.mode, link.class))
+                .map(|link| {
+                    format!(
+                        "{}<-{} {} {}",
+                        link.downstream, link.upstream, link.mode, link.class
+                    )
+                })
                 .collect();
             format!("give {broker} configuration {epoch}: {}", links.join(", "))
         });

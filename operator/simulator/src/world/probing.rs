@@ -105,7 +105,11 @@ impl World {
                     self.fabric.probe(from, topic, 1);
                 }
             }
-            let qos = if self.flaw == Some(Flaw::HastyMarkers) { 1 } else { 2 };
+            let qos = if self.flaw == Some(Flaw::HastyMarkers) {
+                1
+            } else {
+                2
+            };
             let sources: BTreeSet<(BrokerName, String)> = self
                 .markers
                 .keys()

@@ -263,20 +263,6 @@ impl World {
         site.turn += 1;
     }
 
-    /// The links of all configurations in use.
-    pub(crate) fn loaded_links(&self) -> Vec<(BrokerId, Vec<Link>)> {
-        let sites = self.sites.iter().enumerate().filter(|(_, site)| site.exists);
-        sites
-            .map(|(broker, site)| {
-                let loaded = site.loaded.as_ref();
-                (
-                    broker,
-                    loaded.map(|given| given.links.clone()).unwrap_or_default(),
-                )
-            })
-            .collect()
-    }
-
     /// Brokers whose queues do not survive a kill whole.
     pub(crate) fn is_durable(&self, broker: BrokerId) -> bool {
         self.sites[broker].loaded.as_ref().is_some_and(|given| {
