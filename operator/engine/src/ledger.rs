@@ -317,7 +317,7 @@ impl Ledger {
     pub(crate) fn idle(&self, client_id: &str) -> Option<&BTreeSet<TopicFilter>> {
         let session = self.sessions.get(client_id);
         session
-            .filter(|session| session.connection.is_none())
+            .filter(|_| !self.may_use(client_id))
             .map(|session| &session.holds)
     }
 

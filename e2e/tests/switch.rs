@@ -1,0 +1,94 @@
+//! A path moves while messages flow: nothing that was acknowledged is lost, first deliveries come in order, and what does
+//! not move is not disturbed.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use skein_e2e::{Fleet, Ledger, Manifest, PATIENCE, Publisher, Series, Subscriber};
+
+/// Messages a second, at QoS 1; some more at QoS 2. A broker of 2.0 writes its whole store at every change.
+fn rate(series: Series) -> u32 {
+    match series {
+        Series::Oldest => 200,
+        Series::Newest => 2_000,
+    }
+}
+
+/// A square of brokers: soil goes from i over b to a, wind from c to a.
+fn square(series: Series) -> Result<Fleet> {
+    let fleet = Fleet::new(series)?;
+    fleet.write("brokers.yaml", Manifest::new().brokers("a b c i").text())?;
+    fleet.write("routes.yaml", &routes(1))?;
+    let topics = Manifest::new()
+        .topic_with("soil", "farm/+/soil", "i", "a", "qos: 2")
+        .topic("wind", "wind", "c", "a");
+    fleet.write("topics.yaml", topics.text())?;
+    Ok(fleet)
+}
+
+/// The way over c costs 4.
+fn routes(over_b: u16) -> String {
+    let routes = format!("a-b:{over_b} b-i a-c:2 c-i:2");
+    Manifest::new().routes(&routes).text().to_owned()
+}
+
+async fn moves_without_loss(series: Series) -> Result<()> {
+    let rate = rate(series);
+    let fleet = square(series)?;
+    let up = fleet.up()?;
+    up.wait_path("soil", "i", "a", "a b i", PATIENCE).await?;
+    up.wait_settled(PATIENCE).await?;
+    let (a, c, i) = (
+        up.client_address("a").await?,
+        up.client_address("c").await?,
+        up.client_address("i").await?,
+    );
+    let soil = Ledger::new();
+    let wind = Ledger::new();
+    let here = Subscriber::start(&a, "here", "farm/+/soil", 2, &soil).await?;
+    let aside = Subscriber::start(&a, "aside", "wind", 1, &wind).await?;
+    let many = Publisher::start(&i, "many", "farm/1/soil", 1, rate, &soil).await?;
+    let some = Publisher::start(&i, "some", "farm/2/soil", 2, rate / 10, &soil).await?;
+    let other = Publisher::start(&c, "other", "wind", 1, 200, &wind).await?;
+    here.wait_received(u64::from(rate), PATIENCE).await?;
+    aside.wait_received(20, PATIENCE).await?;
+    let _ = (here.take_longest_pause(), aside.take_longest_pause());
+
+    let mut pauses = Vec::new();
+    for (over_b, way) in [(10, "a c i"), (1, "a b i")] {
+        fleet.write("routes.yaml", &routes(over_b))?;
+        up.wait_path("soil", "i", "a", way, PATIENCE).await?;
+        up.wait_settled(PATIENCE).await?;
+        here.wait_received(u64::from(rate) / 2, PATIENCE).await?;
+        pauses.push((here.take_longest_pause(), aside.take_longest_pause()));
+    }
+
+    for publisher in [many, some, other] {
+        publisher.finish(PATIENCE).await?;
+    }
+    here.wait_caught_up(PATIENCE).await?;
+    aside.wait_caught_up(PATIENCE).await?;
+    let (soil, wind) = (here.summary(), aside.summary());
+    println!("soil: {soil}\nwind: {wind}\npauses of soil and wind: {pauses:?}");
+    ensure!(soil.lost == 0 && wind.lost == 0, "lost: {soil}, {wind}");
+    ensure!(soil.out_of_order == 0 && wind.out_of_order == 0, "{soil}, {wind}");
+    // What is published between the seeds and the barrier comes both ways.
+    ensure!(soil.duplicated < 2 * u64::from(rate), "{soil}");
+    if series == Series::Newest {
+        // On 2.0 the brokers are restarted.
+        ensure!(wind.duplicated == 0, "{wind}");
+        let longest = pauses.iter().map(|(_, wind)| *wind).max().unwrap_or_default();
+        ensure!(longest < Duration::from_secs(1), "wind paused for {longest:?}");
+    }
+    up.stop().await
+}
+
+#[tokio::test]
+async fn a_path_moves_without_loss_on_the_oldest_mosquitto() -> Result<()> {
+    moves_without_loss(Series::Oldest).await
+}
+
+#[tokio::test]
+async fn a_path_moves_without_loss_on_the_newest_mosquitto() -> Result<()> {
+    moves_without_loss(Series::Newest).await
+}
