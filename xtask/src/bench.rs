@@ -29,7 +29,7 @@ enum Goal {
 }
 
 /// Goals by benchmark and figure, with what the figure is. A figure without a goal is shown as it is.
-const GOALS: [(&str, &str, Goal, &str); 8] = [
+const GOALS: [(&str, &str, Goal, &str); 15] = [
     (
         "planning",
         "tree_ratio",
@@ -68,6 +68,48 @@ const GOALS: [(&str, &str, Goal, &str); 8] = [
         Goal::AtMost(250.0),
         "the same, 99th percentile",
     ),
+    (
+        "switch",
+        "lost",
+        Goal::AtMost(0.0),
+        "a path moves under 2,000 messages a second: lost, all switches together",
+    ),
+    (
+        "switch",
+        "out_of_order",
+        Goal::AtMost(0.0),
+        "first deliveries out of order",
+    ),
+    (
+        "switch",
+        "stray",
+        Goal::AtMost(0.0),
+        "messages that come again after a later switch",
+    ),
+    (
+        "switch",
+        "restless",
+        Goal::AtMost(0.0),
+        "switches after which the fleet did not come to rest",
+    ),
+    (
+        "switch",
+        "pause_worst_ms",
+        Goal::AtMost(2000.0),
+        "the longest pause on the path that moves",
+    ),
+    (
+        "switch",
+        "unchanged_worst_ms",
+        Goal::AtMost(50.0),
+        "the same on a path beside it",
+    ),
+    (
+        "switch",
+        "duplicates_of_bound",
+        Goal::AtMost(1.0),
+        "duplicates, of rate × barrier time",
+    ),
 ];
 
 /// `cargo xtask bench`
@@ -78,6 +120,9 @@ const GOALS: [(&str, &str, Goal, &str); 8] = [
 pub(crate) struct Arguments {
     /// Only the package or benchmark whose name contains this, such as `planner`
     name: Option<String>,
+    /// Handed to the benchmark itself: `cargo xtask bench switch -- --switches 12`
+    #[arg(last = true)]
+    further: Vec<String>,
 }
 
 /// Runs the task.
@@ -90,6 +135,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 continue;
             }
             let mut command = cargo(&["bench", "--package", package, "--bench", &bench]);
+            command.arg("--").args(&arguments.further);
             if needs_brokers {
                 for series in Series::ALL {
                     command.env(series.variable(), mosquitto::ensure(series, None)?.0);
@@ -165,7 +211,7 @@ fn measure(command: &mut std::process::Command) -> Result<Vec<Value>> {
 /// Prints the figures; gives how many miss their goal.
 fn table(results: &BTreeMap<String, Value>) -> usize {
     println!(
-        "\n{:10}  {:22}  {:>10}  {:>10}",
+        "\n{:10}  {:24}  {:>10}  {:>10}",
         "BENCHMARK", "FIGURE", "RESULT", "GOAL"
     );
     let mut missed = 0;
@@ -185,7 +231,7 @@ fn table(results: &BTreeMap<String, Value>) -> usize {
                 None => (String::new(), "", ""),
             };
             let line = format!(
-                "{bench:10}  {figure:22}  {:>10}  {bound:>10}  {verdict:6}  {meaning}",
+                "{bench:10}  {figure:24}  {:>10}  {bound:>10}  {verdict:6}  {meaning}",
                 short(value)
             );
             println!("{}", line.trim_end());
@@ -239,6 +285,7 @@ mod tests {
             ("planning", "operator/planner/benches/planning.rs"),
             ("check", "operator/check/benches/check.rs"),
             ("restart", "e2e/benches/restart.rs"),
+            ("switch", "e2e/benches/switch.rs"),
         ];
         for (bench, figure, ..) in GOALS {
             let (_, path) = sources.iter().find(|(name, _)| *name == bench).unwrap();
