@@ -167,6 +167,7 @@ impl Engine {
             }
             Event::HeartbeatAnswered { broker, round_trip } => self.take_answer(&broker, round_trip, now),
             Event::HeartbeatMissed { broker, refused } => self.take_miss(&broker, refused, now),
+            Event::Activity { broker, activity } => self.site(&broker).health.on_activity(now, activity),
             Event::Supervisor { broker, report } => self.take_report(&broker, &report, now, &mut directives),
             Event::SupervisorLost { broker } => self.take_loss(&broker, now),
             Event::Probe {
@@ -175,7 +176,11 @@ impl Engine {
                 consumer,
                 took,
             } => {
-                self.probes.insert((topic, producer, consumer), took);
+                let flow = (topic, producer, consumer);
+                if let Some(took) = took {
+                    self.take_passage(&flow, now.saturating_sub(took));
+                }
+                self.probes.insert(flow, took);
             }
             Event::MarkerSeen { broker, topic } => self.take_marker(broker, topic),
             Event::Seeded {

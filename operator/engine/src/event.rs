@@ -46,6 +46,14 @@ pub enum Event {
         /// The connection itself was refused: nobody listens.
         refused: bool,
     },
+    /// What a broker's process did while a heartbeat went unanswered: told before the [`Event::HeartbeatMissed`] that it
+    /// belongs to. Whoever cannot see the process does not tell it, and heartbeats decide.
+    Activity {
+        /// Of which broker.
+        broker: BrokerName,
+        /// What it did.
+        activity: Activity,
+    },
     /// A supervisor said how its broker is.
     Supervisor {
         /// Which broker.
@@ -151,6 +159,19 @@ pub struct Report {
     pub version: Option<String>,
     /// The process.
     pub process: Process,
+}
+
+/// What a broker's process was seen to do since the last look at it, one heartbeat interval or more ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It computed, or would have, had it been given a processor: it is late, and not hung.
+    Busy,
+    /// It slept, as if nothing waited for it.
+    Asleep,
+    /// It waited for a disk and got nowhere.
+    Stalled,
+    /// It is stopped in its tracks (a signal, a debugger).
+    Frozen,
 }
 
 /// A broker process, as its supervisor sees it.

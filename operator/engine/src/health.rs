@@ -1,14 +1,17 @@
 //! The health of one broker, judged from evidence.
 //!
-//! Knows heartbeats, what the supervisor says of the process, and time; knows no fleet, no plan and no
-//! configuration. It never acts on one kind of evidence that another contradicts.
+//! Knows heartbeats, what the supervisor says of the process, what the process was seen to do, what passed through it, and
+//! time; knows no fleet, no plan and no configuration. It never acts on one kind of evidence that another contradicts.
 
 use std::time::Duration;
 
 use skein_api::fleet::Broker;
 
 use crate::directive::BrokerPhase;
-use crate::event::{Moment, Process};
+use crate::event::{Activity, Moment, Process};
+
+/// How long a process may be busy and leave heartbeats unanswered. One that computes in a circle is as good as hung.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// How a broker is to be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,14 @@ pub(crate) struct Health {
     silent_since: Option<Moment>,
     /// When the last missed one was noticed.
     missed_at: Option<Moment>,
+    /// What the process was last seen to do, and when.
+    activity: Option<(Moment, Activity)>,
+    /// What it did when the last heartbeat was missed.
+    witnessed: Option<Activity>,
+    /// When the first of the heartbeats was sent that a busy process has left unanswered since its last answer.
+    busy_since: Option<Moment>,
+    /// About the longest of the recent round trips.
+    pace: Duration,
     /// When the process was first seen dead.
     dead_since: Option<Moment>,
     /// The last connection was refused.
@@ -88,6 +99,10 @@ impl Health {
             missed: 0,
             silent_since: None,
             missed_at: None,
+            activity: None,
+            witnessed: None,
+            busy_since: None,
+            pace: Duration::ZERO,
             dead_since: None,
             refused: false,
             process: None,
@@ -162,8 +177,10 @@ impl Health {
 
     pub(crate) fn on_answer(&mut self, now: Moment, round_trip: Duration) {
         self.round_trip = Some(round_trip);
+        self.pace = round_trip.max(self.pace * 3 / 4);
         self.ran = true;
         self.forget_misses();
+        self.busy_since = None;
         // A supervisor that called the process dead before this answer has been overtaken by it.
         self.dead_since = None;
         match self.phase {
@@ -182,6 +199,14 @@ impl Health {
         if !refused && sent < self.trusted_from {
             return;
         }
+        let seen = self.activity.take().filter(|(at, _)| *at >= sent);
+        let seen = seen.map(|(_, activity)| activity);
+        if !refused && seen == Some(Activity::Busy) && self.is_excused(now, sent) {
+            self.forget_misses();
+            self.settle();
+            return;
+        }
+        self.witnessed = seen;
         self.missed = self.missed.saturating_add(1);
         self.missed_at = Some(now);
         self.silent_since.get_or_insert(sent);
@@ -198,8 +223,30 @@ impl Health {
         self.settle();
     }
 
+    /// Its process was looked at.
+    pub(crate) fn on_activity(&mut self, now: Moment, activity: Activity) {
+        self.activity = Some((now, activity));
+    }
+
+    /// A message that was sent then has passed through it. It has not answered, so it stays suspect; but it is not hung.
+    pub(crate) fn on_passage(&mut self, sent: Moment) {
+        if self.silent_since.is_some_and(|since| sent >= since) && !self.refused {
+            self.unanswered = 0;
+            self.silent_since = None;
+        }
+    }
+
+    /// A busy process has missed the heartbeat sent then: it has some time for that.
+    fn is_excused(&mut self, now: Moment, sent: Moment) -> bool {
+        let since = *self.busy_since.get_or_insert(sent);
+        now.saturating_sub(since) < BUSY
+    }
+
     pub(crate) fn on_process(&mut self, now: Moment, process: Process) {
         self.lost = false;
+        if self.process != Some(process) {
+            self.busy_since = None;
+        }
         self.process = Some(process);
         if is_dead(process) {
             self.dead_since.get_or_insert(now);
@@ -219,6 +266,7 @@ impl Health {
     /// The controller was stalled or isolated until `now`, for `gap`: what was missed meanwhile proves nothing.
     pub(crate) fn discount(&mut self, now: Moment, gap: Duration) {
         self.forget_misses();
+        self.busy_since = None;
         self.trusted_from = now;
         self.dead_since = self.dead_since.map(|since| since.saturating_add(gap).min(now));
         if self.phase == BrokerPhase::Returning {
@@ -234,13 +282,15 @@ impl Health {
         self.refused = false;
         self.silent_since = None;
         self.missed_at = None;
+        self.witnessed = None;
     }
 
     fn settle(&mut self) {
         if self.is_out() || (self.phase == BrokerPhase::Pending && !self.ran) {
             return;
         }
-        let amiss = self.missed > 0 || self.lost || self.dead_since.is_some() || self.is_hung();
+        let late = self.missed > 0 || self.busy_since.is_some();
+        let amiss = late || self.lost || self.dead_since.is_some() || self.is_hung();
         if amiss {
             self.phase = BrokerPhase::Suspect;
         } else if self.round_trip.is_some() {
@@ -335,13 +385,30 @@ impl Health {
         let reached = around
             .contact
             .is_some_and(|contact| contact > missed_at.saturating_sub(rules.interval));
-        if !(self.is_hung() || reached || around.alone) {
+        let frozen = self.witnessed == Some(Activity::Frozen);
+        if !(self.is_hung() || frozen || reached || around.alone) {
+            return None;
+        }
+        // Who was slow just now may be slower still; but a process that is stopped will not answer at all.
+        if !frozen && self.unanswered < rules.misses.saturating_add(self.patience(rules)) {
             return None;
         }
         let mut evidence = vec![format!("{} heartbeats in a row were missed", self.unanswered)];
         if self.is_hung() {
             evidence.push("its supervisor says that the process is stopped in its tracks".to_owned());
         }
+        let busy = || self.busy_since.map(|since| spoken(now.saturating_sub(since)));
+        evidence.extend(match self.witnessed {
+            Some(Activity::Frozen) if !self.is_hung() => {
+                Some("its process is stopped in its tracks".to_owned())
+            }
+            Some(Activity::Asleep) => Some("its process sleeps and takes no notice of them".to_owned()),
+            Some(Activity::Stalled) => Some("its process waits for a disk and gets nowhere".to_owned()),
+            Some(Activity::Busy) => {
+                busy().map(|time| format!("its process has been busy with something else for {time}"))
+            }
+            Some(Activity::Frozen) | None => None,
+        });
         if reached {
             evidence.push("other brokers answered meanwhile".to_owned());
         }
@@ -349,6 +416,12 @@ impl Health {
             evidence.push("its supervisor is gone".to_owned());
         }
         Some(evidence)
+    }
+
+    /// How many more heartbeats than usual it may miss: twice what its recent answers took, within reason.
+    fn patience(&self, rules: &Rules) -> u32 {
+        let more = self.pace.as_nanos().saturating_mul(2) / rules.interval.as_nanos().max(1);
+        u32::try_from(more).unwrap_or(u32::MAX).min(rules.misses)
     }
 
     /// It has answered long enough to be taken back, as far as heartbeats and its process go.

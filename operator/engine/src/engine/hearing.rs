@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_api::fleet::Fleet;
-use skein_api::name::BrokerName;
+use skein_api::name::{BrokerName, TopicName};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::{parse, render};
 
@@ -114,6 +114,44 @@ impl Engine {
             self.discount_others(broker, now);
         }
         self.judge(broker, now);
+    }
+
+    /// A message came through that was sent then: the brokers between its ends have passed it on, though one of them may not
+    /// answer us.
+    pub(super) fn take_passage(&mut self, flow: &(TopicName, BrokerName, BrokerName), sent: Moment) {
+        let (topic, producer, consumer) = flow;
+        // Nobody is in doubt, which is nearly always so and costs no search.
+        if !self.sites.values().any(|site| site.health.is_silent()) || !self.goes_by_the_plan() {
+            return;
+        }
+        let plan = Arc::clone(&self.plan);
+        let class = self.classes.get(topic).and_then(|class| plan.classes.get(class));
+        let path = class.and_then(|class| {
+            let mut paths = class.paths.iter();
+            paths.find(|path| (&path.topic, &path.producer, &path.consumer) == (topic, producer, consumer))
+        });
+        let Some([_, between @ .., _]) = path.map(|path| &*path.brokers) else {
+            return;
+        };
+        for broker in between {
+            self.site(broker).health.on_passage(sent);
+            self.awaiting.remove(broker);
+        }
+    }
+
+    /// Every broker is known to run the links that the plan says, and no others: messages can have no other way than the
+    /// plan's.
+    fn goes_by_the_plan(&self) -> bool {
+        let Some(fleet) = &self.fleet else { return false };
+        let mut controlled = fleet.brokers.iter().filter(|(_, it)| it.is_controlled());
+        controlled.all(|(name, _)| {
+            let planned = self.desired.get(name).map_or(&[][..], |links| links);
+            let site = self.sites.get(name).filter(|site| site.ledger.is_confirmed());
+            site.and_then(|site| site.ledger.newest()).is_some_and(|given| {
+                let mut both = given.links.iter().zip(planned);
+                given.links.len() == planned.len() && both.all(|(given, planned)| **given == **planned)
+            })
+        })
     }
 
     pub(super) fn take_report(

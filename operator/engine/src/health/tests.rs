@@ -80,6 +80,15 @@ impl Case {
         self
     }
 
+    /// Heartbeats missed by a process that was seen to do this each time.
+    fn misses_while(mut self, activity: Activity, seconds: impl IntoIterator<Item = f64>) -> Self {
+        for second in seconds {
+            self.health.on_activity(at(second), activity);
+            self = self.misses(&[second]);
+        }
+        self
+    }
+
     fn process(mut self, seconds: f64, process: Process) -> Self {
         self.health.on_process(at(seconds), process);
         self.judge(seconds)
@@ -121,6 +130,97 @@ fn a_hang_takes_its_misses_and_somebody_else_who_answers() {
     Case::ready()
         .without_others()
         .process(100.5, hung)
+        .misses(&[101.0, 102.0, 103.0])
+        .is(BrokerPhase::Down);
+}
+
+#[test]
+fn a_busy_process_is_late_and_not_hung() {
+    let busy = || Case::ready().misses_while(Activity::Busy, (101..=107).map(f64::from));
+    busy()
+        .is(BrokerPhase::Suspect)
+        .answers(&[107.5])
+        .is(BrokerPhase::Ready);
+    // What it missed while it was busy is no part of the row: it was not hung then.
+    busy()
+        .misses_while(Activity::Asleep, [108.0, 109.0])
+        .is(BrokerPhase::Suspect)
+        .misses_while(Activity::Asleep, [110.0])
+        .is(BrokerPhase::Down);
+    // An observation that is older than the heartbeat excuses nothing.
+    let mut stale = Case::ready();
+    stale.health.on_activity(at(100.0), Activity::Busy);
+    stale.misses(&[102.0, 103.0, 104.0]).is(BrokerPhase::Down);
+}
+
+#[test]
+fn a_process_that_computes_in_a_circle_is_as_good_as_hung() {
+    let circling = Case::ready()
+        .misses_while(Activity::Busy, (101..=109).map(f64::from))
+        .is(BrokerPhase::Suspect)
+        .misses_while(Activity::Busy, (110..=112).map(f64::from))
+        .is(BrokerPhase::Down);
+    assert_eq!(
+        circling.health.evidence(),
+        [
+            "3 heartbeats in a row were missed",
+            "its process has been busy with something else for 12.0 s",
+            "other brokers answered meanwhile"
+        ]
+    );
+}
+
+#[test]
+fn a_process_that_does_nothing_about_its_heartbeats_is_hung_and_says_how() {
+    for (activity, words) in [
+        (Activity::Asleep, "its process sleeps and takes no notice of them"),
+        (Activity::Stalled, "its process waits for a disk and gets nowhere"),
+        (Activity::Frozen, "its process is stopped in its tracks"),
+    ] {
+        let hung = Case::ready()
+            .misses_while(activity, [101.0, 102.0])
+            .is(BrokerPhase::Suspect)
+            .misses_while(activity, [103.0])
+            .is(BrokerPhase::Down);
+        assert_eq!(hung.health.evidence()[1], words);
+    }
+    // If nobody can be reached the heartbeats may never have arrived; but what is stopped is stopped.
+    let alone = || Case::ready().without_others();
+    let seconds = || (101..=105).map(f64::from);
+    alone()
+        .misses_while(Activity::Asleep, seconds())
+        .is(BrokerPhase::Suspect);
+    alone()
+        .misses_while(Activity::Frozen, seconds())
+        .is(BrokerPhase::Down);
+}
+
+#[test]
+fn a_broker_that_was_slow_of_late_may_miss_a_few_more() {
+    let slow = || {
+        let mut slow = Case::ready();
+        slow.health.on_answer(at(100.5), Duration::from_millis(600));
+        slow
+    };
+    slow()
+        .misses(&[101.0, 102.0, 103.0])
+        .is(BrokerPhase::Suspect)
+        .misses(&[104.0])
+        .is(BrokerPhase::Down);
+    slow()
+        .misses_while(Activity::Frozen, [101.0, 102.0, 103.0])
+        .is(BrokerPhase::Down);
+    // Twice as many at most, however slow it was, and no more once it is quick again.
+    let mut slower = slow();
+    slower.health.on_answer(at(100.5), Duration::from_mins(1));
+    let seconds: Vec<f64> = (101..=105).map(f64::from).collect();
+    slower
+        .misses(&seconds)
+        .is(BrokerPhase::Suspect)
+        .misses(&[106.0])
+        .is(BrokerPhase::Down);
+    slow()
+        .answers(&[100.6, 100.7])
         .misses(&[101.0, 102.0, 103.0])
         .is(BrokerPhase::Down);
 }

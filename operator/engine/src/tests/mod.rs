@@ -2,6 +2,7 @@
 
 mod judge;
 mod leftovers;
+mod neighbours;
 mod property;
 mod sessions;
 mod stories;
