@@ -22,6 +22,7 @@ mod state;
 mod status;
 mod translate;
 mod up;
+mod vitals;
 
 pub use happening::{Summary, UpEvent};
 pub use manifests::{ManifestFile, Problem};

@@ -207,7 +207,10 @@ impl<F: FnMut(Heard) + Send> Line<F> {
                         self.received(message, pulse);
                         Ok(())
                     }
-                    Ok(Incoming::Published(_) | Incoming::Subscribed(_) | Incoming::Unsubscribed(_)) => Ok(()),
+                    Ok(Incoming::Published(_) | Incoming::Subscribed(_) | Incoming::Unsubscribed(_)) => {
+                        pulse.hear();
+                        Ok(())
+                    }
                 },
                 changed = self.duties.changed() => {
                     if changed.is_err() {
@@ -247,6 +250,7 @@ impl<F: FnMut(Heard) + Send> Line<F> {
     fn received(&mut self, message: Message, pulse: &mut Pulse) {
         let at = Instant::now();
         if message.topic.strip_prefix(HEARTBEAT_TOPIC) != Some(&*self.broker) {
+            pulse.hear();
             (self.tell)(Heard::Message {
                 topic: message.topic,
                 payload: message.payload,

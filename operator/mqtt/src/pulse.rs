@@ -5,7 +5,11 @@
 //! not an answer to the newest, but it came through the broker now, so the broker lives, only slowly: it counts, with
 //! the long round trip it really took, if the interval has no answer yet. A broker that is slower than its interval is
 //! therefore reported as slow and not as dead, and the burst of old answers from a process that was stopped for a while
-//! is reported once, before the newest.
+//! is reported once, before the newest. Anything else that the broker sends proves its life as well: an interval in which
+//! something came is no miss.
+//!
+//! An interval whose end was noticed late says nothing: whatever kept this process from running may have kept the
+//! broker from it, too. Each heartbeat has its whole interval from when it was sent.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +27,8 @@ pub(crate) struct Pulse {
     next: u64,
     sent: BTreeMap<u64, Instant>,
     answered: bool,
+    /// Something else came.
+    heard: bool,
 }
 
 impl Pulse {
@@ -34,6 +40,7 @@ impl Pulse {
             next: 1,
             sent: BTreeMap::new(),
             answered: false,
+            heard: false,
         }
     }
 
@@ -77,23 +84,23 @@ impl Pulse {
         counts.then(|| now.duration_since(sent))
     }
 
-    /// Ends the interval if it is over; returns whether it went by without an answer. Intervals that went by while this
-    /// process did not run are not made up for: that says nothing about the broker.
+    /// The broker sent something that is no heartbeat.
+    pub(crate) fn hear(&mut self) {
+        self.heard = true;
+    }
+
+    /// Ends the interval if it is over; returns whether it went by without a sign of life. Intervals that went by while
+    /// this process did not run are not made up for, and neither is the one that it was late for.
     pub(crate) fn turn(&mut self, now: Instant) -> Option<bool> {
-        if now < self.deadline {
-            return None;
-        }
-        let missed = !std::mem::take(&mut self.answered);
-        self.deadline += self.interval;
-        if self.deadline <= now {
-            self.deadline = now + self.interval;
-        }
-        Some(missed)
+        let late = now.checked_duration_since(self.deadline)?;
+        let lives = std::mem::take(&mut self.answered) | std::mem::take(&mut self.heard);
+        self.deadline = now + self.interval;
+        Some(!lives && late <= self.interval / 2)
     }
 
     /// A miss is reported out of turn: the next outcome is due one interval from now.
     pub(crate) fn restart(&mut self, now: Instant) {
-        self.answered = false;
+        (self.answered, self.heard) = (false, false);
         self.deadline = now + self.interval;
     }
 
@@ -171,12 +178,33 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_of_our_own_is_one_miss_at_most() {
+    fn a_stall_of_our_own_is_no_miss() {
         let start = Instant::now();
         let mut pulse = Pulse::new(SECOND, start);
         pulse.beat(start);
-        assert_eq!(pulse.turn(start + 60 * SECOND), Some(true));
+        assert_eq!(pulse.turn(start + 60 * SECOND), Some(false));
         assert_eq!(pulse.turn(start + 60 * SECOND), None);
         assert_eq!(pulse.deadline(), start + 61 * SECOND);
+        assert_eq!(
+            pulse.turn(start + ms(61_501)),
+            Some(false),
+            "late by more than half an interval"
+        );
+        assert_eq!(
+            pulse.turn(start + ms(62_700)),
+            Some(true),
+            "a little late, and the heartbeat had its whole interval"
+        );
+        assert_eq!(pulse.deadline(), start + ms(63_700));
+    }
+
+    #[test]
+    fn whatever_a_broker_sends_proves_its_life_for_an_interval() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(SECOND, start);
+        pulse.beat(start);
+        pulse.hear();
+        assert_eq!(pulse.turn(start + SECOND), Some(false));
+        assert_eq!(pulse.turn(start + 2 * SECOND), Some(true));
     }
 }

@@ -2,12 +2,16 @@
 //!
 //! One task holds the rounds of probing; each broker has one task with one connection for its heartbeats, the probes it
 //! publishes and the probes it awaits. Roughly 50 KB per broker.
+//!
+//! They have a thread of their own, ahead of others where the system allows that: a heartbeat is to measure the broker, and
+//! not what else this process, or this machine, has to do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::line::{Duties, Heard, Line, Publication};
@@ -108,7 +112,12 @@ const QUICK: u32 = 10;
 /// How many of them.
 const QUICK_ROUNDS: u32 = 50;
 
-/// Watches brokers and paths until dropped. Needs a tokio runtime.
+/// How much earlier than others the thread gets its turn (nice(2)). It needs little, and that at once.
+const AHEAD: i32 = -15;
+/// How long connections may take to be closed in good order at the end.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// Watches brokers and paths until dropped. Needs a tokio runtime if it cannot have a thread.
 pub struct Watch {
     commands: mpsc::UnboundedSender<Command>,
 }
@@ -118,7 +127,21 @@ impl Watch {
     #[must_use]
     pub fn start(settings: Settings, outcomes: mpsc::UnboundedSender<Outcome>) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(run(settings, receiver, outcomes));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => {
+                // Should there be no thread to be had, nothing is watched, no broker is ever moved, and every path is
+                // shown as down: as good as any other system that is out of everything.
+                let _ = std::thread::Builder::new()
+                    .name("heartbeats".to_owned())
+                    .spawn(move || {
+                        // Not granted: then it takes its turn like everybody.
+                        let _ = rustix::process::nice(AHEAD);
+                        runtime.block_on(run(settings, receiver, outcomes));
+                    });
+            }
+            Err(_) => drop(tokio::spawn(run(settings, receiver, outcomes))),
+        }
         Self { commands }
     }
 
@@ -171,6 +194,7 @@ struct State {
     brokers: BTreeMap<String, Watched>,
     probes: Vec<Probe>,
     lines: HashMap<Arc<str>, Held>,
+    tasks: JoinSet<()>,
     awaited: BTreeMap<AwaitedKey, Awaited>,
     round: u64,
     interval: Duration,
@@ -193,6 +217,7 @@ async fn run(
         brokers: BTreeMap::new(),
         probes: Vec::new(),
         lines: HashMap::new(),
+        tasks: JoinSet::new(),
         awaited: BTreeMap::new(),
         round: 0,
         interval: settings.probe_interval,
@@ -203,7 +228,7 @@ async fn run(
         tokio::select! {
             biased;
             command = commands.recv() => match command {
-                None => return,
+                None => break,
                 Some(Command::Brokers(brokers)) => state.set_brokers(brokers),
                 Some(Command::Probes(probes)) => state.set_probes(probes),
                 Some(Command::Hurry) => {
@@ -212,9 +237,14 @@ async fn run(
                 }
             },
             Some((broker, heard)) = heard_receiver.recv() => state.hear(broker, heard),
+            Some(_) = state.tasks.join_next() => {}
             () = sleep_until(state.next_round) => state.next_round(),
         }
     }
+    // Their duties end, and they say good-bye.
+    state.lines.clear();
+    let ended = async { while state.tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(FAREWELL, ended).await;
 }
 
 impl State {
@@ -261,6 +291,7 @@ impl State {
         for (at, topic, _) in self.awaited.keys() {
             subscriptions.entry(at.clone()).or_default().insert(topic.clone());
         }
+        let mut fresh = Vec::new();
         for (name, watched) in &self.brokers {
             let duties = Duties {
                 address: watched.address.clone(),
@@ -275,27 +306,30 @@ impl State {
                     changed
                 });
             } else {
-                let name: Arc<str> = name.as_str().into();
-                let held = self.start_line(name.clone(), duties);
-                self.lines.insert(name, held);
+                fresh.push((Arc::from(name.as_str()), duties));
             }
+        }
+        for (name, duties) in fresh {
+            let held = self.start_line(&name, duties);
+            self.lines.insert(name, held);
         }
     }
 
-    fn start_line(&self, broker: Arc<str>, duties: Duties) -> Held {
+    fn start_line(&mut self, broker: &Arc<str>, duties: Duties) -> Held {
         let (duties, duties_receiver) = watch::channel(duties);
         let (publications, publications_receiver) = mpsc::channel(1024);
         let heard = self.heard.clone();
+        let name = broker.clone();
         let line = Line {
             broker: broker.clone(),
             instance: self.instance.clone(),
             duties: duties_receiver,
             publications: publications_receiver,
             tell: move |what| {
-                let _ = heard.send((broker.clone(), what));
+                let _ = heard.send((name.clone(), what));
             },
         };
-        tokio::spawn(line.run::<RumqttSession>());
+        self.tasks.spawn(line.run::<RumqttSession>());
         Held { duties, publications }
     }
 
@@ -406,6 +440,7 @@ mod tests {
             brokers: BTreeMap::new(),
             probes: Vec::new(),
             lines: HashMap::new(),
+            tasks: JoinSet::new(),
             awaited: BTreeMap::new(),
             round: 0,
             interval,

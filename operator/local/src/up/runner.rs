@@ -31,6 +31,7 @@ use crate::processes::{Gone, Processes, Role};
 use crate::state::StateDirectory;
 use crate::status::FleetStatus;
 use crate::translate;
+use crate::vitals::Vitals;
 
 /// An edit is read this long after the last write: an editor writes more than once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -60,6 +61,7 @@ pub(super) struct Runner<F> {
     pub(super) changes: Changes,
     pub(super) probing: Probing,
     pub(super) envoys: Envoys,
+    vitals: Vitals,
     pub(super) classes: BTreeMap<TopicName, ClassName>,
     pub(super) migrations: Migrations,
     /// What is wrong beside what the engine knows, by what it is about.
@@ -119,6 +121,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         changes: Changes::new(),
         probing: Probing::default(),
         envoys,
+        vitals: Vitals::default(),
         troubles: BTreeMap::new(),
         undone: BTreeMap::new(),
         status: None,
@@ -262,6 +265,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                         broker: gone.broker.clone(),
                     });
                 }
+                self.vitals.forget(&gone.broker);
                 // Whichever of its processes ends last.
                 self.retired(&gone.broker);
             }
@@ -278,6 +282,21 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             });
         }
         self.gather();
+    }
+
+    /// Says what a broker's process does while a heartbeat goes unanswered, if it can be seen.
+    fn look_at_process(&mut self, broker: &BrokerName) {
+        let Some(declared) = self.fleet.brokers.get(broker).filter(|it| is_managed(it)) else {
+            return;
+        };
+        let interval = declared.heartbeat.interval;
+        let process = self.place.state.broker(broker).broker();
+        if let Ok(Some(identity)) = process
+            && let Some(activity) = self.vitals.look(broker, &identity, interval)
+        {
+            let broker = broker.clone();
+            self.observe(Event::Activity { broker, activity });
+        }
     }
 
     fn outcome(&mut self, outcome: Outcome) {
@@ -299,6 +318,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     if external && let Some(placement) = self.placed.get(&broker) {
                         let text = format!("broker {broker} ({}): {why}", join(&placement.peer));
                         self.troubles.insert(format!("heartbeat/{broker}"), text);
+                    }
+                    if !refused {
+                        self.look_at_process(&broker);
                     }
                     self.observe(Event::HeartbeatMissed { broker, refused });
                 }
