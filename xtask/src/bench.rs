@@ -29,7 +29,7 @@ enum Goal {
 }
 
 /// Goals by benchmark and figure, with what the figure is. A figure without a goal is shown as it is.
-const GOALS: [(&str, &str, Goal, &str); 15] = [
+const GOALS: [(&str, &str, Goal, &str); 17] = [
     (
         "planning",
         "tree_ratio",
@@ -110,6 +110,18 @@ const GOALS: [(&str, &str, Goal, &str); 15] = [
         Goal::AtMost(1.0),
         "duplicates, of rate × barrier time",
     ),
+    (
+        "hang",
+        "p99_ms",
+        Goal::AtMost(400.0),
+        "broker hung until the next message by its substitute, 99th percentile",
+    ),
+    (
+        "calm",
+        "false_migrations",
+        Goal::AtMost(0.0),
+        "healthy brokers declared down while every core is busy",
+    ),
 ];
 
 /// `cargo xtask bench`
@@ -123,6 +135,10 @@ pub(crate) struct Arguments {
     /// Handed to the benchmark itself: `cargo xtask bench switch -- --switches 12`
     #[arg(last = true)]
     further: Vec<String>,
+
+    /// For how long the benchmark `calm` watches
+    #[arg(long, default_value_t = 30.0)]
+    minutes: f64,
 }
 
 /// Runs the task.
@@ -142,6 +158,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 }
                 run_command(&mut cargo(&["build", "--release", "--package", "skein-cli"]))?;
                 command.env("SKEIN_BIN", suite::built("release")?);
+                command.env("SKEIN_BENCH_MINUTES", arguments.minutes.to_string());
             }
             println!("\n== {}", shown(&command));
             for result in measure(&mut command)? {
@@ -286,6 +303,8 @@ mod tests {
             ("check", "operator/check/benches/check.rs"),
             ("restart", "e2e/benches/restart.rs"),
             ("switch", "e2e/benches/switch.rs"),
+            ("hang", "e2e/benches/hang.rs"),
+            ("calm", "e2e/benches/calm.rs"),
         ];
         for (bench, figure, ..) in GOALS {
             let (_, path) = sources.iter().find(|(name, _)| *name == bench).unwrap();
