@@ -96,6 +96,8 @@ pub struct Engine {
     retired: BTreeMap<BrokerName, Moment>,
     /// Sessions that links left upstream, by the broker that held the link and the client id.
     clearings: BTreeMap<(BrokerName, String), Clearing>,
+    /// Whose client address is to lead where, once what is published there is collected.
+    moves: BTreeMap<BrokerName, BrokerName>,
     /// The switches that are under way.
     switching: Switching,
     /// The markers that are being awaited.
@@ -136,6 +138,7 @@ impl Engine {
             leaving: BTreeMap::new(),
             retired: BTreeMap::new(),
             clearings: BTreeMap::new(),
+            moves: BTreeMap::new(),
             switching: Switching::default(),
             markers: Vec::new(),
             recorded: Vec::new(),

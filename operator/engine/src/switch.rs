@@ -33,15 +33,19 @@ pub(crate) struct Switch {
     pub(crate) severed: bool,
 }
 
-/// All switches that what the brokers have and should have amounts to, by the smallest of their classes.
-pub(crate) fn switches(positions: &BTreeMap<BrokerName, Position>) -> BTreeMap<ClassName, Switch> {
+/// All switches that what the brokers have and should have amounts to, by the smallest of their classes. Clients are about
+/// to be moved to some brokers: what is new there must be open before they come.
+pub(crate) fn switches(
+    positions: &BTreeMap<BrokerName, Position>,
+    awaiting_clients: &BTreeSet<&BrokerName>,
+) -> BTreeMap<ClassName, Switch> {
     let mut changes = Changes::default();
     for position in positions.values() {
         for strand in position.newest.difference(&position.desired) {
             changes.goes(strand, position);
         }
     }
-    if changes.by_class.is_empty() {
+    if changes.by_class.is_empty() && awaiting_clients.is_empty() {
         return BTreeMap::new();
     }
     for position in positions.values() {
@@ -54,7 +58,7 @@ pub(crate) fn switches(positions: &BTreeMap<BrokerName, Position>) -> BTreeMap<C
             changes.comes(strand, known.contains(&strand.identity()), position.takes);
         }
     }
-    changes.together()
+    changes.together(awaiting_clients)
 }
 
 /// What comes and what goes, class by class.
@@ -103,7 +107,7 @@ impl<'a> Changes<'a> {
     }
 
     /// Classes whose filters overlap belong together: one may take over what another carried.
-    fn together(self) -> BTreeMap<ClassName, Switch> {
+    fn together(self, awaiting_clients: &BTreeSet<&BrokerName>) -> BTreeMap<ClassName, Switch> {
         let filters: Vec<(&ClassName, &TopicFilter)> = self
             .by_class
             .iter()
@@ -135,9 +139,13 @@ impl<'a> Changes<'a> {
             *goes |= change.goes;
         }
         // What only ends, or only begins, takes nothing over from anybody.
+        let takes_over = |switch: &Switch, comes: bool, goes: bool| {
+            let mut fresh = switch.fresh.keys();
+            comes && (goes || fresh.any(|link| awaiting_clients.contains(&link.upstream)))
+        };
         switches
             .into_iter()
-            .filter(|(_, (_, comes, goes))| *comes && *goes)
+            .filter(|(_, (switch, comes, goes))| takes_over(switch, *comes, *goes))
             .map(|(class, (switch, ..))| (class, switch))
             .collect()
     }

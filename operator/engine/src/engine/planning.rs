@@ -72,7 +72,14 @@ impl Engine {
             return;
         }
         self.failovers = failovers;
-        directives.extend(moves);
+        for directive in moves {
+            match directive {
+                Directive::PointAddress { broker, to } => {
+                    self.moves.insert(broker, to);
+                }
+                other => directives.push(other),
+            }
+        }
         self.classes = plan
             .classes
             .values()

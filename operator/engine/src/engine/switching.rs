@@ -164,7 +164,7 @@ impl Engine {
         now: Moment,
         directives: &mut Vec<Directive>,
     ) {
-        let switches = switches(positions);
+        let switches = switches(positions, &self.moves.values().collect());
         let classes: BTreeSet<ClassName> = switches
             .values()
             .flat_map(|switch| switch.classes.clone())
@@ -227,6 +227,14 @@ impl Engine {
         // One that is not wanted any more is waited for all the same: only then can it be ended.
         let left = std::mem::take(&mut self.switching.seeds);
         seeds.extend(left.into_iter().filter(|(_, seed)| seed.is_under_way()));
+        let closed = |link: &&LinkId| {
+            let seed = seeds.get(&(link.downstream.clone(), link.client_id()));
+            seed.is_none_or(|seed| !matches!(seed.state, State::Done))
+        };
+        self.move_clients(
+            &waits.iter().filter(closed).map(|link| &link.upstream).collect(),
+            directives,
+        );
         self.switching.seeds = seeds;
         self.switching.barriers = barriers;
         for link in waits {
@@ -244,6 +252,21 @@ impl Engine {
                     .cloned()
                     .collect();
                 position.held.extend(held);
+            }
+        }
+    }
+
+    /// Lets client addresses lead elsewhere, but not to where the links that are to fetch their messages do not collect yet.
+    fn move_clients(&mut self, closed: &BTreeSet<&BrokerName>, directives: &mut Vec<Directive>) {
+        let open: Vec<BrokerName> = self
+            .moves
+            .iter()
+            .filter(|(_, to)| !closed.contains(to))
+            .map(|(broker, _)| broker.clone())
+            .collect();
+        for broker in open {
+            if let Some(to) = self.moves.remove(&broker) {
+                directives.push(Directive::PointAddress { broker, to });
             }
         }
     }
