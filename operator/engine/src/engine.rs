@@ -96,6 +96,8 @@ pub struct Engine {
     retired: BTreeMap<BrokerName, Moment>,
     /// Sessions that links left upstream, by the broker that held the link and the client id.
     clearings: BTreeMap<(BrokerName, String), Clearing>,
+    /// Where client addresses lead that were ever moved.
+    addresses: BTreeMap<BrokerName, BrokerName>,
     /// Whose client address is to lead where, once what is published there is collected.
     moves: BTreeMap<BrokerName, BrokerName>,
     /// The switches that are under way.
@@ -138,6 +140,7 @@ impl Engine {
             leaving: BTreeMap::new(),
             retired: BTreeMap::new(),
             clearings: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             moves: BTreeMap::new(),
             switching: Switching::default(),
             markers: Vec::new(),

@@ -119,6 +119,8 @@ pub struct Restored {
     pub classes: BTreeMap<TopicName, ClassName>,
     /// Per broker: the configurations it may be running, in any order.
     pub configs: BTreeMap<BrokerName, Vec<KeptConfig>>,
+    /// Where client addresses lead that do not lead to their own broker.
+    pub addresses: BTreeMap<BrokerName, BrokerName>,
     /// Sessions that were open upstream, as [`Directive::RecordSessions`] said last.
     pub sessions: Vec<OpenSession>,
     /// Migrations that were not over; those that were may be given too, so that names are not used twice.

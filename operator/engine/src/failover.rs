@@ -119,12 +119,7 @@ impl Failovers {
             }
             let moved = has_moved(migration.phase);
             self.approved.remove(&broker);
-            if self.served_by.remove(&broker).is_some() {
-                directives.push(Directive::PointAddress {
-                    broker: broker.clone(),
-                    to: broker,
-                });
-            }
+            self.served_by.remove(&broker);
             let phase = if moved {
                 MigrationPhase::FailingBack
             } else {
@@ -168,10 +163,6 @@ impl Failovers {
             // An approval is used up: the way back needs one of its own.
             self.approved.remove(broker);
             self.served_by.insert(broker.clone(), to.clone());
-            directives.push(Directive::PointAddress {
-                broker: broker.clone(),
-                to: to.clone(),
-            });
             self.advance(
                 index,
                 |migration| {
@@ -181,13 +172,8 @@ impl Failovers {
                 directives,
             );
         } else {
-            if self.served_by.remove(broker).is_some() {
-                // Its substitute is out as well. Nobody serves its clients until it is back itself.
-                directives.push(Directive::PointAddress {
-                    broker: broker.clone(),
-                    to: broker.clone(),
-                });
-            }
+            // If its substitute is out as well, nobody serves its clients until it is back itself.
+            self.served_by.remove(broker);
             let phase = if has_roles(situation.fleet, broker) {
                 MigrationPhase::Failed
             } else {

@@ -69,6 +69,7 @@ impl Engine {
             ledger.open(&open.client_id, filters.iter());
         }
         self.recorded = restored.sessions;
+        self.addresses = restored.addresses;
         for migration in restored
             .migrations
             .iter()

@@ -59,7 +59,7 @@ impl Engine {
             evidence: &evidence,
         };
         let mut failovers = self.failovers.clone();
-        let moves = failovers.assign(&situation);
+        let records = failovers.assign(&situation);
         let view = View {
             down: out.clone(),
             served_by: failovers.served_by().clone(),
@@ -72,14 +72,8 @@ impl Engine {
             return;
         }
         self.failovers = failovers;
-        for directive in moves {
-            match directive {
-                Directive::PointAddress { broker, to } => {
-                    self.moves.insert(broker, to);
-                }
-                other => directives.push(other),
-            }
-        }
+        directives.extend(records);
+        self.moves = self.moves_to_make(&fleet);
         self.classes = plan
             .classes
             .values()
@@ -95,6 +89,18 @@ impl Engine {
         self.aims = None;
         self.stale_rollout = true;
         self.stale_report = true;
+    }
+
+    /// Client addresses that do not lead to who serves now.
+    fn moves_to_make(&self, fleet: &Fleet) -> BTreeMap<BrokerName, BrokerName> {
+        let managed = fleet.brokers.iter().filter(|(_, broker)| broker.is_controlled());
+        managed
+            .filter_map(|(broker, _)| {
+                let leads = self.addresses.get(broker).unwrap_or(broker);
+                let serves = self.failovers.served_by().get(broker).unwrap_or(broker);
+                (leads != serves).then(|| (broker.clone(), serves.clone()))
+            })
+            .collect()
     }
 
     /// Who would replace whom from here on: takes longer than the plan, and nobody waits for it.

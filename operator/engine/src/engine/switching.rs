@@ -266,6 +266,7 @@ impl Engine {
             .collect();
         for broker in open {
             if let Some(to) = self.moves.remove(&broker) {
+                self.addresses.insert(broker.clone(), to.clone());
                 directives.push(Directive::PointAddress { broker, to });
             }
         }

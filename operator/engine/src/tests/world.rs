@@ -506,6 +506,7 @@ impl World {
                 .iter()
                 .map(|(broker, configs)| (broker.clone(), configs.iter().map(kept).collect()))
                 .collect(),
+            addresses: self.addresses.clone(),
             sessions: self.recorded.clone(),
             migrations: self.migrations.values().cloned().collect(),
         };

@@ -37,7 +37,6 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         self.changes
             .add(&directory, |name| name.to_str().is_some_and(is_manifest));
         self.put_in_force(sources, declared.fleet)?;
-        self.point_as_served()?;
         self.refresh_status();
         Ok(())
     }
@@ -82,6 +81,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             }
         }
         self.fleet = fleet.clone();
+        self.point_as_before()?;
         self.observe(Event::FleetChanged(fleet));
         self.to_begin.extend(begun);
         self.watch_brokers();

@@ -1,5 +1,6 @@
 //! Directives, executed; and what the engine needs to go on from where an earlier life ended.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use skein_agent::Configuration;
@@ -161,11 +162,30 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         Ok(())
     }
 
-    /// After a start, forwarders lead where an earlier life pointed them; the engine says who serves now.
-    pub(super) fn point_as_served(&mut self) -> Result<(), FileError> {
-        for broker in self.engine.status().brokers {
-            let to = broker.served_by.as_ref().unwrap_or(&broker.name);
-            self.point(&broker.name, to)?;
+    /// Where an earlier life pointed forwarders, if not to their own broker.
+    fn addresses(&self) -> BTreeMap<BrokerName, BrokerName> {
+        let known = self.place.state.known_brokers();
+        let leads = |broker: &BrokerName| {
+            let target = self.place.state.forwarder(broker).target().ok().flatten()?;
+            let port: u16 = target.rsplit(':').next()?.parse().ok()?;
+            let at = |other: &&BrokerName| self.ports.get(other).is_some_and(|ports| ports.peer == port);
+            known.iter().find(at).cloned()
+        };
+        known
+            .iter()
+            .filter_map(|broker| Some((broker.clone(), leads(broker)?)))
+            .filter(|(broker, to)| broker != to)
+            .collect()
+    }
+
+    /// At a start, forwarders go on leading where they led, wherever that is now.
+    pub(super) fn point_as_before(&mut self) -> Result<(), FileError> {
+        let Some(before) = self.led.take() else {
+            return Ok(());
+        };
+        for broker in self.placed.keys().cloned().collect::<Vec<_>>() {
+            let to = before.get(&broker).unwrap_or(&broker);
+            self.point(&broker, to)?;
         }
         Ok(())
     }
@@ -268,8 +288,10 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         let mut restored = Restored {
             classes: self.classes.clone(),
             migrations: self.migrations.plain(),
+            addresses: self.addresses(),
             ..Restored::default()
         };
+        self.led = Some(restored.addresses.clone());
         match StateDirectory::read(&self.place.state.sessions_file()) {
             Ok(sessions) => restored.sessions = sessions.unwrap_or_default(),
             Err(error) => {

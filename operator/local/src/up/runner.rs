@@ -62,6 +62,8 @@ pub(super) struct Runner<F> {
     pub(super) probing: Probing,
     pub(super) envoys: Envoys,
     vitals: Vitals,
+    /// Where forwarders led when this life began, if not to their own broker; until they are told that again.
+    pub(super) led: Option<BTreeMap<BrokerName, BrokerName>>,
     pub(super) classes: BTreeMap<TopicName, ClassName>,
     pub(super) migrations: Migrations,
     /// What is wrong beside what the engine knows, by what it is about.
@@ -122,6 +124,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         probing: Probing::default(),
         envoys,
         vitals: Vitals::default(),
+        led: None,
         troubles: BTreeMap::new(),
         undone: BTreeMap::new(),
         status: None,

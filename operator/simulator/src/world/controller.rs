@@ -1,8 +1,10 @@
 //! The controller: watches brokers, feeds the engine, dies and comes back with what is kept.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skein_api::name::BrokerName;
 use skein_engine::Engine;
 use skein_engine::event::{Event, KeptConfig, Restored};
 
@@ -51,10 +53,20 @@ impl World {
         self.after(200 * MILLISECOND, Errand::Probes { life });
     }
 
+    /// Where client addresses lead.
+    fn addresses(&self) -> BTreeMap<BrokerName, BrokerName> {
+        let addresses = self.fabric.air.addresses.iter().enumerate();
+        addresses
+            .filter_map(|(home, to)| Some((name(home)?, name(*to)?)))
+            .filter(|(home, to)| home != to)
+            .collect()
+    }
+
     fn restored(&self) -> Restored {
         let mut restored = Restored {
             classes: self.classes.clone(),
             migrations: self.migrations.values().cloned().collect(),
+            addresses: self.addresses(),
             sessions: self.sessions.clone(),
             ..Restored::default()
         };
