@@ -113,7 +113,7 @@ impl Engine {
                     Some(Clearing::Failed { again, .. }) => *again <= now,
                 };
                 let seeding = self.switching.is_seeding(broker, left.client_id);
-                if due && !seeding && self.can_be_asked(&left.upstream) {
+                if due && !seeding && self.is_in_use(&left.upstream) {
                     directives.push(Directive::EndSubscriptions {
                         broker: broker.clone(),
                         upstream: left.upstream,
@@ -141,7 +141,14 @@ impl Engine {
     }
 
     fn can_be_cleared(&self, client_id: &str) -> bool {
-        identity_of(client_id).is_some_and(|(_, upstream, ..)| self.can_be_asked(&upstream))
+        identity_of(client_id).is_some_and(|(_, upstream, ..)| self.is_in_use(&upstream))
+    }
+
+    /// What was left at a broker that is coming back may be wanted again as soon as it is taken back, and until then
+    /// collects what comes to that broker late.
+    fn is_in_use(&self, broker: &BrokerName) -> bool {
+        let phase = self.sites.get(broker).map(|site| site.health.phase());
+        phase != Some(BrokerPhase::Returning) && self.can_be_asked(broker)
     }
 
     pub(super) fn can_be_asked(&self, broker: &BrokerName) -> bool {
