@@ -374,9 +374,11 @@ impl Ledger {
             && (!refused || self.loaded == Some(given.epoch))
     }
 
-    /// The configurations it may be running, oldest first.
+    /// The configurations that it may be running, or may come to run, oldest first. One that was refused is among them
+    /// until a later one is loaded: another life of the supervisor may take it after all.
     pub(crate) fn present(&self) -> impl Iterator<Item = &Given> {
-        self.history.iter().filter(|given| self.may_run(given))
+        let over = |given: &&Given| self.loaded.is_some_and(|loaded| given.epoch < loaded);
+        self.history.iter().filter(move |given| !over(given))
     }
 
     /// The newest configuration that it may be running: where the next one starts from.

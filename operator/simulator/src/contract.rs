@@ -26,6 +26,12 @@ pub enum Row {
     Duplex,
     /// A broker is moved away from: it hung, or its machine was gone.
     Migration,
+    /// The same, and its clients subscribe.
+    MovedSubscriber,
+    /// The same, and its clients publish with QoS 2: see [`Rule::IdentifiersStayApart`].
+    MovedExchange,
+    /// The same, and there is no other way from the producer to the consumer: the plan says so beforehand.
+    Interrupted,
     /// A broker and its volume are gone for good.
     Volume,
 }
@@ -74,7 +80,7 @@ pub struct Clause {
 }
 
 /// The contract.
-pub const CONTRACT: [Clause; 11] = [
+pub const CONTRACT: [Clause; 14] = [
     Clause {
         row: Row::Controller,
         promises: [NOTHING_HAPPENS; 3],
@@ -125,7 +131,22 @@ pub const CONTRACT: [Clause; 11] = [
     Clause {
         row: Row::Migration,
         promises: [NOTHING, NONE_LOST, NONE_LOST],
+        kept: true,
+    },
+    Clause {
+        row: Row::MovedSubscriber,
+        promises: [NOTHING, NONE_LOST, NONE_LOST],
         kept: false,
+    },
+    Clause {
+        row: Row::MovedExchange,
+        promises: [NOTHING, NONE_LOST, NONE_LOST],
+        kept: false,
+    },
+    Clause {
+        row: Row::Interrupted,
+        promises: [NOTHING; 3],
+        kept: true,
     },
     Clause {
         row: Row::Volume,
@@ -173,10 +194,13 @@ pub enum Rule {
     /// with packet identifiers of the session that it left, and takes a new message for one that it had (and completes
     /// one that the broker never had).
     IdentifiersStayApart,
+    /// An edit that comes while messages change over to the ways of the edit before takes nothing with it that has only
+    /// gathered for those.
+    SwitchesEnd,
 }
 
 /// Rules that are broken today, each for a reason that is understood: they are counted and not judged.
-pub const NOT_KEPT: [Rule; 4] = [
+pub const NOT_KEPT: [Rule; 5] = [
     // Nobody looks again whether a session that was cleared is still clear.
     Rule::EndedStaysEnded,
     // The session of a refused configuration counts as left, is ended, and is not remembered when it is loaded.
@@ -185,6 +209,8 @@ pub const NOT_KEPT: [Rule; 4] = [
     Rule::RemovedMayComeBack,
     // Sessions of clients that were moved are neither handed over nor ended.
     Rule::IdentifiersStayApart,
+    // The sessions of links that are not wanted any more are ended with what gathered in them.
+    Rule::SwitchesEnd,
 ];
 
 impl Rule {

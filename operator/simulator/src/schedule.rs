@@ -39,6 +39,9 @@ pub struct Schedule {
 /// A flow with clients at both ends.
 #[derive(Clone, Debug)]
 struct Flow {
+    topic: usize,
+    producer: usize,
+    consumer: usize,
     origin: u16,
     receiver: usize,
     qos: u8,
@@ -278,7 +281,7 @@ impl Trial<'_> {
                 let client = fabric.add_client(id, Target::Address(home), false, role);
                 fabric.turn_after(client, SECOND / 2);
                 self.publishers.push(client);
-                origins.push(origin);
+                origins.push((home, origin));
             }
             for home in brokers_of(topic.consumers) {
                 let durable = !random.one_in(4);
@@ -289,8 +292,11 @@ impl Trial<'_> {
                 let role = Role::Subscriber(Subscriber::new(filter, topic.qos, receiver));
                 let client = fabric.add_client(id, Target::Address(home), !durable, role);
                 fabric.turn_after(client, SECOND / 2);
-                for origin in &origins {
+                for (producer, origin) in &origins {
                     self.flows.push(Flow {
+                        topic: index,
+                        producer: *producer,
+                        consumer: home,
                         origin: *origin,
                         receiver,
                         qos: topic.qos,

@@ -8,7 +8,7 @@ mod fault;
 mod probing;
 mod supervisor;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,6 +149,10 @@ pub(crate) struct World {
     /// How late directives are executed.
     lateness: Time,
     late_until: Time,
+    /// Flows that had no way at some time: topic, producer and consumer, as declared.
+    pub(crate) interrupted: BTreeSet<(TopicName, BrokerName, BrokerName)>,
+    /// Brokers whose clients were led elsewhere at some time.
+    pub(crate) moved: BTreeSet<BrokerId>,
     /// Some link was to carry both ways at some time.
     pub(crate) duplex: bool,
     /// The controller dies after so many directives.
@@ -221,6 +225,8 @@ impl World {
             sessions: Vec::new(),
             lateness: 0,
             late_until: 0,
+            interrupted: BTreeSet::new(),
+            moved: BTreeSet::new(),
             duplex: false,
             dies_after: None,
             directives: 0,

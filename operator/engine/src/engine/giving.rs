@@ -197,7 +197,9 @@ impl Engine {
                     None => *it.strands == strand::strands(ingredients.links.iter().map(Arc::as_ref)),
                 };
                 let refused = site.ledger.refusal().is_some_and(|(it, _)| same(it));
-                if !refused && !newest.is_some_and(same) {
+                // What was refused is withdrawn: as long as it is the last word it may be taken after all.
+                let withdraws = site.ledger.refusal().is_some();
+                if !refused && (withdraws || !newest.is_some_and(same)) {
                     wanted = Some(config);
                 }
             }

@@ -11,7 +11,7 @@ use crate::world::Fault;
 pub(super) const LONGEST: Time = 15_000;
 
 /// How a schedule is made: a few kinds of trouble each, so that rows of the contract are met one by one as well as mixed.
-const KINDS: [&[u64]; 9] = [
+const KINDS: [&[u64]; 10] = [
     // The controller alone.
     &[8, 9, 10, 11, 8, 9],
     // Links, and processes that restart in place.
@@ -23,6 +23,8 @@ const KINDS: [&[u64]; 9] = [
     // Edits, quickly after one another, while brokers come and go.
     &[12, 12, 12, 12, 0, 4],
     &[12, 12, 12, 3, 1, 9],
+    // Edits while much is on its way.
+    &[7, 7, 7, 12, 12],
     // Supervisors.
     &[4, 5, 12, 0],
     // The way between controller and brokers.

@@ -48,6 +48,9 @@ impl World {
             Directive::PointAddress { broker, to } => {
                 self.tell(|| format!("the address of {broker} leads to {to}"));
                 if let (Some(home), Some(to)) = (number(&broker), number(&to)) {
+                    if home != to {
+                        self.moved.insert(home);
+                    }
                     self.fabric.point(home, to);
                 }
             }

@@ -43,6 +43,10 @@ impl World {
                 self.classes.insert(topic.clone(), class_name.clone());
             }
             for path in &class.paths {
+                if path.brokers.is_empty() {
+                    let flow = (path.topic.clone(), path.producer.clone(), path.consumer.clone());
+                    self.interrupted.insert(flow);
+                }
                 let ends = path.brokers.last().zip(path.brokers.first());
                 let Some((from, to)) = ends.and_then(|(from, to)| number(from).zip(number(to))) else {
                     continue;
