@@ -17,6 +17,10 @@ const PATIENCE: usize = 64;
 
 /// One broker, as the rollout sees it.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about one broker"
+)]
 pub(crate) struct Position {
     /// What may pass by what it may be running: one of these.
     pub(crate) alternatives: Vec<Arc<Strands>>,

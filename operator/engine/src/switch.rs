@@ -70,12 +70,9 @@ struct Changes<'a> {
 #[derive(Default)]
 struct Change<'a> {
     filters: BTreeSet<&'a TopicFilter>,
-    fresh: BTreeMap<LinkId, BTreeMap<TopicFilter, Qos>>,
-    old: BTreeMap<LinkId, Vec<Strand>>,
+    switch: Switch,
     comes: bool,
     goes: bool,
-    waits: bool,
-    severed: bool,
 }
 
 impl<'a> Changes<'a> {
@@ -85,23 +82,23 @@ impl<'a> Changes<'a> {
             return;
         }
         change.goes = true;
-        change.severed |= !position.takes && !position.leaving;
+        change.switch.severed |= !position.takes && !position.leaving;
         change.filters.insert(&strand.filter);
         if position.takes {
-            let link = change.old.entry(strand.link()).or_default();
+            let link = change.switch.old.entry(strand.link()).or_default();
             link.push(strand.clone());
         }
     }
 
     fn comes(&mut self, strand: &'a Strand, known: bool, takes: bool) {
         let change = self.by_class.entry(&strand.class).or_default();
-        change.waits |= !takes;
+        change.switch.waits |= !takes;
         if !strand.control {
             change.comes = true;
             change.filters.insert(&strand.filter);
         }
         if !known && strand.direction != Direction::Out {
-            let subscriptions = change.fresh.entry(strand.link()).or_default();
+            let subscriptions = change.switch.fresh.entry(strand.link()).or_default();
             subscriptions.insert(strand.filter.clone(), strand.qos);
         }
     }
@@ -131,10 +128,10 @@ impl<'a> Changes<'a> {
         for (class, change) in self.by_class {
             let (switch, comes, goes) = switches.entry(first(&first_of, class).clone()).or_default();
             switch.classes.insert(class.clone());
-            switch.fresh.extend(change.fresh);
-            switch.old.extend(change.old);
-            switch.waits |= change.waits;
-            switch.severed |= change.severed;
+            switch.fresh.extend(change.switch.fresh);
+            switch.old.extend(change.switch.old);
+            switch.waits |= change.switch.waits;
+            switch.severed |= change.switch.severed;
             *comes |= change.comes;
             *goes |= change.goes;
         }

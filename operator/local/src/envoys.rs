@@ -9,9 +9,7 @@ use skein_engine::directive::Marker;
 use skein_engine::event::Event;
 use skein_filters::TopicFilter;
 use skein_mqtt::session::{Qos as Level, SessionError};
-use skein_mqtt::{
-    Address, LeftSession, Probe, ProbeEnd, RumqttSession, SeededSession, end_subscriptions, seed,
-};
+use skein_mqtt::{Address, LeftSession, Probe, ProbeEnd, SeededSession, end_subscriptions, seed};
 use tokio::sync::mpsc;
 
 /// The markers that are awaited, and the way back of what is done beside the loop.
@@ -94,7 +92,7 @@ impl Envoys {
                     client_id,
                     subscriptions,
                 };
-                seed::<RumqttSession>(&seeded).await
+                seed(&seeded).await
             },
             move |client_id, error| Event::Seeded {
                 broker,
@@ -126,7 +124,7 @@ impl Envoys {
                     filters,
                     discard,
                 };
-                end_subscriptions::<RumqttSession>(&left).await
+                end_subscriptions(&left).await
             },
             move |client_id, error| Event::SubscriptionsEnded {
                 broker,

@@ -1,16 +1,10 @@
 //! Ends the subscriptions of a session that another client left, by standing in for that client for a moment.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use rumqttc::{Packet, Unsubscribe};
 
 use crate::Address;
-use crate::session::{Incoming, Options, Session, SessionError, in_time};
-
-/// How long the broker may take for anything.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How many requests are under way at once: fewer than the client library has packet numbers.
-const AT_ONCE: usize = 32;
+use crate::session::SessionError;
+use crate::stand_in::{AT_ONCE, StandIn};
 
 /// A session to be cleared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,33 +23,25 @@ pub struct LeftSession {
 
 /// Ends its subscriptions. When this returns, the broker has taken all of them; a session that is not there is not
 /// made. Messages at QoS 0 that wait in it are lost even if it is kept: nobody acknowledges those.
-pub async fn end_subscriptions<S: Session>(left: &LeftSession) -> Result<(), SessionError> {
-    let mut options = Options::new(left.address.clone(), left.client_id.clone());
-    options.credentials.clone_from(&left.credentials);
-    options.connect_timeout = PATIENCE;
-    options.keep_alive = PATIENCE;
-    options.clean_session = left.discard;
-    options.manual_acks = true;
-    let mut session = S::connect(options.clone()).await?;
+///
+/// # Errors
+/// If the broker cannot be reached or does not answer.
+pub async fn end_subscriptions(left: &LeftSession) -> Result<(), SessionError> {
+    let connect = |clean| StandIn::connect(&left.address, left.credentials.as_ref(), &left.client_id, clean);
+    let mut stand_in = connect(left.discard).await?;
     if left.discard {
-        return in_time(PATIENCE, session.disconnect()).await;
+        return stand_in.leave().await;
     }
-    if !session.resumed() {
+    if !stand_in.resumed {
         // There was none, and connecting made one.
-        in_time(PATIENCE, session.disconnect()).await?;
-        options.clean_session = true;
-        return in_time(PATIENCE, S::connect(options).await?.disconnect()).await;
+        stand_in.leave().await?;
+        return connect(true).await?.leave().await;
     }
     for filters in left.filters.chunks(AT_ONCE) {
-        let mut open = BTreeSet::new();
-        for filter in filters {
-            open.insert(session.start_unsubscribe(filter)?);
-        }
-        while !open.is_empty() {
-            if let Incoming::Unsubscribed(ticket) = in_time(PATIENCE, session.next()).await? {
-                open.remove(&ticket);
-            }
-        }
+        let requests = filters
+            .iter()
+            .map(|filter| Packet::Unsubscribe(Unsubscribe::new(filter)));
+        stand_in.ask(requests.collect()).await?;
     }
-    in_time(PATIENCE, session.disconnect()).await
+    stand_in.leave().await
 }

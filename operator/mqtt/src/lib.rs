@@ -2,7 +2,7 @@
 //!
 //! [`Watch`] holds one connection per broker and tells whether each answers and which paths pass messages.
 //! [`seed`] opens the session of a bridge to come, [`end_subscriptions`] clears one that a bridge left. [`administration`]
-//! bars users of a broker and lets them in again. [`session`] is the seam under all of them: one MQTT 3.1.1 connection as a
+//! bars users of a broker and lets them in again. [`session`] is the seam under the others: one MQTT 3.1.1 connection as a
 //! trait, with `rumqttc` behind it. Knows names as plain strings and addresses; knows no fleets, no plans, no processes. TLS
 //! is not there yet.
 
@@ -15,6 +15,7 @@ mod pulse;
 mod rumqtt;
 mod seeding;
 pub mod session;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -1,17 +1,13 @@
 //! Opens a session that another client is going to resume, by standing in for that client for a moment.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use rumqttc::{Packet, QoS, Subscribe, SubscribeFilter};
 
 use crate::Address;
-use crate::session::{Incoming, Options, Qos, Session, SessionError, in_time};
+use crate::session::{Qos, SessionError};
+use crate::stand_in::{AT_ONCE, StandIn};
 
-/// How long the broker may take for anything.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Filters per SUBSCRIBE packet, and packets under way at once: fewer than the client library has packet numbers.
+/// Filters per SUBSCRIBE packet.
 const FILTERS: usize = 100;
-const AT_ONCE: usize = 32;
 
 /// A session to be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,36 +25,31 @@ pub struct SeededSession {
 /// Opens it, or adds to one that is there. When this returns, the broker has taken every subscription, and everything that
 /// is published from now on gathers in the session. No message is acknowledged: what waits stays, but for messages at QoS 0,
 /// which nobody acknowledges.
-pub async fn seed<S: Session>(seeded: &SeededSession) -> Result<(), SessionError> {
-    let mut options = Options::new(seeded.address.clone(), seeded.client_id.clone());
-    options.credentials.clone_from(&seeded.credentials);
-    options.connect_timeout = PATIENCE;
-    options.keep_alive = PATIENCE;
-    options.clean_session = false;
-    options.manual_acks = true;
-    let mut session = S::connect(options).await?;
-    let mut by_qos: BTreeMap<u8, Vec<&str>> = BTreeMap::new();
-    for (filter, qos) in &seeded.subscriptions {
-        by_qos.entry(*qos as u8).or_default().push(filter);
-    }
-    let packets: Vec<(Qos, &[&str])> = by_qos
+///
+/// # Errors
+/// If the broker cannot be reached, does not answer, or rejects a subscription.
+pub async fn seed(seeded: &SeededSession) -> Result<(), SessionError> {
+    let credentials = seeded.credentials.as_ref();
+    let mut stand_in = StandIn::connect(&seeded.address, credentials, &seeded.client_id, false).await?;
+    let filters: Vec<SubscribeFilter> = seeded
+        .subscriptions
         .iter()
-        .flat_map(|(level, filters)| {
-            let qos = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
-            let qos = qos.get(usize::from(*level)).copied().unwrap_or(Qos::ExactlyOnce);
-            filters.chunks(FILTERS).map(move |filters| (qos, filters))
-        })
+        .map(|(filter, qos)| SubscribeFilter::new(filter.clone(), level(*qos)))
         .collect();
-    for packets in packets.chunks(AT_ONCE) {
-        let mut open = BTreeSet::new();
-        for (qos, filters) in packets {
-            open.insert(session.start_subscribe(filters, *qos)?);
-        }
-        while !open.is_empty() {
-            if let Incoming::Subscribed(ticket) = in_time(PATIENCE, session.next()).await? {
-                open.remove(&ticket);
-            }
-        }
+    let requests: Vec<Packet> = filters
+        .chunks(FILTERS)
+        .map(|filters| Packet::Subscribe(Subscribe::new_many(filters.to_vec())))
+        .collect();
+    for requests in requests.chunks(AT_ONCE) {
+        stand_in.ask(requests.to_vec()).await?;
     }
-    in_time(PATIENCE, session.disconnect()).await
+    stand_in.leave().await
+}
+
+fn level(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+        Qos::ExactlyOnce => QoS::ExactlyOnce,
+    }
 }

@@ -201,13 +201,3 @@ async fn wait<S: Session>(session: &mut S, awaited: &Incoming) -> Result<(), Ses
     }
     result
 }
-
-/// What takes longer than allowed has failed.
-pub(crate) async fn in_time<T>(
-    patience: Duration,
-    what: impl Future<Output = Result<T, SessionError>>,
-) -> Result<T, SessionError> {
-    tokio::time::timeout(patience, what)
-        .await
-        .unwrap_or(Err(SessionError::TimedOut(patience)))
-}

@@ -151,11 +151,9 @@ async fn settle(stream: Stream, stage: &Stage) -> Result<()> {
     println!("  out of order   {:>6}", summary.out_of_order);
     if !summary.is_perfect() {
         println!(
-            "\n  Moving a path is not lossless yet: what is published between a broker's death and the new path,"
+            "\n  What was on its way by a broker that died waits in sessions until that broker is back: it comes late,"
         );
-        println!(
-            "  and what the dead broker had taken and not passed on, may arrive late, twice or not at all."
-        );
+        println!("  and some of it twice.");
     }
     Ok(())
 }

@@ -125,6 +125,9 @@ impl Broker {
     }
 }
 
+/// Who is going to hold the link, where its session is to be, its client id, and what it is to be subscribed to.
+type SeedRequest = (BrokerName, BrokerName, String, Vec<(TopicFilter, Qos)>);
+
 /// The fleet, the adapter's memory and the engine.
 #[derive(Debug)]
 pub(super) struct World {
@@ -144,7 +147,7 @@ pub(super) struct World {
     markers: Vec<Marker>,
     clearings: VecDeque<(BrokerName, BrokerName, String)>,
     recorded: Vec<OpenSession>,
-    seeds: VecDeque<(BrokerName, BrokerName, String, Vec<(TopicFilter, Qos)>)>,
+    seeds: VecDeque<SeedRequest>,
     configs: BTreeMap<BrokerName, Vec<(Epoch, Vec<Link>, String)>>,
     migrations: BTreeMap<String, Migration>,
 }
