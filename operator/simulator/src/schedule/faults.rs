@@ -10,6 +10,9 @@ use crate::world::Fault;
 /// The longest that a fault lasts, in milliseconds.
 pub(super) const LONGEST: Time = 15_000;
 
+/// An edit, and every way is slow.
+const LADEN: &[u64] = &[12];
+
 /// How a schedule is made: a few kinds of trouble each, so that rows of the contract are met one by one as well as mixed.
 const KINDS: [&[u64]; 10] = [
     // The controller alone.
@@ -23,8 +26,8 @@ const KINDS: [&[u64]; 10] = [
     // Edits, quickly after one another, while brokers come and go.
     &[12, 12, 12, 12, 0, 4],
     &[12, 12, 12, 3, 1, 9],
-    // Edits while much is on its way.
-    &[7, 7, 7, 12, 12],
+    // An edit while much is on its way: see [`laden`].
+    LADEN,
     // Supervisors.
     &[4, 5, 12, 0],
     // The way between controller and brokers.
@@ -37,6 +40,9 @@ const KINDS: [&[u64]; 10] = [
 pub(super) fn random(random: &mut Random, sketch: &Sketch, edits: &mut Vec<Sketch>) -> Vec<(Time, Fault)> {
     let first = TROUBLE / MILLISECOND;
     let kinds = KINDS[random.index(KINDS.len())];
+    if kinds == LADEN {
+        return laden(random, sketch, edits);
+    }
     let span = random.between(1_000, 15_000);
     let mut times: Vec<Time> = (0..random.between(1, 8))
         .map(|_| first + random.below(span))
@@ -50,6 +56,20 @@ pub(super) fn random(random: &mut Random, sketch: &Sketch, edits: &mut Vec<Sketc
             (at, one(random, kind, &mut newest, edits))
         })
         .collect()
+}
+
+/// One edit while messages take long everywhere, so that many are on their way when it comes.
+fn laden(random: &mut Random, sketch: &Sketch, edits: &mut Vec<Sketch>) -> Vec<(Time, Fault)> {
+    let first = TROUBLE / MILLISECOND;
+    let slow = sketch.routes.iter().map(|route| Fault::Slow {
+        from: route.a,
+        to: route.b,
+        lasts: LONGEST,
+    });
+    let mut faults: Vec<(Time, Fault)> = slow.map(|fault| (first, fault)).collect();
+    let edit = one(random, 12, &mut sketch.clone(), edits);
+    faults.push((first + random.between(1_000, 5_000), edit));
+    faults
 }
 
 fn pair(random: &mut Random, count: usize) -> (BrokerId, BrokerId) {
