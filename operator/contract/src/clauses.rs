@@ -335,9 +335,9 @@ const fn route(terms: Terms) -> Clause {
         Event::Route,
         promises,
         Kept::NotYet {
-            why: "sessions are not opened on the new way before the old one ends, and nothing tells when the old one is empty",
-            today: "what is on its way when a path moves may be lost or arrive twice, and what piled up for a link that comes \
-                    back arrives late",
+            why: "a change that comes within seconds of another does not wait until that one is through, and a broker of 2.0, \
+                  which is restarted for it, forgets what its links had half received with QoS 2",
+            today: "it holds for one change at a time, on 2.0 for QoS 1; else what is on its way may be lost",
         },
         "",
         &[Footnote::Budget],
