@@ -109,15 +109,38 @@ impl Received {
         std::mem::take(&mut self.longest_pause)
     }
 
-    /// Acknowledged messages that have not arrived.
+    /// How many acknowledged messages have not arrived.
     pub(crate) fn missing(&self, ledger: &Ledger) -> u64 {
-        let books = ledger.books();
-        let missing = books.iter().map(|(publisher, sent)| {
+        let mut missing = 0;
+        self.each_missing(ledger, |_, _| missing += 1);
+        missing
+    }
+
+    /// Which acknowledged messages have not arrived, as `PUBLISHER FIRST-LAST`, comma separated.
+    pub(crate) fn name_missing(&self, ledger: &Ledger) -> String {
+        let mut runs: Vec<(String, u64, u64)> = Vec::new();
+        self.each_missing(ledger, |publisher, number| match runs.last_mut() {
+            Some((last, _, end)) if last == publisher && *end + 1 == number => *end = number,
+            _ => runs.push((publisher.to_owned(), number, number)),
+        });
+        let runs = runs.iter().map(|(publisher, first, last)| {
+            if first == last {
+                format!("{publisher} {first}")
+            } else {
+                format!("{publisher} {first}-{last}")
+            }
+        });
+        runs.collect::<Vec<_>>().join(", ")
+    }
+
+    fn each_missing(&self, ledger: &Ledger, mut missing: impl FnMut(&str, u64)) {
+        for (publisher, sent) in ledger.books().iter() {
             let arrived = self.by_publisher.get(publisher);
             let here = |number: &u64| arrived.is_some_and(|arrived| arrived.copies.contains_key(number));
-            sent.acknowledged.iter().filter(|number| !here(number)).count() as u64
-        });
-        missing.sum()
+            for number in sent.acknowledged.iter().filter(|number| !here(number)) {
+                missing(publisher, *number);
+            }
+        }
     }
 
     pub(crate) fn summary(&self, ledger: &Ledger) -> Summary {
@@ -218,6 +241,15 @@ mod tests {
             (summary.sent, summary.acknowledged, summary.received, summary.lost),
             (4, 3, 2, 1)
         );
+    }
+
+    #[test]
+    fn lost_messages_are_named_in_runs() {
+        let mut received = Received::default();
+        for number in [0, 4, 6] {
+            received.receive("sensor", number, Instant::now());
+        }
+        assert_eq!(received.name_missing(&sent(7)), "sensor 1-3, sensor 5");
     }
 
     #[test]

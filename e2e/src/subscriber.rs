@@ -61,9 +61,10 @@ impl Subscriber {
         let start = Instant::now();
         if wait_until("", timeout, async || missing() == 0).await.is_err() {
             bail!(
-                "{} messages still missing after {:.1} s: {}",
+                "{} messages still missing after {:.1} s: {}; {}",
                 missing(),
                 start.elapsed().as_secs_f64(),
+                self.client.with(|role| role.sink.0.name_missing(&self.ledger)),
                 self.summary()
             );
         }
