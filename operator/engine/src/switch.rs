@@ -157,24 +157,28 @@ fn first<'a>(first_of: &BTreeMap<&'a ClassName, &'a ClassName>, class: &'a Class
 }
 
 /// One way that a link leads messages, and whose it lets pass.
-struct Arc<'a> {
-    from: &'a BrokerName,
-    to: &'a BrokerName,
-    origins: BTreeSet<&'a str>,
+#[derive(Debug)]
+struct Arc {
+    link: LinkId,
+    from: BrokerName,
+    to: BrokerName,
+    origins: BTreeSet<String>,
 }
 
-/// All that is carried now, class by class, as far as it matters to barriers.
-pub(crate) struct Ways<'a> {
-    arcs: BTreeMap<&'a ClassName, Vec<(LinkId, Arc<'a>)>>,
+/// All that was carried at some time, as far as it matters to barriers. A barrier goes by the ways of when it began: what
+/// a link has brought is still to be passed on when that link is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Ways {
+    arcs: BTreeMap<ClassName, Vec<Arc>>,
 }
 
 /// Any broker's markers pass.
 const ANYBODY: &str = "#";
 
-impl<'a> Ways<'a> {
+impl Ways {
     /// Those of some classes.
-    pub(crate) fn of(positions: &'a BTreeMap<BrokerName, Position>, classes: &BTreeSet<ClassName>) -> Self {
-        let mut arcs: BTreeMap<&ClassName, Vec<(LinkId, Arc<'a>)>> = BTreeMap::new();
+    pub(crate) fn of(positions: &BTreeMap<BrokerName, Position>, classes: &BTreeSet<ClassName>) -> Self {
+        let mut arcs: BTreeMap<ClassName, Vec<Arc>> = BTreeMap::new();
         let carried = positions.values().flat_map(|position| position.newest.iter());
         for strand in carried.filter(|strand| strand.control && classes.contains(&strand.class)) {
             let prefix = format!("{PROBE}{}/", strand.class);
@@ -189,19 +193,32 @@ impl<'a> Ways<'a> {
                 Direction::Out => vec![outward],
                 Direction::Both => vec![inward, outward],
             };
-            let known = arcs.entry(&strand.class).or_default();
+            let known = arcs.entry(strand.class.clone()).or_default();
             for (from, to) in ways {
                 let link = strand.link();
-                let same = |(other, arc): &&mut (LinkId, Arc<'a>)| *other == link && arc.from == from;
-                if let Some((_, arc)) = known.iter_mut().find(same) {
-                    arc.origins.insert(origin);
+                let same = |arc: &&mut Arc| arc.link == link && arc.from == *from;
+                if let Some(arc) = known.iter_mut().find(same) {
+                    arc.origins.insert(origin.to_owned());
                 } else {
-                    let origins = BTreeSet::from([origin]);
-                    known.push((link, Arc { from, to, origins }));
+                    known.push(Arc {
+                        link,
+                        from: from.clone(),
+                        to: to.clone(),
+                        origins: BTreeSet::from([origin.to_owned()]),
+                    });
                 }
             }
         }
         Self { arcs }
+    }
+
+    fn of_class(&self, class: &ClassName) -> &[Arc] {
+        self.arcs.get(class).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The link carried something then.
+    pub(crate) fn knows(&self, link: &LinkId) -> bool {
+        self.of_class(&link.class).iter().any(|arc| arc.link == *link)
     }
 
     /// The markers that tell, once each has come to where it is awaited, that a link has passed everything that was
@@ -215,13 +232,13 @@ impl<'a> Ways<'a> {
         answers: &dyn Fn(&BrokerName) -> bool,
     ) -> Vec<Marker> {
         let mut markers = Vec::new();
-        let arcs = self.arcs.get(&link.class).map(Vec::as_slice).unwrap_or_default();
-        for (_, last) in arcs.iter().filter(|(other, _)| other == link) {
-            if !answers(last.to) {
+        let arcs = self.of_class(&link.class);
+        for last in arcs.iter().filter(|arc| arc.link == *link) {
+            if !answers(&last.to) {
                 continue;
             }
-            let mut reached: BTreeSet<&BrokerName> = BTreeSet::from([last.to]);
-            let mut open = vec![(last.from, last.origins.clone())];
+            let mut reached: BTreeSet<&BrokerName> = BTreeSet::from([&last.to]);
+            let mut open = vec![(&last.from, last.origins.clone())];
             while let Some((at, origins)) = open.pop() {
                 if !answers(at) || !reached.insert(at) {
                     continue;
@@ -229,7 +246,7 @@ impl<'a> Ways<'a> {
                 let named = if origins.contains(ANYBODY) || origins.contains(at.as_str()) {
                     Some(at.as_str())
                 } else {
-                    origins.first().copied()
+                    origins.first().map(String::as_str)
                 };
                 // Nothing comes from there.
                 let Some(named) = named else { continue };
@@ -238,8 +255,8 @@ impl<'a> Ways<'a> {
                     origin: at.clone(),
                     topic: format!("{PROBE}{}/{named}/{serial}-{at}", link.class),
                 });
-                for (_, arc) in arcs.iter().filter(|(_, arc)| arc.to == at) {
-                    open.push((arc.from, common(&origins, &arc.origins)));
+                for arc in arcs.iter().filter(|arc| arc.to == *at) {
+                    open.push((&arc.from, common(&origins, &arc.origins)));
                 }
             }
         }
@@ -250,13 +267,13 @@ impl<'a> Ways<'a> {
 }
 
 /// Whose messages pass both.
-fn common<'a>(one: &BTreeSet<&'a str>, other: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+fn common(one: &BTreeSet<String>, other: &BTreeSet<String>) -> BTreeSet<String> {
     if one.contains(ANYBODY) {
         other.clone()
     } else if other.contains(ANYBODY) {
         one.clone()
     } else {
-        one.intersection(other).copied().collect()
+        one.intersection(other).cloned().collect()
     }
 }
 

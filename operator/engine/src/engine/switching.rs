@@ -48,6 +48,8 @@ struct Barrier {
     serial: u64,
     /// The sessions that were open before any marker was published.
     after: BTreeSet<String>,
+    /// What was carried when it began.
+    ways: Ways,
     /// Awaited now.
     markers: BTreeSet<Marker>,
     /// Where each has come, and on which topic.
@@ -165,15 +167,10 @@ impl Engine {
         directives: &mut Vec<Directive>,
     ) {
         let switches = switches(positions, &self.moves.values().collect());
-        let classes: BTreeSet<ClassName> = switches
-            .values()
-            .flat_map(|switch| switch.classes.clone())
-            .collect();
         let mut barriers = BTreeMap::new();
         let mut seeds = BTreeMap::new();
         let mut stays: Vec<LinkId> = Vec::new();
         let mut waits: Vec<LinkId> = Vec::new();
-        let ways = Ways::of(positions, &classes);
         for (class, switch) in &switches {
             if !self.seed(switch, now, &mut seeds, directives) {
                 waits.extend(switch.fresh.keys().cloned());
@@ -189,11 +186,13 @@ impl Engine {
             let known = self.switching.barriers.remove(class);
             let mut barrier = known
                 .filter(|known| after.is_subset(&known.after))
+                .filter(|known| switch.old.keys().all(|link| known.ways.knows(link)))
                 .unwrap_or_else(|| {
                     self.switching.serial += 1;
                     Barrier {
                         serial: self.switching.serial,
                         after,
+                        ways: Ways::of(positions, &switch.classes),
                         markers: BTreeSet::new(),
                         seen: BTreeSet::new(),
                         until: now.saturating_add(self.settings.barrier),
@@ -202,7 +201,7 @@ impl Engine {
             barrier.markers.clear();
             let mut open = false;
             for link in switch.old.keys() {
-                let markers = ways.markers(link, barrier.serial, &|broker| self.can_be_asked(broker));
+                let markers = barrier.ways.markers(link, barrier.serial, &|broker| self.can_be_asked(broker));
                 let passed = |marker: &Marker| {
                     barrier
                         .seen
