@@ -159,6 +159,17 @@ impl Sketch {
         edited
     }
 
+    /// Every route costs something else: many ways change at once.
+    pub(crate) fn recosted(&self, random: &mut Random) -> Self {
+        let mut edited = self.clone();
+        for route in &mut edited.routes {
+            // What holds the fleet together stays.
+            let least = u64::from(route.a + 1 == route.b);
+            route.cost = random.between(least, 8);
+        }
+        edited
+    }
+
     pub(crate) fn fleet(&self) -> Fleet {
         let names = &NAMES[..self.series.len()];
         let there = |broker: BrokerId| self.absent & (1 << broker) == 0;

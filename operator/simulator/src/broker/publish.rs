@@ -28,9 +28,15 @@ impl Broker {
             _ => {
                 let most = self.setup.most_under_way();
                 if let Some(session) = self.sessions.get_mut(&client) {
-                    let known = session.incoming.iter().any(|incoming| incoming.id == id);
+                    let known = session.incoming.iter().position(|incoming| incoming.id == id);
+                    // Another message has taken the identifier of one that was never released.
+                    let reused = known.filter(|index| session.incoming[*index].message != message);
+                    if let Some(index) = reused {
+                        session.incoming.remove(index);
+                    }
                     // One more than the limit is completed and thrown away.
-                    if !known && session.incoming.len() < most {
+                    let is_new = known.is_none() || reused.is_some();
+                    if is_new && session.incoming.len() < most {
                         session.incoming.push(Incoming { message, id, retain });
                     }
                 }

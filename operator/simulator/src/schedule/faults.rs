@@ -10,7 +10,7 @@ use crate::world::Fault;
 /// The longest that a fault lasts, in milliseconds.
 pub(super) const LONGEST: Time = 15_000;
 
-/// An edit, and every way is slow.
+/// Edits, and every way is slow.
 const LADEN: &[u64] = &[12];
 
 /// How a schedule is made: a few kinds of trouble each, so that rows of the contract are met one by one as well as mixed.
@@ -26,7 +26,7 @@ const KINDS: [&[u64]; 10] = [
     // Edits, quickly after one another, while brokers come and go.
     &[12, 12, 12, 12, 0, 4],
     &[12, 12, 12, 3, 1, 9],
-    // An edit while much is on its way: see [`laden`].
+    // Edits while much is on its way: see [`laden`].
     LADEN,
     // Supervisors.
     &[4, 5, 12, 0],
@@ -58,17 +58,24 @@ pub(super) fn random(random: &mut Random, sketch: &Sketch, edits: &mut Vec<Sketc
         .collect()
 }
 
-/// One edit while messages take long everywhere, so that many are on their way when it comes.
+/// Edits of all costs while messages take long everywhere, each way its own time, so that many are on their way when one
+/// comes.
 fn laden(random: &mut Random, sketch: &Sketch, edits: &mut Vec<Sketch>) -> Vec<(Time, Fault)> {
     let first = TROUBLE / MILLISECOND;
     let slow = sketch.routes.iter().map(|route| Fault::Slow {
         from: route.a,
         to: route.b,
+        times: [10, 100, 300, 600][random.index(4)],
         lasts: LONGEST,
     });
     let mut faults: Vec<(Time, Fault)> = slow.map(|fault| (first, fault)).collect();
-    let edit = one(random, 12, &mut sketch.clone(), edits);
-    faults.push((first + random.between(1_000, 5_000), edit));
+    let mut at = first;
+    for _ in 0..3 {
+        at += random.between(2_000, 5_000);
+        edits.push(sketch.recosted(random));
+        let index = edits.len() - 1;
+        faults.push((at, Fault::Edit { index }));
+    }
     faults
 }
 
@@ -107,7 +114,12 @@ fn one(random: &mut Random, kind: u64, newest: &mut Sketch, edits: &mut Vec<Sket
             both: random.one_in(2),
             lasts,
         },
-        7 => Fault::Slow { from, to, lasts },
+        7 => Fault::Slow {
+            from,
+            to,
+            times: 300,
+            lasts,
+        },
         8 => Fault::Controller { lasts },
         9 => Fault::Directives {
             count: random.below(6) as u32,

@@ -42,10 +42,11 @@ pub(crate) enum Fault {
         from: bool,
         lasts: Time,
     },
-    /// What goes between two brokers is slow.
+    /// What goes between two brokers takes so many times longer than usual.
     Slow {
         from: BrokerId,
         to: BrokerId,
+        times: u64,
         lasts: Time,
     },
     /// The controller dies.
@@ -130,9 +131,9 @@ impl World {
                     self.fabric.air.cut(broker, CONTROLLER, true);
                 }
             }
-            Fault::Slow { from, to, .. } => {
-                self.fabric.air.slow_down(from, to, 300);
-                self.fabric.air.slow_down(to, from, 300);
+            Fault::Slow { from, to, times, .. } => {
+                self.fabric.air.slow_down(from, to, times);
+                self.fabric.air.slow_down(to, from, times);
             }
             Fault::Controller { lasts } => self.kill_controller(lasts * MILLISECOND),
             Fault::Directives { count } => self.dies_after = Some(count),
