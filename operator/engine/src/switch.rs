@@ -33,12 +33,14 @@ pub(crate) struct Switch {
     pub(crate) severed: bool,
 }
 
-/// All switches that what the brokers have and should have amounts to, by the smallest of their classes. Clients are about
-/// to be moved to some brokers: what is new there must be open before they come.
+/// All switches that what the brokers have and should have amounts to. Clients are about
+/// to be moved to some brokers: what is new there must be open before they come. What is passing its last messages goes on
+/// to do so, even when all that is new has come.
 pub(crate) fn switches(
     positions: &BTreeMap<BrokerName, Position>,
     awaiting_clients: &BTreeSet<&BrokerName>,
-) -> BTreeMap<ClassName, Switch> {
+    passing: &dyn Fn(&LinkId) -> bool,
+) -> Vec<Switch> {
     let mut changes = Changes::default();
     for position in positions.values() {
         for strand in position.newest.difference(&position.desired) {
@@ -46,7 +48,7 @@ pub(crate) fn switches(
         }
     }
     if changes.by_class.is_empty() && awaiting_clients.is_empty() {
-        return BTreeMap::new();
+        return Vec::new();
     }
     for position in positions.values() {
         let mut known = None;
@@ -58,7 +60,7 @@ pub(crate) fn switches(
             changes.comes(strand, known.contains(&strand.identity()), position.takes);
         }
     }
-    changes.together(awaiting_clients)
+    changes.together(awaiting_clients, passing)
 }
 
 /// What comes and what goes, class by class.
@@ -104,7 +106,11 @@ impl<'a> Changes<'a> {
     }
 
     /// Classes whose filters overlap belong together: one may take over what another carried.
-    fn together(self, awaiting_clients: &BTreeSet<&BrokerName>) -> BTreeMap<ClassName, Switch> {
+    fn together(
+        self,
+        awaiting_clients: &BTreeSet<&BrokerName>,
+        passing: &dyn Fn(&LinkId) -> bool,
+    ) -> Vec<Switch> {
         let filters: Vec<(&ClassName, &TopicFilter)> = self
             .by_class
             .iter()
@@ -139,11 +145,12 @@ impl<'a> Changes<'a> {
         let takes_over = |switch: &Switch, comes: bool, goes: bool| {
             let mut fresh = switch.fresh.keys();
             comes && (goes || fresh.any(|link| awaiting_clients.contains(&link.upstream)))
+                || switch.old.keys().any(passing)
         };
         switches
-            .into_iter()
-            .filter(|(_, (switch, comes, goes))| takes_over(switch, *comes, *goes))
-            .map(|(class, (switch, ..))| (class, switch))
+            .into_values()
+            .filter(|(switch, comes, goes)| takes_over(switch, *comes, *goes))
+            .map(|(switch, ..)| switch)
             .collect()
     }
 }
@@ -157,7 +164,7 @@ fn first<'a>(first_of: &BTreeMap<&'a ClassName, &'a ClassName>, class: &'a Class
 }
 
 /// One way that a link leads messages, and whose it lets pass.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Arc {
     link: LinkId,
     from: BrokerName,
@@ -167,7 +174,7 @@ struct Arc {
 
 /// All that was carried at some time, as far as it matters to barriers. A barrier goes by the ways of when it began: what
 /// a link has brought is still to be passed on when that link is gone.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ways {
     arcs: BTreeMap<ClassName, Vec<Arc>>,
 }
@@ -230,8 +237,8 @@ impl Ways {
         link: &LinkId,
         serial: u64,
         answers: &dyn Fn(&BrokerName) -> bool,
-    ) -> Vec<Marker> {
-        let mut markers = Vec::new();
+    ) -> BTreeSet<Marker> {
+        let mut markers = BTreeSet::new();
         let arcs = self.of_class(&link.class);
         for last in arcs.iter().filter(|arc| arc.link == *link) {
             if !answers(&last.to) {
@@ -250,7 +257,7 @@ impl Ways {
                 };
                 // Nothing comes from there.
                 let Some(named) = named else { continue };
-                markers.push(Marker {
+                markers.insert(Marker {
                     broker: last.to.clone(),
                     origin: at.clone(),
                     topic: format!("{PROBE}{}/{named}/{serial}-{at}", link.class),
@@ -260,8 +267,6 @@ impl Ways {
                 }
             }
         }
-        markers.sort();
-        markers.dedup();
         markers
     }
 }

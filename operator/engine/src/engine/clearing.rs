@@ -95,7 +95,7 @@ impl Engine {
     /// Asks for what there is to ask for: after every round, and when a failed clearing is due.
     pub(super) fn clear_up(&mut self, now: Moment, directives: &mut Vec<Directive>) {
         let Some(fleet) = self.fleet.clone() else { return };
-        let mut markers = self.switching.markers();
+        let mut markers: Vec<Marker> = self.switching.markers().into_iter().collect();
         let mut homeless = Vec::new();
         let mut wanted = BTreeMap::new();
         for (broker, site) in &self.sites {

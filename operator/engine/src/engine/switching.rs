@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use skein_api::name::{BrokerName, ClassName, Qos};
+use skein_api::name::{BrokerName, Qos};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::identity_of;
 
@@ -22,8 +22,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 pub(super) struct Switching {
     /// By the broker that is going to hold the link, and its client id.
     seeds: BTreeMap<(BrokerName, String), Seed>,
-    /// By the smallest class of the switch.
-    barriers: BTreeMap<ClassName, Barrier>,
+    barriers: Vec<Barrier>,
     /// Numbers barriers.
     serial: u64,
 }
@@ -43,7 +42,7 @@ enum State {
 }
 
 /// What is awaited behind the last messages that go the old ways.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Barrier {
     serial: u64,
     /// The sessions that were open before any marker was published.
@@ -52,10 +51,21 @@ struct Barrier {
     ways: Ways,
     /// Awaited now.
     markers: BTreeSet<Marker>,
-    /// Where each has come, and on which topic.
-    seen: BTreeSet<(BrokerName, String)>,
+    /// Those that have come.
+    seen: BTreeSet<Marker>,
     /// When it is given up.
     until: Moment,
+}
+
+impl Barrier {
+    /// Something new has to be opened first: what follows then goes by the same ways.
+    fn paused(&self) -> Self {
+        Self {
+            after: BTreeSet::new(),
+            markers: BTreeSet::new(),
+            ..self.clone()
+        }
+    }
 }
 
 impl Seed {
@@ -67,26 +77,58 @@ impl Seed {
 impl Switching {
     /// True if it was awaited.
     pub(super) fn take_marker(&mut self, broker: BrokerName, topic: String) -> bool {
-        let known = |marker: &Marker| marker.broker == broker && marker.topic == topic;
-        let barrier = self
-            .barriers
-            .values_mut()
-            .find(|barrier| barrier.markers.iter().any(known));
-        barrier.is_some_and(|barrier| barrier.seen.insert((broker, topic)))
+        let mut news = false;
+        for barrier in &mut self.barriers {
+            let known = |marker: &&Marker| marker.broker == broker && marker.topic == topic;
+            let marker = barrier.markers.iter().find(known);
+            news |= marker.is_some_and(|marker| barrier.seen.insert(marker.clone()));
+        }
+        news
     }
 
     /// All that are awaited and have not come.
-    pub(super) fn markers(&self) -> Vec<Marker> {
-        let open = |barrier: &'_ Barrier, marker: &Marker| {
-            !barrier
-                .seen
-                .contains(&(marker.broker.clone(), marker.topic.clone()))
-        };
+    pub(super) fn markers(&self) -> BTreeSet<Marker> {
+        let open = self
+            .barriers
+            .iter()
+            .flat_map(|barrier| barrier.markers.difference(&barrier.seen));
+        open.cloned().collect()
+    }
+
+    /// A link that is to go still passes what was on its way to it when its switch began.
+    fn is_passing(&self, link: &LinkId) -> bool {
+        self.barriers.iter().any(|barrier| barrier.ways.knows(link))
+    }
+
+    /// What these links are passing already.
+    fn begun(&self, switch: &Switch) -> Option<&Barrier> {
+        let passes = |begun: &&Barrier| switch.old.keys().all(|link| begun.ways.knows(link));
         self.barriers
-            .values()
-            .flat_map(|barrier| barrier.markers.iter().filter(|marker| open(barrier, marker)))
-            .cloned()
-            .collect()
+            .iter()
+            .filter(|_| !switch.old.is_empty())
+            .find(passes)
+    }
+
+    /// What these links wait for, now that all of the new sessions are open.
+    fn barrier(&mut self, switch: &Switch, begin: impl FnOnce() -> (Ways, Moment)) -> Barrier {
+        let after: BTreeSet<String> = switch.fresh.keys().map(LinkId::client_id).collect();
+        let begun = self.begun(switch);
+        if let Some(begun) = begun
+            && after.is_subset(&begun.after)
+        {
+            return begun.clone();
+        }
+        let begun = begun.map(|begun| begun.ways.clone());
+        let (ways, until) = begin();
+        self.serial += 1;
+        Barrier {
+            serial: self.serial,
+            after,
+            ways: begun.unwrap_or(ways),
+            markers: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            until,
+        }
     }
 
     /// What was opened at a broker may be gone, as it has been restarted: what came after that must come again.
@@ -96,8 +138,11 @@ impl Switching {
         let before = self.seeds.len();
         self.seeds
             .retain(|(_, client_id), seed| seed.is_under_way() || !is_there(client_id));
-        self.barriers
-            .retain(|_, barrier| !barrier.after.iter().any(|client_id| is_there(client_id)));
+        for barrier in &mut self.barriers {
+            if barrier.after.iter().any(|client_id| is_there(client_id)) {
+                *barrier = barrier.paused();
+            }
+        }
         before != self.seeds.len()
     }
 
@@ -136,7 +181,9 @@ impl Engine {
                 _ => None,
             }
         });
-        let barriers = self.switching.barriers.values().map(|barrier| barrier.until);
+        let barriers = self.switching.barriers.iter();
+        let barriers = barriers.filter(|barrier| !barrier.markers.is_empty());
+        let barriers = barriers.map(|barrier| barrier.until);
         seeds.chain(barriers).min()
     }
 
@@ -166,48 +213,35 @@ impl Engine {
         now: Moment,
         directives: &mut Vec<Directive>,
     ) {
-        let switches = switches(positions, &self.moves.values().collect());
-        let mut barriers = BTreeMap::new();
+        let passing = |link: &LinkId| self.switching.is_passing(link);
+        let switches = switches(positions, &self.moves.values().collect(), &passing);
+        let mut barriers = Vec::new();
         let mut seeds = BTreeMap::new();
         let mut stays: Vec<LinkId> = Vec::new();
         let mut waits: Vec<LinkId> = Vec::new();
-        for (class, switch) in &switches {
+        for switch in &switches {
             if !self.seed(switch, now, &mut seeds, directives) {
+                barriers.extend(self.switching.begun(switch).map(Barrier::paused));
                 waits.extend(switch.fresh.keys().cloned());
                 stays.extend(switch.old.keys().cloned());
                 continue;
             }
             if switch.waits && !switch.severed {
                 // The old ways do as well until the new ones can be made.
+                barriers.extend(self.switching.begun(switch).map(Barrier::paused));
                 stays.extend(switch.old.keys().cloned());
                 continue;
             }
-            let after: BTreeSet<String> = switch.fresh.keys().map(LinkId::client_id).collect();
-            let known = self.switching.barriers.remove(class);
-            let mut barrier = known
-                .filter(|known| after.is_subset(&known.after))
-                .filter(|known| switch.old.keys().all(|link| known.ways.knows(link)))
-                .unwrap_or_else(|| {
-                    self.switching.serial += 1;
-                    Barrier {
-                        serial: self.switching.serial,
-                        after,
-                        ways: Ways::of(positions, &switch.classes),
-                        markers: BTreeSet::new(),
-                        seen: BTreeSet::new(),
-                        until: now.saturating_add(self.settings.barrier),
-                    }
-                });
+            let until = now.saturating_add(self.settings.barrier);
+            let begin = || (Ways::of(positions, &switch.classes), until);
+            let mut barrier = self.switching.barrier(switch, begin);
             barrier.markers.clear();
             let mut open = false;
             for link in switch.old.keys() {
-                let markers = barrier.ways.markers(link, barrier.serial, &|broker| self.can_be_asked(broker));
-                let passed = |marker: &Marker| {
-                    barrier
-                        .seen
-                        .contains(&(marker.broker.clone(), marker.topic.clone()))
-                };
-                if markers.iter().all(passed) {
+                let markers = barrier
+                    .ways
+                    .markers(link, barrier.serial, &|broker| self.can_be_asked(broker));
+                if markers.is_subset(&barrier.seen) {
                     if !markers.is_empty()
                         && let Some(site) = self.sites.get_mut(&link.downstream)
                     {
@@ -220,7 +254,7 @@ impl Engine {
                 barrier.markers.extend(markers);
             }
             if open {
-                barriers.insert(class.clone(), barrier);
+                barriers.push(barrier);
             }
         }
         // One that is not wanted any more is waited for all the same: only then can it be ended.
