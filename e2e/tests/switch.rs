@@ -12,13 +12,15 @@ fn rate(series: Series) -> u32 {
     }
 }
 
-/// A square of brokers: soil goes from i over b to a, wind from c to a.
+/// A square of brokers: soil goes from i over b to a, wind from c to a. Some of what soil is goes from i to c as well: the
+/// link that fetches it is to fetch all of soil when that goes over c.
 fn square(series: Series) -> Result<Fleet> {
     let fleet = Fleet::new(series)?;
     fleet.write("brokers.yaml", Manifest::new().brokers("a b c i").text())?;
     fleet.write("routes.yaml", &routes(1))?;
     let topics = Manifest::new()
         .topic_with("soil", "farm/+/soil", "i", "a", "qos: 2")
+        .topic("seven", "farm/7/#", "i", "c")
         .topic("wind", "wind", "c", "a");
     fleet.write("topics.yaml", topics.text())?;
     Ok(fleet)

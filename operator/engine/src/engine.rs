@@ -28,6 +28,7 @@ use crate::health::{Rules, Surroundings};
 use crate::rollout::Withheld;
 use crate::site::{Aim, Site};
 use crate::tools::Tools;
+use crate::turns::Turns;
 use crate::vantage::Vantage;
 
 /// What does not follow from the declarations.
@@ -102,6 +103,7 @@ pub struct Engine {
     moves: BTreeMap<BrokerName, BrokerName>,
     /// The switches that are under way.
     switching: Switching,
+    turns: Turns,
     /// The markers that are being awaited.
     markers: Vec<Marker>,
     /// The sessions that were recorded.
@@ -143,6 +145,7 @@ impl Engine {
             addresses: BTreeMap::new(),
             moves: BTreeMap::new(),
             switching: Switching::default(),
+            turns: Turns::default(),
             markers: Vec::new(),
             recorded: Vec::new(),
             stale_plan: false,
@@ -188,7 +191,7 @@ impl Engine {
                 }
                 self.probes.insert(flow, took);
             }
-            Event::MarkerSeen { broker, topic } => self.take_marker(broker, topic),
+            Event::MarkerSeen { broker, topic } => self.take_marker(&broker, &topic),
             Event::Seeded {
                 broker,
                 client_id,

@@ -20,6 +20,7 @@ mod site;
 mod strand;
 mod switch;
 mod tools;
+mod turns;
 mod vantage;
 
 #[cfg(test)]

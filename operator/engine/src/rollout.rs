@@ -16,7 +16,7 @@ use crate::strand::{Strand, Strands};
 const PATIENCE: usize = 64;
 
 /// One broker, as the rollout sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a fact of its own about one broker"

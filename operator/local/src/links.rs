@@ -15,7 +15,7 @@ pub struct LinkError(String);
 struct LinkRecord {
     downstream: BrokerName,
     upstream: BrokerName,
-    duplex: bool,
+    mode: String,
     lines: Vec<LineRecord>,
     control: Vec<LineRecord>,
     class: ClassName,
@@ -46,7 +46,7 @@ pub fn to_json<'a>(links: impl IntoIterator<Item = &'a Link>) -> Result<serde_js
         .map(|link| LinkRecord {
             downstream: link.downstream.clone(),
             upstream: link.upstream.clone(),
-            duplex: link.mode == Mode::Duplex,
+            mode: link.mode.to_string(),
             lines: link.lines.iter().map(record).collect(),
             control: link.control.iter().map(record).collect(),
             class: link.class.clone(),
@@ -67,13 +67,17 @@ pub fn from_json(json: &serde_json::Value) -> Result<Vec<Link>, LinkError> {
             Ok(Link {
                 downstream: link.downstream,
                 upstream: link.upstream,
-                mode: if link.duplex { Mode::Duplex } else { Mode::Pull },
+                mode: mode(&link.mode)?,
                 lines: link.lines.iter().map(line).collect::<Result<_, _>>()?,
                 control: link.control.iter().map(line).collect::<Result<_, _>>()?,
                 class: link.class,
             })
         })
         .collect()
+}
+
+fn mode(word: &str) -> Result<Mode, LinkError> {
+    word.parse().map_err(|()| LinkError(format!("mode {word}")))
 }
 
 fn record(line: &Line) -> LineRecord {

@@ -39,14 +39,32 @@ pub type Identity<'a> = (&'a BrokerName, &'a BrokerName, Mode, &'a ClassName);
 pub enum Mode {
     /// The downstream broker only subscribes: its queue is a persistent session upstream.
     Pull,
+    /// The same with another session, which can gather while that of [`Mode::Pull`] still passes what came before: such a
+    /// link that is to fetch more turns from one into the other.
+    Pull2,
     /// It also publishes: those queue in the downstream broker.
     Duplex,
+}
+
+impl Mode {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Pull, Self::Pull2, Self::Duplex];
+}
+
+impl std::str::FromStr for Mode {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|mode| mode.to_string() == word).ok_or(())
+    }
 }
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Pull => "pull",
+            Self::Pull2 => "pull2",
             Self::Duplex => "duplex",
         })
     }

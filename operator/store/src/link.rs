@@ -45,11 +45,7 @@ impl LinkSession {
         let mut parts = client_id.strip_prefix(CLIENT_ID_PREFIX)?.split(':');
         let downstream = BrokerName::new(parts.next()?).ok()?;
         let upstream = BrokerName::new(parts.next()?).ok()?;
-        let mode = match parts.next()? {
-            "pull" => Mode::Pull,
-            "duplex" => Mode::Duplex,
-            _ => return None,
-        };
+        let mode = parts.next()?.parse().ok()?;
         let class = ClassName::new(parts.next()?).ok()?;
         let end = match parts.next() {
             None => End::Upstream,
@@ -74,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_a_link_is_called_is_read_back() {
-        for mode in [Mode::Pull, Mode::Duplex] {
+        for mode in Mode::ALL {
             let link = Link {
                 downstream: BrokerName::new("a").unwrap(),
                 upstream: BrokerName::new("b-2").unwrap(),

@@ -29,9 +29,9 @@ pub(super) enum Clearing {
 }
 
 impl Engine {
-    pub(super) fn take_marker(&mut self, broker: BrokerName, topic: String) {
-        if let Some(site) = self.sites.get_mut(&broker)
-            && site.ledger.marker_seen(&topic)
+    pub(super) fn take_marker(&mut self, broker: &BrokerName, topic: &str) {
+        if let Some(site) = self.sites.get_mut(broker)
+            && site.ledger.marker_seen(topic)
         {
             site.touched = true;
             self.stale_rollout = true;

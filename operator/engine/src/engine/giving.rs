@@ -110,6 +110,7 @@ impl Engine {
             };
             positions.insert(name.clone(), position);
         }
+        self.turns.apply(&mut positions, !self.moves.is_empty());
         self.expect_sessions(&positions);
         for (name, position) in &mut positions {
             if let Some(site) = self.sites.get(name).filter(|_| position.changes()) {

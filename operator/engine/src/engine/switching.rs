@@ -76,10 +76,10 @@ impl Seed {
 
 impl Switching {
     /// True if it was awaited.
-    pub(super) fn take_marker(&mut self, broker: BrokerName, topic: String) -> bool {
+    pub(super) fn take_marker(&mut self, broker: &BrokerName, topic: &str) -> bool {
         let mut news = false;
         for barrier in &mut self.barriers {
-            let known = |marker: &&Marker| marker.broker == broker && marker.topic == topic;
+            let known = |marker: &&Marker| marker.broker == *broker && marker.topic == topic;
             let marker = barrier.markers.iter().find(known);
             news |= marker.is_some_and(|marker| barrier.seen.insert(marker.clone()));
         }
@@ -110,7 +110,7 @@ impl Switching {
     }
 
     /// What these links wait for, now that all of the new sessions are open.
-    fn barrier(&mut self, switch: &Switch, begin: impl FnOnce() -> (Ways, Moment)) -> Barrier {
+    fn barrier(&mut self, switch: &Switch, now: impl FnOnce() -> (Ways, Moment)) -> Barrier {
         let after: BTreeSet<String> = switch.fresh.keys().map(LinkId::client_id).collect();
         let begun = self.begun(switch);
         if let Some(begun) = begun
@@ -119,7 +119,7 @@ impl Switching {
             return begun.clone();
         }
         let begun = begun.map(|begun| begun.ways.clone());
-        let (ways, until) = begin();
+        let (ways, until) = now();
         self.serial += 1;
         Barrier {
             serial: self.serial,
@@ -233,8 +233,8 @@ impl Engine {
                 continue;
             }
             let until = now.saturating_add(self.settings.barrier);
-            let begin = || (Ways::of(positions, &switch.classes), until);
-            let mut barrier = self.switching.barrier(switch, begin);
+            let from_now = || (Ways::of(positions, &switch.classes), until);
+            let mut barrier = self.switching.barrier(switch, from_now);
             barrier.markers.clear();
             let mut open = false;
             for link in switch.old.keys() {
@@ -254,6 +254,8 @@ impl Engine {
                 barrier.markers.extend(markers);
             }
             if open {
+                // Markers that came by a new way would say nothing of the old ones.
+                waits.extend(switch.fresh.keys().cloned());
                 barriers.push(barrier);
             }
         }

@@ -31,9 +31,7 @@ pub fn identity_of(client_id: &str) -> Option<(BrokerName, BrokerName, Mode, Cla
     let [downstream, upstream, mode, class] = parts.as_slice() else {
         return None;
     };
-    let mode = [Mode::Pull, Mode::Duplex]
-        .into_iter()
-        .find(|known| known.to_string() == *mode)?;
+    let mode = mode.parse().ok()?;
     Some((
         BrokerName::new(downstream).ok()?,
         BrokerName::new(upstream).ok()?,

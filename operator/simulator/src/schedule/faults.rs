@@ -65,13 +65,14 @@ fn laden(random: &mut Random, sketch: &Sketch, edits: &mut Vec<Sketch>) -> Vec<(
     let slow = sketch.routes.iter().map(|route| Fault::Slow {
         from: route.a,
         to: route.b,
-        times: [10, 100, 300, 600][random.index(4)],
+        times: [10, 100, 200, 300][random.index(4)],
         lasts: LONGEST,
     });
     let mut faults: Vec<(Time, Fault)> = slow.map(|fault| (first, fault)).collect();
     let mut at = first;
     for _ in 0..3 {
-        at += random.between(2_000, 5_000);
+        // Time enough for the switch before.
+        at += random.between(4_000, 5_000);
         edits.push(sketch.recosted(random));
         let index = edits.len() - 1;
         faults.push((at, Fault::Edit { index }));
