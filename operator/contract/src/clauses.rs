@@ -335,9 +335,10 @@ const fn route(terms: Terms) -> Clause {
         Event::Route,
         promises,
         Kept::NotYet {
-            why: "a change that comes within seconds of another does not wait until that one is through, and a broker of 2.0, \
-                  which is restarted for it, forgets what its links had half received with QoS 2",
-            today: "it holds for one change at a time, on 2.0 for QoS 1; else what is on its way may be lost",
+            why: "what waits at a broker that fails meanwhile stays there, a link whose lines change is connected anew under \
+                  what it carries with QoS 0, and a broker of 2.0, which is restarted for it, forgets what its links had half \
+                  received with QoS 2",
+            today: "it holds while no broker fails, on 2.1 for QoS 1 and 2, on 2.0 for QoS 1; else what is on its way may be lost",
         },
         "",
         &[Footnote::Budget],

@@ -3,6 +3,7 @@
 //! Here is the order of things; what each means is in `health`, `vantage`, `failover`, `ledger` and `rollout`.
 
 mod clearing;
+mod commitment;
 mod giving;
 mod hearing;
 mod planning;
@@ -20,6 +21,7 @@ use skein_mosquitto::link::Link;
 use skein_planner::plan::{Plan, Substitution};
 
 use self::clearing::Clearing;
+use self::commitment::Commitments;
 use self::switching::Switching;
 use crate::directive::{BrokerPhase, Directive, Marker, OpenSession};
 use crate::event::{Event, Moment};
@@ -76,8 +78,8 @@ pub struct Engine {
     plan: Arc<Plan>,
     /// The plan's links by the broker that holds them.
     desired: BTreeMap<BrokerName, Vec<Arc<Link>>>,
-    /// As much of it as leads to brokers whose place is known; `None` if that must be found anew.
-    aims: Option<BTreeMap<BrokerName, Aim>>,
+    /// As much of it as leads to brokers whose place is known, and is not committed to something else.
+    aims: BTreeMap<BrokerName, Aim>,
     classes: BTreeMap<TopicName, ClassName>,
     /// Who could stand in for whom, as planned while the broker was well.
     substitutes: BTreeMap<BrokerName, Arc<Substitution>>,
@@ -108,6 +110,8 @@ pub struct Engine {
     markers: Vec<Marker>,
     /// The sessions that were recorded.
     recorded: Vec<OpenSession>,
+    /// The switches that must be finished.
+    commitments: Commitments,
     stale_plan: bool,
     stale_rollout: bool,
     stale_report: bool,
@@ -130,7 +134,7 @@ impl Engine {
             failovers: Failovers::default(),
             plan: Arc::default(),
             desired: BTreeMap::new(),
-            aims: None,
+            aims: BTreeMap::new(),
             classes: BTreeMap::new(),
             substitutes: BTreeMap::new(),
             faults: Vec::new(),
@@ -148,6 +152,7 @@ impl Engine {
             turns: Turns::default(),
             markers: Vec::new(),
             recorded: Vec::new(),
+            commitments: Commitments::default(),
             stale_plan: false,
             stale_rollout: false,
             stale_report: false,
@@ -170,7 +175,7 @@ impl Engine {
                 let site = self.site(&broker);
                 if site.placement.as_ref() != Some(&placement) {
                     site.placement = Some(placement);
-                    self.aims = None;
+                    self.commitments.stale = true;
                     self.stale_rollout = true;
                 }
             }
@@ -231,7 +236,8 @@ impl Engine {
         let stopped = self.retired.values().chain(self.leaving.values()).min().copied();
         let clearing = self.next_clearing();
         let switching = self.next_switching();
-        [alarm, pulse, hold, stopped, clearing, switching]
+        let commitments = self.commitments.next();
+        [alarm, pulse, hold, stopped, clearing, switching, commitments]
             .into_iter()
             .flatten()
             .min()
@@ -429,7 +435,12 @@ impl Engine {
             self.replan(directives);
         }
         let leaves = self.leaving.values().min().copied();
-        let due = [self.next_clearing(), self.next_switching(), leaves];
+        let due = [
+            self.next_clearing(),
+            self.next_switching(),
+            self.commitments.next(),
+            leaves,
+        ];
         let due = due.into_iter().flatten().any(|at| at <= now);
         if std::mem::take(&mut self.stale_rollout) || due {
             self.roll_out(now, directives);

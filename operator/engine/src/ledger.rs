@@ -336,16 +336,19 @@ impl Ledger {
         }
     }
 
-    /// Sessions that no connection uses and no configuration notes: nobody else would know of them after a restart.
+    /// Sessions that no connection uses, of which no configuration notes all that they may be subscribed to: nobody else
+    /// would know after a restart.
     pub(crate) fn unnoted(&self) -> impl Iterator<Item = (&String, &BTreeSet<TopicFilter>)> {
         let noted = self.last().and_then(|given| given.config.as_ref());
-        let is_noted =
-            move |client_id: &String| noted.is_some_and(|config| config.left.contains_key(client_id));
+        let is_noted = move |client_id: &String, holds: &BTreeSet<TopicFilter>| {
+            let noted = noted.and_then(|config| config.left.get(client_id));
+            noted.is_some_and(|noted| holds.is_subset(noted))
+        };
         self.sessions
             .iter()
             .filter(|(_, session)| session.connection.is_none())
-            .filter(move |(client_id, _)| !is_noted(client_id))
             .map(|(client_id, session)| (client_id, &session.holds))
+            .filter(move |(client_id, holds)| !is_noted(client_id, holds))
     }
 
     /// All that was to come by this link has come: its session may go, once the link has.

@@ -194,9 +194,8 @@ pub enum Rule {
     /// with packet identifiers of the session that it left, and takes a new message for one that it had (and completes
     /// one that the broker never had).
     IdentifiersStayApart,
-    /// An edit that comes while messages change over to the ways of the edit before takes nothing with it that has only
-    /// gathered for those.
-    SwitchesEnd,
+    /// An edit that comes as a broker fails takes nothing with it that waits there for links that are not wanted any more.
+    FailedAreDrained,
 }
 
 /// Rules that are broken today, each for a reason that is understood: they are counted and not judged.
@@ -209,8 +208,8 @@ pub const NOT_KEPT: [Rule; 5] = [
     Rule::RemovedMayComeBack,
     // Sessions of clients that were moved are neither handed over nor ended.
     Rule::IdentifiersStayApart,
-    // The sessions of links that are not wanted any more are ended with what gathered in them.
-    Rule::SwitchesEnd,
+    // What waits in a dead broker's sessions stays there until its links are given again.
+    Rule::FailedAreDrained,
 ];
 
 impl Rule {

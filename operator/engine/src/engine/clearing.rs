@@ -158,6 +158,13 @@ impl Engine {
         })
     }
 
+    /// It answers, or nobody has said yet that it does not.
+    pub(super) fn may_answer(&self, broker: &BrokerName) -> bool {
+        self.sites
+            .get(broker)
+            .is_some_and(|site| site.health.phase() != BrokerPhase::Down && site.placement.is_some())
+    }
+
     /// Something is awaited that links left behind, and can be expected to come.
     pub(super) fn clears_up(&self) -> bool {
         let clearing = self

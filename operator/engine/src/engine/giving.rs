@@ -55,26 +55,33 @@ impl Engine {
         controlled && site.placement.is_some() && !site.health.supervisor_lost() && known
     }
 
-    /// Brings what each broker is to hold in line with the plan and with who can be reached under which address.
-    fn mind_aims(&mut self, fleet: &Fleet) {
-        if self.aims.is_some() {
-            return;
-        }
-        let mut aims = BTreeMap::new();
-        for (broker, links) in &self.desired {
-            let placed = |link: &&Arc<Link>| self.address(fleet, &link.upstream).is_some();
-            let links: Vec<Arc<Link>> = links.iter().filter(placed).cloned().collect();
-            let strands = Arc::new(strand::strands(links.iter().map(Arc::as_ref)));
-            aims.insert(broker.clone(), Aim { links, strands });
-        }
-        self.aims = Some(aims);
-        for site in self.sites.values_mut() {
-            site.touched = true;
-        }
+    fn aim(&self, broker: &BrokerName) -> Option<&Aim> {
+        self.aims.get(broker)
     }
 
-    fn aim(&self, broker: &BrokerName) -> Option<&Aim> {
-        self.aims.as_ref()?.get(broker)
+    /// What each broker has and should have.
+    fn positions(&mut self, fleet: &Fleet) -> BTreeMap<BrokerName, Position> {
+        let nothing = Arc::new(Strands::new());
+        let mut positions = BTreeMap::new();
+        for (name, site) in &self.sites {
+            let position = Position {
+                alternatives: site.ledger.present().map(Given::running).collect(),
+                newest: site
+                    .ledger
+                    .newest()
+                    .map_or_else(|| Arc::clone(&nothing), |it| Arc::clone(&it.strands)),
+                desired: self
+                    .aim(name)
+                    .map_or_else(|| Arc::clone(&nothing), |aim| Arc::clone(&aim.strands)),
+                takes: Self::takes(fleet, name, site),
+                unreachable: is_unreachable(site) || !fleet.brokers.contains_key(name),
+                leaving: self.leaving.contains_key(name),
+                ..Position::default()
+            };
+            positions.insert(name.clone(), position);
+        }
+        self.turns.apply(&mut positions, !self.moves.is_empty());
+        positions
     }
 
     pub(super) fn roll_out(&mut self, now: Moment, directives: &mut Vec<Directive>) {
@@ -83,34 +90,11 @@ impl Engine {
             return;
         }
         self.mind_aims(&fleet);
-        let nothing = Arc::new(Strands::new());
-        let mut positions = BTreeMap::new();
-        let mut down = BTreeSet::new();
-        for (name, site) in &self.sites {
-            if site.health.phase() == BrokerPhase::Down {
-                down.insert(name.clone());
-            }
-            let position = Position {
-                alternatives: site.ledger.present().map(Given::running).collect(),
-                newest: site
-                    .ledger
-                    .newest()
-                    .map_or_else(|| Arc::clone(&nothing), |it| Arc::clone(&it.strands)),
-                subscriptions: Arc::clone(&nothing),
-                barred: BTreeSet::new(),
-                clearing: false,
-                held: Strands::new(),
-                switching: false,
-                desired: self
-                    .aim(name)
-                    .map_or_else(|| Arc::clone(&nothing), |aim| Arc::clone(&aim.strands)),
-                takes: Self::takes(&fleet, name, site),
-                unreachable: is_unreachable(site) || !fleet.brokers.contains_key(name),
-                leaving: self.leaving.contains_key(name),
-            };
-            positions.insert(name.clone(), position);
+        let mut positions = self.positions(&fleet);
+        if self.mind_commitments(&fleet, &positions, now) {
+            self.mind_aims(&fleet);
+            positions = self.positions(&fleet);
         }
-        self.turns.apply(&mut positions, !self.moves.is_empty());
         self.expect_sessions(&positions);
         for (name, position) in &mut positions {
             if let Some(site) = self.sites.get(name).filter(|_| position.changes()) {
@@ -123,6 +107,10 @@ impl Engine {
         self.switch(&mut positions, now, &mut seeds);
         self.record_sessions(directives);
         directives.extend(seeds);
+        let is_down = |(name, site): (&BrokerName, &Site)| {
+            (site.health.phase() == BrokerPhase::Down).then(|| name.clone())
+        };
+        let down: BTreeSet<BrokerName> = self.sites.iter().filter_map(is_down).collect();
         let frozen = self
             .sites
             .values()

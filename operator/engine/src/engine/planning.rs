@@ -86,7 +86,7 @@ impl Engine {
             .collect();
         self.plan = plan;
         self.desired = desired;
-        self.aims = None;
+        self.commitments.stale = true;
         self.stale_rollout = true;
         self.stale_report = true;
     }

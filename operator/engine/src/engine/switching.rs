@@ -55,14 +55,26 @@ struct Barrier {
     seen: BTreeSet<Marker>,
     /// When it is given up.
     until: Moment,
+    /// All have come, or need not come any more: the old links may go.
+    passed: bool,
 }
 
 impl Barrier {
+    /// What a link waits for.
+    fn markers(&self, link: &LinkId, answers: &dyn Fn(&BrokerName) -> bool) -> BTreeSet<Marker> {
+        self.ways.markers(link, self.serial, answers)
+    }
+
+    fn has_passed(&self, now: Moment) -> bool {
+        self.passed || self.until <= now || self.markers.is_subset(&self.seen)
+    }
+
     /// Something new has to be opened first: what follows then goes by the same ways.
     fn paused(&self) -> Self {
         Self {
             after: BTreeSet::new(),
             markers: BTreeSet::new(),
+            passed: false,
             ..self.clone()
         }
     }
@@ -103,10 +115,7 @@ impl Switching {
     /// What these links are passing already.
     fn begun(&self, switch: &Switch) -> Option<&Barrier> {
         let passes = |begun: &&Barrier| switch.old.keys().all(|link| begun.ways.knows(link));
-        self.barriers
-            .iter()
-            .filter(|_| !switch.old.is_empty())
-            .find(passes)
+        self.barriers.iter().find(passes)
     }
 
     /// What these links wait for, now that all of the new sessions are open.
@@ -128,6 +137,7 @@ impl Switching {
             markers: BTreeSet::new(),
             seen: BTreeSet::new(),
             until,
+            passed: false,
         }
     }
 
@@ -232,32 +242,35 @@ impl Engine {
                 stays.extend(switch.old.keys().cloned());
                 continue;
             }
+            if switch.old.is_empty() {
+                continue;
+            }
             let until = now.saturating_add(self.settings.barrier);
             let from_now = || (Ways::of(positions, &switch.classes), until);
             let mut barrier = self.switching.barrier(switch, from_now);
-            barrier.markers.clear();
-            let mut open = false;
-            for link in switch.old.keys() {
-                let markers = barrier
-                    .ways
-                    .markers(link, barrier.serial, &|broker| self.can_be_asked(broker));
-                if markers.is_subset(&barrier.seen) {
-                    if !markers.is_empty()
-                        && let Some(site) = self.sites.get_mut(&link.downstream)
+            let old = switch.old.keys();
+            let awaited: Vec<(&LinkId, BTreeSet<Marker>)> = old
+                .map(|link| (link, barrier.markers(link, &|broker| self.may_answer(broker))))
+                .collect();
+            barrier.markers = awaited.iter().flat_map(|(_, markers)| markers).cloned().collect();
+            if barrier.has_passed(now) {
+                for (link, markers) in awaited.iter().filter(|(_, markers)| !markers.is_empty()) {
+                    if let Some(site) = self.sites.get_mut(&link.downstream)
+                        && markers.is_subset(&barrier.seen)
                     {
                         site.ledger.spend(&link.client_id());
                     }
-                } else if now < barrier.until {
-                    open = true;
-                    stays.push(link.clone());
                 }
-                barrier.markers.extend(markers);
-            }
-            if open {
-                // Markers that came by a new way would say nothing of the old ones.
+                self.commitments.commit(&switch.classes, until);
+                barrier.passed = true;
+                barrier.markers.clear();
+            } else {
+                // None goes before the others, as markers come through several; and none comes, as a marker that came by a
+                // new way would say nothing of the old ones.
+                stays.extend(switch.old.keys().cloned());
                 waits.extend(switch.fresh.keys().cloned());
-                barriers.push(barrier);
             }
+            barriers.push(barrier);
         }
         // One that is not wanted any more is waited for all the same: only then can it be ended.
         let left = std::mem::take(&mut self.switching.seeds);
@@ -266,10 +279,14 @@ impl Engine {
             let seed = seeds.get(&(link.downstream.clone(), link.client_id()));
             seed.is_none_or(|seed| !matches!(seed.state, State::Done))
         };
-        self.move_clients(
-            &waits.iter().filter(closed).map(|link| &link.upstream).collect(),
-            directives,
-        );
+        let closed = waits.iter().filter(closed).map(|link| &link.upstream).collect();
+        let moved = self.move_clients(&closed, directives);
+        let until = now.saturating_add(self.settings.barrier);
+        for switch in &switches {
+            if switch.fresh.keys().any(|link| moved.contains(&link.upstream)) {
+                self.commitments.commit(&switch.classes, until);
+            }
+        }
         self.switching.seeds = seeds;
         self.switching.barriers = barriers;
         for link in waits {
@@ -292,7 +309,17 @@ impl Engine {
     }
 
     /// Lets client addresses lead elsewhere, but not to where the links that are to fetch their messages do not collect yet.
-    fn move_clients(&mut self, closed: &BTreeSet<&BrokerName>, directives: &mut Vec<Directive>) {
+    /// Says where to.
+    fn move_clients(
+        &mut self,
+        closed: &BTreeSet<&BrokerName>,
+        directives: &mut Vec<Directive>,
+    ) -> BTreeSet<BrokerName> {
+        let mut moved = BTreeSet::new();
+        if self.commitments.behind {
+            // Where links that are to fetch from there are not even aimed for.
+            return moved;
+        }
         let open: Vec<BrokerName> = self
             .moves
             .iter()
@@ -302,9 +329,11 @@ impl Engine {
         for broker in open {
             if let Some(to) = self.moves.remove(&broker) {
                 self.addresses.insert(broker.clone(), to.clone());
+                moved.insert(to.clone());
                 directives.push(Directive::PointAddress { broker, to });
             }
         }
+        moved
     }
 
     /// Has what only this life knows of sessions upstream kept for the next one.

@@ -163,14 +163,30 @@ impl Trial<'_> {
         rows
     }
 
-    /// An edit came, or ways were changed for another reason, before those of the edit before were all in use.
-    fn is_edited_in_haste(&self) -> bool {
-        let faults = self.schedule.faults.iter();
-        let changes = faults.filter(|(_, fault)| !matches!(fault, Fault::Slow { .. } | Fault::Away { .. }));
-        let times: Vec<Time> = changes.map(|(at, _)| *at).collect();
-        let edits = self.schedule.faults.iter();
-        let mut edits = edits.filter(|(_, fault)| matches!(fault, Fault::Edit { .. }));
-        edits.any(|(edit, _)| times.iter().any(|at| *at != *edit && at.abs_diff(*edit) < HASTE))
+    /// An edit came as a broker failed, or was cut off.
+    fn is_edited_amid_failures(&self) -> bool {
+        let faults = || self.schedule.faults.iter();
+        let fails = |fault: &Fault| {
+            matches!(
+                fault,
+                Fault::Crash { .. }
+                    | Fault::Hang { .. }
+                    | Fault::Down { .. }
+                    | Fault::Node { .. }
+                    | Fault::Supervisor { .. }
+                    | Fault::Cut { .. }
+                    | Fault::Isolate { .. }
+            )
+        };
+        let failures: Vec<(Time, Time)> = faults()
+            .filter(|(_, fault)| fails(fault))
+            .map(|(at, fault)| (*at, *at + fault.lasts().unwrap_or_default()))
+            .collect();
+        let mut edits = faults().filter(|(_, fault)| matches!(fault, Fault::Edit { .. }));
+        edits.any(|(edit, _)| {
+            let amid = |(from, to): &(Time, Time)| *edit + HASTE > *from && *edit < *to + HASTE;
+            failures.iter().any(amid)
+        })
     }
 
     /// What happened to this flow alone.
@@ -240,7 +256,7 @@ impl Trial<'_> {
             let mut promise = promised(rows.iter().chain(&own).copied(), flow.qos, true);
             // A clean session ends with its connection, and what it missed was never promised.
             let quiet = [Row::Controller, Row::Supervisor];
-            if !Rule::SwitchesEnd.is_kept() && self.is_edited_in_haste() {
+            if !Rule::FailedAreDrained.is_kept() && self.is_edited_amid_failures() {
                 promise.none_lost = false;
             }
             if !flow.durable && !rows.iter().all(|row| quiet.contains(row)) {

@@ -64,7 +64,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    fn lasts(self) -> Option<Time> {
+    pub(crate) fn lasts(self) -> Option<Time> {
         match self {
             Self::Hang { lasts, .. }
             | Self::Down { lasts, .. }
