@@ -16,7 +16,6 @@ use crate::Address;
 struct Shared {
     clients: HashMap<String, Client>,
     bridges: Vec<Arc<FakeBroker>>,
-    acknowledged_by_clients: usize,
     rejected: Option<String>,
     refuse_with: u8,
 }
@@ -104,10 +103,6 @@ impl FakeBroker {
 
     pub(crate) fn clients(&self) -> Vec<String> {
         self.shared.lock().unwrap().clients.keys().cloned().collect()
-    }
-
-    pub(crate) fn acknowledged_by_clients(&self) -> usize {
-        self.shared.lock().unwrap().acknowledged_by_clients
     }
 
     /// How many connections were accepted so far, to be awaited.
@@ -206,7 +201,6 @@ impl FakeBroker {
                 drop(shared);
                 self.publish(&topic, payload);
             }
-            4 => shared.acknowledged_by_clients += 1,
             8 => {
                 let mut ack = vec![0x90, 0, body[0], body[1]];
                 let mut rest = &body[2..];

@@ -8,15 +8,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::pulse::Pulse;
-use crate::session::{Incoming, Message, Options, Qos, Session, SessionError};
+use crate::session::{FILTERS, Incoming, Message, Options, Qos, Session, SessionError};
 use crate::{Address, HEARTBEAT_TOPIC};
 
 /// How long a connection attempt may hang, and after which silence a connection is given up. Long on purpose: a stopped
 /// process that goes on answers on the connection it has, and each attempt at a stopped one stays in its backlog.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Filters per SUBSCRIBE packet.
-const FILTERS: usize = 100;
 
 /// Each message comes as it was published.
 const ANY: Qos = Qos::ExactlyOnce;

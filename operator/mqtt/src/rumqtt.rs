@@ -11,16 +11,18 @@ use rumqttc::{
 };
 
 use crate::Address;
-use crate::session::{Incoming, Message, Options, Qos, Session, SessionError, Ticket};
+use crate::session::{Incoming, Message, Options, PACKET_LIMIT, Qos, Session, SessionError, Ticket};
 
 /// Requests that may wait for the network before the caller is told that the broker does not keep up.
 const WAITING: usize = 1024;
+
+/// Publishes under way at once.
+const IN_FLIGHT: u16 = 64;
 
 /// A [`Session`] over `rumqttc`.
 pub struct RumqttSession {
     client: AsyncClient,
     event_loop: EventLoop,
-    resumed: bool,
     tickets: u64,
     /// Started and not yet numbered by the event loop, in order: it numbers publishes as it sends them.
     unsent_publishes: VecDeque<Ticket>,
@@ -117,16 +119,15 @@ impl Session for RumqttSession {
         // Whole seconds, and also the limit for every later flush; the true limit for connecting is around the poll.
         network.set_connection_timeout(timeout.as_secs().max(1) + 1);
         event_loop.set_network_options(network);
-        let resumed = match tokio::time::timeout(timeout, event_loop.poll()).await {
+        match tokio::time::timeout(timeout, event_loop.poll()).await {
             Err(_) => return Err(SessionError::TimedOut(timeout)),
             Ok(Err(error)) => return Err(translate(error, timeout)),
-            Ok(Ok(Event::Incoming(Packet::ConnAck(ack)))) => ack.session_present,
+            Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => {}
             Ok(Ok(other)) => return Err(SessionError::Closed(format!("unexpected {other:?}"))),
-        };
+        }
         Ok(Self {
             client,
             event_loop,
-            resumed,
             tickets: 0,
             unsent_publishes: VecDeque::new(),
             unsent_subscribes: VecDeque::new(),
@@ -138,10 +139,6 @@ impl Session for RumqttSession {
             closed: None,
             disconnected: false,
         })
-    }
-
-    fn resumed(&self) -> bool {
-        self.resumed
     }
 
     fn start_publish(
@@ -190,12 +187,6 @@ impl Session for RumqttSession {
         Ok(ticket)
     }
 
-    fn acknowledge(&mut self, message: &Message) -> Result<(), SessionError> {
-        let mut publish = Publish::new(message.topic.as_str(), level(message.qos), Vec::new());
-        publish.pkid = message.packet;
-        self.client.try_ack(&publish).map_err(|_| SessionError::Overflow)
-    }
-
     async fn next(&mut self) -> Result<Incoming, SessionError> {
         if let Some(incoming) = self.put_back.pop_front() {
             return Ok(incoming);
@@ -226,19 +217,15 @@ fn mqtt_options(options: &Options) -> Result<MqttOptions, SessionError> {
     if options.keep_alive < Duration::from_secs(1) {
         return invalid("a keep-alive of less than a second");
     }
-    if options.inflight == 0 {
-        return invalid("nothing may be in flight");
-    }
     if options.client_id.is_empty() {
         return invalid("an empty client id");
     }
     let Address { host, port } = options.address.clone();
     let mut mqtt = MqttOptions::new(options.client_id.clone(), host, port);
     mqtt.set_keep_alive(options.keep_alive)
-        .set_clean_session(options.clean_session)
-        .set_manual_acks(options.manual_acks)
-        .set_inflight(options.inflight)
-        .set_max_packet_size(options.packet_limit, options.packet_limit);
+        .set_clean_session(true)
+        .set_inflight(IN_FLIGHT)
+        .set_max_packet_size(PACKET_LIMIT, PACKET_LIMIT);
     if let Some((user, password)) = &options.credentials {
         mqtt.set_credentials(user, password);
     }
@@ -268,7 +255,7 @@ fn reason(code: ConnectReturnCode) -> &'static str {
     }
 }
 
-fn level(qos: Qos) -> QoS {
+pub(crate) fn level(qos: Qos) -> QoS {
     match qos {
         Qos::AtMostOnce => QoS::AtMostOnce,
         Qos::AtLeastOnce => QoS::AtLeastOnce,
@@ -280,12 +267,5 @@ fn message(publish: Publish) -> Message {
     Message {
         topic: publish.topic,
         payload: publish.payload.to_vec(),
-        qos: match publish.qos {
-            QoS::AtMostOnce => Qos::AtMostOnce,
-            QoS::AtLeastOnce => Qos::AtLeastOnce,
-            QoS::ExactlyOnce => Qos::ExactlyOnce,
-        },
-        retained: publish.retain,
-        packet: publish.pkid,
     }
 }

@@ -1,13 +1,11 @@
 //! Opens a session that another client is going to resume, by standing in for that client for a moment.
 
-use rumqttc::{Packet, QoS, Subscribe, SubscribeFilter};
+use rumqttc::{Packet, Subscribe, SubscribeFilter};
 
 use crate::Address;
-use crate::session::{Qos, SessionError};
+use crate::rumqtt::level;
+use crate::session::{FILTERS, Qos, SessionError};
 use crate::stand_in::{AT_ONCE, StandIn};
-
-/// Filters per SUBSCRIBE packet.
-const FILTERS: usize = 100;
 
 /// A session to be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,12 +42,4 @@ pub async fn seed(seeded: &SeededSession) -> Result<(), SessionError> {
         stand_in.ask(requests.to_vec()).await?;
     }
     stand_in.leave().await
-}
-
-fn level(qos: Qos) -> QoS {
-    match qos {
-        Qos::AtMostOnce => QoS::AtMostOnce,
-        Qos::AtLeastOnce => QoS::AtLeastOnce,
-        Qos::ExactlyOnce => QoS::ExactlyOnce,
-    }
 }

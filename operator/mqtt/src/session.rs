@@ -1,4 +1,5 @@
-//! One MQTT 3.1.1 connection, as Skein needs it: started once, never reconnected behind the caller's back.
+//! One MQTT 3.1.1 connection with a session of its own, as Skein needs it: started once, never reconnected behind the
+//! caller's back. What is done in somebody else's session is `stand_in`'s.
 //!
 //! Nothing runs beside the caller: the connection makes progress only while one of its futures is polled, so a caller
 //! that wants pings answered keeps [`Session::next`] pending.
@@ -10,7 +11,10 @@ use std::time::Duration;
 use crate::Address;
 
 /// The largest packet MQTT can express, in bytes: what a broker may send is not for us to limit.
-pub const PACKET_LIMIT: usize = 268_435_455;
+pub(crate) const PACKET_LIMIT: usize = 268_435_455;
+
+/// Filters per SUBSCRIBE packet.
+pub(crate) const FILTERS: usize = 100;
 
 /// How to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,35 +25,22 @@ pub struct Options {
     pub client_id: String,
     /// User name and password, if the broker asks for them.
     pub credentials: Option<(String, String)>,
-    /// Forget what the broker kept for this client id, and keep nothing when the connection ends.
-    pub clean_session: bool,
-    /// Received messages stay unacknowledged until [`Session::acknowledge`]. A client that seeds a session for another
-    /// must set this and never acknowledge, or it eats the other's messages.
-    pub manual_acks: bool,
     /// Time between two pings; at least one second. A ping unanswered when the next is due ends the connection.
     pub keep_alive: Duration,
     /// How long TCP and MQTT connecting may take together.
     pub connect_timeout: Duration,
-    /// The most publishes under way at once.
-    pub inflight: u16,
-    /// The largest packet sent or received, in bytes.
-    pub packet_limit: usize,
 }
 
 impl Options {
-    /// A clean session with automatic acknowledgements, 5 s to connect and between pings, and no limit on packets.
+    /// 5 s to connect and between pings.
     #[must_use]
     pub fn new(address: Address, client_id: impl Into<String>) -> Self {
         Self {
             address,
             client_id: client_id.into(),
             credentials: None,
-            clean_session: true,
-            manual_acks: false,
             keep_alive: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
-            inflight: 64,
-            packet_limit: PACKET_LIMIT,
         }
     }
 }
@@ -101,12 +92,6 @@ pub struct Message {
     pub topic: String,
     /// Its content.
     pub payload: Vec<u8>,
-    /// As delivered.
-    pub qos: Qos,
-    /// It comes from the broker's retained store.
-    pub retained: bool,
-    /// Number of the delivery, for acknowledging; 0 at QoS 0.
-    pub packet: u16,
 }
 
 /// A publish, subscribe or unsubscribe under way; numbered from 1 within a session.
@@ -131,9 +116,6 @@ pub trait Session: Send + Sized {
     /// Connects, and waits until the broker accepts.
     fn connect(options: Options) -> impl Future<Output = Result<Self, SessionError>> + Send;
 
-    /// The broker already had a session of this client id and resumed it.
-    fn resumed(&self) -> bool;
-
     /// Starts a publish; [`Incoming::Published`] with the same ticket tells its end.
     fn start_publish(
         &mut self,
@@ -149,27 +131,11 @@ pub trait Session: Send + Sized {
     /// Starts to end a subscription; [`Incoming::Unsubscribed`] with the same ticket tells that it has ended.
     fn start_unsubscribe(&mut self, filter: &str) -> Result<Ticket, SessionError>;
 
-    /// Acknowledges a message (with `manual_acks` only).
-    fn acknowledge(&mut self, message: &Message) -> Result<(), SessionError>;
-
     /// The next thing that happens. Dropping the future loses nothing.
     fn next(&mut self) -> impl Future<Output = Result<Incoming, SessionError>> + Send;
 
     /// Puts something back that [`Session::next`] returned too early: it is returned again, after what was put back before.
     fn put_back(&mut self, incoming: Incoming);
-
-    /// Publishes at QoS 1 and waits for the broker's acknowledgement. Messages that arrive meanwhile wait.
-    fn publish(
-        &mut self,
-        topic: &str,
-        retain: bool,
-        payload: Vec<u8>,
-    ) -> impl Future<Output = Result<(), SessionError>> + Send {
-        async move {
-            let ticket = self.start_publish(topic, Qos::AtLeastOnce, retain, payload)?;
-            wait(self, &Incoming::Published(ticket)).await
-        }
-    }
 
     /// Subscribes and waits until the broker has accepted every filter. Messages that arrive meanwhile wait.
     fn subscribe(
@@ -179,25 +145,28 @@ pub trait Session: Send + Sized {
     ) -> impl Future<Output = Result<(), SessionError>> + Send {
         async move {
             let ticket = self.start_subscribe(filters, qos)?;
-            wait(self, &Incoming::Subscribed(ticket)).await
+            self.wait(&Incoming::Subscribed(ticket)).await
+        }
+    }
+
+    /// Waits for the end of what was started. What happens meanwhile waits.
+    fn wait(&mut self, awaited: &Incoming) -> impl Future<Output = Result<(), SessionError>> + Send {
+        async move {
+            let mut others = Vec::new();
+            let result = loop {
+                match self.next().await {
+                    Ok(incoming) if incoming == *awaited => break Ok(()),
+                    Ok(incoming) => others.push(incoming),
+                    Err(error) => break Err(error),
+                }
+            };
+            for other in others {
+                self.put_back(other);
+            }
+            result
         }
     }
 
     /// Ends the connection orderly: what was started is sent before.
     fn disconnect(self) -> impl Future<Output = Result<(), SessionError>> + Send;
-}
-
-async fn wait<S: Session>(session: &mut S, awaited: &Incoming) -> Result<(), SessionError> {
-    let mut others = Vec::new();
-    let result = loop {
-        match session.next().await {
-            Ok(incoming) if incoming == *awaited => break Ok(()),
-            Ok(incoming) => others.push(incoming),
-            Err(error) => break Err(error),
-        }
-    };
-    for other in others {
-        session.put_back(other);
-    }
-    result
 }

@@ -82,6 +82,12 @@ async fn connect(
     RumqttSession::connect(options).await
 }
 
+/// Publishes, and waits for the acknowledgement.
+async fn publish(session: &mut RumqttSession, topic: &str, payload: &[u8]) -> Result<(), SessionError> {
+    let ticket = session.start_publish(topic, Qos::AtLeastOnce, false, payload.to_vec())?;
+    session.wait(&Incoming::Published(ticket)).await
+}
+
 #[tokio::test]
 async fn a_broker_that_lives_answers_every_interval() {
     let broker = FakeBroker::start().await;
@@ -348,7 +354,7 @@ async fn a_session_publishes_receives_and_ends_orderly() {
     let broker = FakeBroker::start().await;
     let mut session = connect(&broker, |_| {}).await.unwrap();
     session.subscribe(&["t/#", "u"], Qos::AtLeastOnce).await.unwrap();
-    session.publish("t/1", false, b"hello".to_vec()).await.unwrap();
+    publish(&mut session, "t/1", b"hello").await.unwrap();
     let Incoming::Message(message) = session.next().await.unwrap() else {
         panic!("not a message")
     };
@@ -357,32 +363,6 @@ async fn a_session_publishes_receives_and_ends_orderly() {
         ("t/1", b"hello".as_slice())
     );
     session.disconnect().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_seeding_session_acknowledges_nothing_it_is_not_told_to() {
-    let broker = FakeBroker::start().await;
-    let mut session = connect(&broker, |options| {
-        options.manual_acks = true;
-        options.clean_session = false;
-    })
-    .await
-    .unwrap();
-    session.subscribe(&["t"], Qos::AtLeastOnce).await.unwrap();
-    broker.publish("t", b"1");
-    broker.publish("t", b"2");
-    let mut messages = Vec::new();
-    for _ in 0..2 {
-        let Incoming::Message(message) = session.next().await.unwrap() else {
-            panic!("not a message")
-        };
-        messages.push(message);
-    }
-    session.publish("u", false, Vec::new()).await.unwrap();
-    assert_eq!(broker.acknowledged_by_clients(), 0);
-    session.acknowledge(&messages[0]).unwrap();
-    session.publish("u", false, Vec::new()).await.unwrap();
-    assert_eq!(broker.acknowledged_by_clients(), 1);
 }
 
 #[tokio::test]
@@ -398,14 +378,11 @@ async fn a_session_says_why_it_is_not_there() {
         matches!(&error, SessionError::SubscriptionRejected(filter) if filter == "forbidden"),
         "{error}"
     );
-    let error = session.publish("a/+", false, Vec::new()).await.unwrap_err();
+    let error = publish(&mut session, "a/+", b"").await.unwrap_err();
     assert!(matches!(error, SessionError::Invalid(_)), "{error}");
     broker.drop_connections();
     assert!(session.next().await.is_err());
-    assert!(
-        session.publish("t", false, Vec::new()).await.is_err(),
-        "errors are final"
-    );
+    assert!(publish(&mut session, "t", b"").await.is_err(), "errors are final");
     broker.hang(true);
     let impatient = |options: &mut Options| options.connect_timeout = INTERVAL;
     assert!(matches!(
