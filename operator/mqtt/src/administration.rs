@@ -125,12 +125,17 @@ fn list(refusals: &[Refusal]) -> String {
 
 /// Bars users: when this returns, they are disconnected and kept out, and their sessions go on queueing.
 pub async fn fence<S: Session>(at: &Administrator, users: &[String]) -> Result<(), AdministrationError> {
-    change::<S>(at, "disableClient", users, |user| json!({"username": user})).await
+    change::<S>(at, "disableClient", named(users)).await
 }
 
 /// Lets users in again, whose bridges come back by themselves.
 pub async fn unfence<S: Session>(at: &Administrator, users: &[String]) -> Result<(), AdministrationError> {
-    change::<S>(at, "enableClient", users, |user| json!({"username": user})).await
+    change::<S>(at, "enableClient", named(users)).await
+}
+
+/// For commands that name a user and say no more.
+fn named(users: &[String]) -> impl Iterator<Item = (&String, Value)> {
+    users.iter().map(|user| (user, json!({"username": user})))
 }
 
 /// Adds users, given with their passwords, that have one role which is there already. One that the broker has stays as it is,
@@ -140,29 +145,21 @@ pub async fn admit<S: Session>(
     role: &str,
     users: &[(String, String)],
 ) -> Result<(), AdministrationError> {
-    let names: Vec<String> = users.iter().map(|(user, _)| user.clone()).collect();
-    let password = |name: &str| {
-        users
-            .iter()
-            .find(|(user, _)| user == name)
-            .map(|(_, password)| password)
-    };
-    change::<S>(
-        at,
-        "createClient",
-        &names,
-        |user| json!({"username": user, "password": password(user), "roles": [{"rolename": role}]}),
-    )
-    .await
+    let added = users.iter().map(|(user, password)| {
+        let roles = json!([{"rolename": role}]);
+        (
+            user,
+            json!({"username": user, "password": password, "roles": roles}),
+        )
+    });
+    change::<S>(at, "createClient", added).await
 }
 
 /// The users that are barred.
 pub async fn fenced<S: Session>(at: &Administrator) -> Result<BTreeSet<String>, AdministrationError> {
     const COMMAND: &str = "listClients";
     let mut line = Line::<S>::open(at, COMMAND).await?;
-    let response = line
-        .ask(COMMAND, vec![json!({"command": COMMAND, "verbose": true})])
-        .await?;
+    let response = line.ask(COMMAND, vec![json!({"verbose": true})]).await?;
     line.close().await;
     let users = response.first().and_then(Response::disabled_users);
     users.ok_or_else(|| AdministrationError::Unreadable {
@@ -172,29 +169,24 @@ pub async fn fenced<S: Session>(at: &Administrator) -> Result<BTreeSet<String>, 
     })
 }
 
-/// One command for each user.
+/// One command for each user, with these fields.
 async fn change<S: Session>(
     at: &Administrator,
     command: &'static str,
-    users: &[String],
-    fields: impl Fn(&str) -> Value,
+    users: impl Iterator<Item = (&String, Value)>,
 ) -> Result<(), AdministrationError> {
-    let mut refusals = Vec::new();
+    let (users, commands): (Vec<&String>, Vec<Value>) = users.collect();
     if users.is_empty() {
         return Ok(());
     }
+    let mut refusals = Vec::new();
     let mut line = Line::<S>::open(at, command).await?;
-    for some in users.chunks(AT_ONCE) {
-        let commands = some.iter().map(|user| {
-            let mut fields = fields(user);
-            fields["command"] = json!(command);
-            fields
-        });
-        let responses = line.ask(command, commands.collect()).await?;
+    for (some, commands) in users.chunks(AT_ONCE).zip(commands.chunks(AT_ONCE)) {
+        let responses = line.ask(command, commands.to_vec()).await?;
         let refused = some
             .iter()
             .zip(&responses)
-            .filter_map(|(user, response)| Some((user, response.refusal()?)));
+            .filter_map(|(&user, response)| Some((user, response.refusal()?)));
         refusals.extend(refused.map(|(user, reason)| Refusal {
             command,
             user: user.clone(),
@@ -242,7 +234,7 @@ impl<'a, S: Session> Line<'a, S> {
         })
     }
 
-    /// Sends commands in one message and gives the responses, one for each and in their order.
+    /// Sends a command once for each of the fields, in one message, and gives the responses, one for each and in their order.
     async fn ask(
         &mut self,
         command: &'static str,
@@ -251,8 +243,9 @@ impl<'a, S: Session> Line<'a, S> {
         // Responses go to all who listen.
         self.asked += 1;
         let mine = format!("{}/{}", self.at.client_id, self.asked);
-        for command in &mut commands {
-            command["correlationData"] = json!(mine);
+        for fields in &mut commands {
+            fields["command"] = json!(command);
+            fields["correlationData"] = json!(mine);
         }
         let count = commands.len();
         let payload = json!({"commands": commands}).to_string().into_bytes();
