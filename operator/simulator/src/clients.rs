@@ -155,7 +155,7 @@ impl Client {
                 self.connected = false;
                 if let Role::Envoy(envoy) = &mut self.role {
                     self.online = false;
-                    envoy.closed(self.number, air);
+                    envoy.give_up(self.number, air);
                 } else if self.online && !matches!(self.role, Role::Bench(_)) {
                     self.later(air);
                 }
@@ -193,7 +193,7 @@ impl Client {
             Role::Envoy(envoy) => {
                 if self.online {
                     self.online = false;
-                    envoy.late(self.number, air);
+                    envoy.give_up(self.number, air);
                     self.leave(false, air);
                 }
                 None

@@ -20,9 +20,13 @@ pub(crate) struct Fabric {
 impl Air {
     /// A message that the controller waits for passes a broker.
     pub(crate) fn seen(&mut self, broker: BrokerId, message: Message) {
+        self.report(broker, Errand::Seen { broker, message });
+    }
+
+    /// A broker says something to the controller.
+    fn report(&mut self, broker: BrokerId, errand: Errand) {
         if !self.is_cut(broker, CONTROLLER) {
             let delay = self.delay(broker, CONTROLLER);
-            let errand = Errand::Seen { broker, message };
             self.clock.after(delay, Happening::Errand(errand));
         }
     }
@@ -126,16 +130,12 @@ impl Fabric {
         let broker = &mut self.brokers[id];
         match word {
             Word::Beat { sequence } => {
-                let refused = !broker.running;
-                if !self.air.is_cut(id, CONTROLLER) {
-                    let delay = self.air.delay(id, CONTROLLER);
-                    let errand = Errand::Answer {
-                        broker: id,
-                        sequence,
-                        refused,
-                    };
-                    self.air.clock.after(delay, Happening::Errand(errand));
-                }
+                let answer = Errand::Answer {
+                    broker: id,
+                    sequence,
+                    refused: !broker.running,
+                };
+                self.air.report(id, answer);
             }
             Word::Publish { message, qos } => broker.publish_probe(message, qos, &mut self.air),
         }
@@ -152,8 +152,8 @@ impl Fabric {
         }
     }
 
-    /// The controller publishes a probe or a marker; its number.
-    pub(crate) fn probe(&mut self, broker: BrokerId, topic: Topic, qos: u8) -> u32 {
+    /// The controller publishes a probe or a marker.
+    pub(crate) fn probe(&mut self, broker: BrokerId, topic: Topic, qos: u8) {
         let now = self.now();
         let number = self.air.ledger.send(crate::ledger::PROBES, now);
         let message = Message {
@@ -163,7 +163,6 @@ impl Fabric {
             empty: false,
         };
         self.air.say(broker, Word::Publish { message, qos });
-        number
     }
 
     /// Cuts or heals what goes both ways between two places.

@@ -118,6 +118,28 @@ struct Envoy {
     seeds: bool,
 }
 
+impl Envoy {
+    /// What the engine is told of it.
+    fn back(self, error: Option<String>) -> Event {
+        let Self {
+            broker, client_id, ..
+        } = self;
+        if self.seeds {
+            Event::Seeded {
+                broker,
+                client_id,
+                error,
+            }
+        } else {
+            Event::SubscriptionsEnded {
+                broker,
+                client_id,
+                error,
+            }
+        }
+    }
+}
+
 /// The fleet.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -203,7 +225,7 @@ impl World {
             .air
             .clock
             .after(0, Happening::Errand(Errand::Begin { life: 1 }));
-        let sites = series.iter().map(|_| Site::new()).collect();
+        let sites = series.iter().map(|_| Site::default()).collect();
         Self {
             fabric,
             fleet,

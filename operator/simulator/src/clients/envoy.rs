@@ -62,13 +62,8 @@ impl Envoy {
         self.open == 0
     }
 
-    /// Its connection ended before it was done.
-    pub(super) fn closed(&mut self, number: ClientNumber, air: &mut Air) {
-        self.tell(number, false, air);
-    }
-
-    /// It took too long.
-    pub(super) fn late(&mut self, number: ClientNumber, air: &mut Air) {
+    /// Its connection ended before it was done, or it took too long.
+    pub(super) fn give_up(&mut self, number: ClientNumber, air: &mut Air) {
         self.tell(number, false, air);
     }
 

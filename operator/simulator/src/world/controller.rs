@@ -270,20 +270,7 @@ impl World {
         let Some(envoy) = self.envoys.remove(&client) else {
             return;
         };
-        let (broker, client_id) = (envoy.broker, envoy.client_id);
         let error = (!done).then(|| "no answer".to_owned());
-        self.observe(if envoy.seeds {
-            Event::Seeded {
-                broker,
-                client_id,
-                error,
-            }
-        } else {
-            Event::SubscriptionsEnded {
-                broker,
-                client_id,
-                error,
-            }
-        });
+        self.observe(envoy.back(error));
     }
 }

@@ -11,7 +11,6 @@ use skein_mosquitto::link::{Link, Mode};
 
 use super::supervisor::Given;
 use super::{Errand, Flaw, World, number};
-use crate::air::BrokerId;
 use crate::clients::{Envoy, Mission, Role, Target};
 use crate::packet::{MILLISECOND, SECOND};
 
@@ -148,17 +147,6 @@ impl World {
         subscriptions: &[(TopicFilter, Qos)],
     ) {
         self.tell(|| format!("open the session {client_id} at {upstream}"));
-        let Some(upstream) = number(upstream) else { return };
-        if self.flaw == Some(Flaw::SeedsNothing) {
-            let life = self.life;
-            let event = Event::Seeded {
-                broker,
-                client_id,
-                error: None,
-            };
-            self.after(MILLISECOND, Errand::Tell { event, life });
-            return;
-        }
         let names = &mut self.fabric.air.names;
         let subscriptions = subscriptions
             .iter()
@@ -172,7 +160,18 @@ impl World {
         self.send_envoy(envoy, upstream, Mission::Subscribe(subscriptions));
     }
 
-    fn send_envoy(&mut self, envoy: super::Envoy, upstream: BrokerId, mission: Mission) {
+    fn send_envoy(&mut self, envoy: super::Envoy, upstream: &BrokerName, mission: Mission) {
+        let Some(upstream) = number(upstream) else { return };
+        let flaw = if envoy.seeds {
+            Flaw::SeedsNothing
+        } else {
+            Flaw::EndsNothing
+        };
+        if self.flaw == Some(flaw) {
+            let (life, event) = (self.life, envoy.back(None));
+            self.after(MILLISECOND, Errand::Tell { event, life });
+            return;
+        }
         let id = self.fabric.air.names.client(&envoy.client_id);
         let clean = matches!(mission, Mission::Discard);
         let role = Role::Envoy(Envoy::new(mission));
@@ -190,17 +189,6 @@ impl World {
         discard: bool,
     ) {
         self.tell(|| format!("end the subscriptions of {client_id} at {upstream}"));
-        let Some(upstream) = number(upstream) else { return };
-        if self.flaw == Some(Flaw::EndsNothing) {
-            let life = self.life;
-            let event = Event::SubscriptionsEnded {
-                broker,
-                client_id,
-                error: None,
-            };
-            self.after(MILLISECOND, Errand::Tell { event, life });
-            return;
-        }
         let names = &mut self.fabric.air.names;
         let mission = if discard {
             Mission::Discard

@@ -38,7 +38,7 @@ enum Work {
 }
 
 /// A broker's supervisor and files.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Site {
     /// It is or was declared, and not retired.
     pub(crate) exists: bool,
@@ -52,23 +52,6 @@ pub(crate) struct Site {
     pub(crate) reported: Option<Report>,
     work: Option<Work>,
     turn: u32,
-}
-
-impl Site {
-    pub(crate) fn new() -> Self {
-        Self {
-            exists: false,
-            supervised: false,
-            refuses: false,
-            hold: None,
-            desired: None,
-            loaded: None,
-            rejected: None,
-            reported: None,
-            work: None,
-            turn: 0,
-        }
-    }
 }
 
 impl World {
