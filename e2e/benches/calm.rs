@@ -12,9 +12,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use rumqttc::{AsyncClient, Event, Packet, QoS};
 use serde_json::{Value, json};
-use skein_e2e::{Fleet, Manifest, Series};
+use skein_e2e::{Burners, Fleet, Manifest, Series, connect_options, cores, from_environment};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Clients of one broker that all get the same messages.
@@ -28,17 +28,11 @@ const PACE: Duration = Duration::from_millis(200);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    // `cargo test --benches` only wants to know that it builds and begins.
-    let bench = std::env::args().any(|argument| argument == "--bench");
-    let minutes = number("SKEIN_BENCH_MINUTES").unwrap_or(if bench { 30.0 } else { 0.02 });
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let burners = number("SKEIN_BENCH_BURNERS").map_or(cores, |burners| burners as usize);
+    let minutes = from_environment("SKEIN_BENCH_MINUTES", 30.0, 0.02);
+    let burners = from_environment("SKEIN_BENCH_BURNERS", cores(), cores());
 
     let fleet = Fleet::new(Series::Newest)?;
-    let spec =
-        "{managed: {allowAnonymous: true}, heartbeat: {interval: 50ms, misses: 3}, failover: {after: 5s}}";
-    let brokers = Manifest::new().brokers_as("field hall office spare", spec);
+    let brokers = Manifest::new().quick_brokers("field hall office spare");
     let fleet_of = brokers
         .routes("field-hall hall-office office-spare spare-field")
         .topic("soil", "farm/+/soil", "field", "office")
@@ -85,10 +79,6 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-fn number(variable: &str) -> Option<f64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 /// Every migration there was, oldest first.
 fn migrations(fleet: &Fleet) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(fleet.state().join("status.json"))?;
@@ -114,37 +104,6 @@ fn load() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let first = text.split_whitespace().next();
     first.and_then(|word| word.parse().ok()).unwrap_or(0.0)
-}
-
-/// Threads that do nothing but compute, until dropped.
-struct Burners {
-    on: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Burners {
-    fn start(count: usize) -> Self {
-        let on = Arc::new(AtomicBool::new(true));
-        let burn = |on: Arc<AtomicBool>| {
-            move || {
-                while on.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            }
-        };
-        let threads = (0..count).map(|_| std::thread::spawn(burn(on.clone()))).collect();
-        Self { on, threads }
-    }
-}
-
-impl Drop for Burners {
-    fn drop(&mut self) {
-        self.on.store(false, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            // One that panicked burns no more either.
-            let _ = thread.join();
-        }
-    }
 }
 
 /// Clients in a thread of their own: bursts to an audience, large payloads across a bridge.
@@ -201,8 +160,7 @@ fn listen(address: &str, id: &str, filter: &str, count: &Arc<AtomicU64>) {
 
 /// A client that connects again whenever it is thrown out; the runtime's end is its own.
 fn client(address: &str, id: &str, filter: Option<String>, count: &Arc<AtomicU64>) -> AsyncClient {
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, "1883"));
-    let mut options = MqttOptions::new(id, host, port.parse().unwrap_or(1883));
+    let mut options = connect_options(address, id);
     options
         .set_keep_alive(Duration::from_mins(1))
         .set_max_packet_size(2 * LARGE, 2 * LARGE);

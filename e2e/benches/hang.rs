@@ -16,7 +16,10 @@ use anyhow::{Context as _, Result};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
-use skein_e2e::{Fleet, Manifest, PlainBroker, Series, broker_processes, find_mosquitto, wait_until};
+use skein_e2e::{
+    Fleet, Manifest, PlainBroker, Series, broker_processes, connect_options, find_mosquitto,
+    from_environment, quantile, wait_until,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long everything must have been well before the next hang.
@@ -27,12 +30,7 @@ const TOPIC: &str = "farm/1/soil";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    // `cargo test --benches` only wants to know that it builds and begins.
-    let bench = std::env::args().any(|argument| argument == "--bench");
-    let hangs = std::env::var("SKEIN_BENCH_HANGS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let hangs = hangs.unwrap_or(if bench { 500 } else { 1 });
+    let hangs = from_environment("SKEIN_BENCH_HANGS", 500, 1);
     let ours = skein(hangs).await?;
     let rival = by_hand((hangs / 10).max(1)).await?;
     let line = json!({
@@ -54,19 +52,6 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The value below which so many of the times lie.
-fn quantile(times: &[f64], fraction: f64) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss
-    )]
-    let at = ((sorted.len() as f64 * fraction).ceil() as usize).clamp(1, sorted.len()) - 1;
-    (sorted[at] * 100.0).round() / 100.0
-}
-
 /// Milliseconds, one per hang.
 #[derive(Default)]
 struct Times {
@@ -77,9 +62,7 @@ struct Times {
 /// Stops a broker of a fleet of three again and again.
 async fn skein(hangs: u32) -> Result<Times> {
     let fleet = Fleet::new(Series::Newest)?;
-    let spec =
-        "{managed: {allowAnonymous: true}, heartbeat: {interval: 50ms, misses: 3}, failover: {after: 5s}}";
-    let brokers = Manifest::new().brokers_as("field office spare", spec);
+    let brokers = Manifest::new().quick_brokers("field office spare");
     let manifest = brokers.routes("field-office field-spare spare-office").topic(
         "soil",
         "farm/+/soil",
@@ -231,8 +214,7 @@ fn since(origin: Instant) -> u64 {
 }
 
 fn options(address: &str, id: &str) -> MqttOptions {
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, "1883"));
-    let mut options = MqttOptions::new(id, host, port.parse().unwrap_or(1883));
+    let mut options = connect_options(address, id);
     options.set_keep_alive(Duration::from_secs(1));
     options
 }

@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::json;
-use skein_e2e::{Fleet, PlainBroker, Series, echo, find_mosquitto, free_ports, wait_for, wait_until};
+use skein_e2e::{
+    Fleet, Manifest, PlainBroker, Series, echo, find_mosquitto, free_ports, from_environment, quantile,
+    wait_for, wait_until,
+};
 
 /// Longer than a process must live (250 ms) not to count as one that dies at once.
 const SETTLE: Duration = Duration::from_millis(400);
@@ -22,12 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    // `cargo test --benches` only wants to know that it builds and begins.
-    let bench = std::env::args().any(|argument| argument == "--bench");
-    let kills = std::env::var("SKEIN_BENCH_KILLS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let kills = kills.unwrap_or(if bench { 500 } else { 2 });
+    let kills = from_environment("SKEIN_BENCH_KILLS", 500, 2);
     let ours = skein(kills).await?;
     let rival = by_hand((kills / 5).max(2)).await?;
     let line = json!({
@@ -44,21 +42,14 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The value below which so many of the sorted times lie.
-fn quantile(sorted: &[f64], fraction: f64) -> f64 {
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss
-    )]
-    let at = ((sorted.len() as f64 * fraction).ceil() as usize).clamp(1, sorted.len()) - 1;
-    (sorted[at] * 100.0).round() / 100.0
-}
-
 /// Kills a broker of a fleet of two again and again.
 async fn skein(kills: u32) -> Result<Vec<f64>> {
     let fleet = Fleet::new(Series::Newest)?;
-    fleet.write("fleet.yaml", FLEET)?;
+    let brokers = Manifest::new().brokers_as("field office", "{managed: {allowAnonymous: true}}");
+    let manifest = brokers
+        .routes("field-office")
+        .topic("soil", "farm/+/soil", "field", "office");
+    fleet.write("fleet.yaml", manifest.text())?;
     let up = fleet.up()?;
     up.wait_ready(PATIENCE).await?;
     let address = up.client_address("field").await?;
@@ -105,7 +96,7 @@ async fn by_hand(kills: u32) -> Result<Vec<f64>> {
     times
 }
 
-/// Kills the broker, and measures until a message has gone through its address and back, in milliseconds, sorted.
+/// Kills the broker, and measures until a message has gone through its address and back, in milliseconds.
 async fn trial(
     kills: u32,
     address: &str,
@@ -134,7 +125,6 @@ async fn trial(
         };
         times.push(time.as_secs_f64() * 1000.0);
     }
-    times.sort_by(f64::total_cmp);
     Ok(times)
 }
 
@@ -151,30 +141,3 @@ fn broker_process(folder: &str) -> Option<i32> {
         (config.starts_with(folder) && plain).then_some(pid)
     })
 }
-
-const FLEET: &str = "\
-apiVersion: mqtt.skein.dev/v1alpha1
-kind: Broker
-metadata: {name: field}
-spec:
-  managed: {allowAnonymous: true}
----
-apiVersion: mqtt.skein.dev/v1alpha1
-kind: Broker
-metadata: {name: office}
-spec:
-  managed: {allowAnonymous: true}
----
-apiVersion: mqtt.skein.dev/v1alpha1
-kind: NodeRoute
-metadata: {name: field-office}
-spec: {between: [field, office]}
----
-apiVersion: mqtt.skein.dev/v1alpha1
-kind: Topic
-metadata: {name: soil}
-spec:
-  filter: farm/+/soil
-  producers: [{broker: field}]
-  consumers: [{broker: office}]
-";

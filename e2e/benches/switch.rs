@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use skein_e2e::{
     Fleet, Ledger, Listener, Manifest, PATIENCE, PlainBroker, Publisher, Series, Subscriber, Summary, Up,
-    find_mosquitto, wait_until,
+    find_mosquitto, is_bench, quantile, wait_until,
 };
 use tokio::time::sleep;
 
@@ -35,12 +35,10 @@ const NO_MORE: Duration = Duration::from_secs(2);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    // `cargo test --benches` only wants to know that it builds and begins.
-    let bench = arguments.iter().any(|argument| argument == "--bench");
     let named = arguments.windows(2).find(|pair| pair[0] == "--switches");
     let switches = match named {
         Some(pair) => pair[1].parse().context("--switches takes a number")?,
-        None if bench => 60,
+        None if is_bench() => 60,
         None => 2,
     };
     ensure!(switches > 0, "--switches takes a number from 1");
@@ -109,23 +107,11 @@ fn of_bound(trial: &Trial) -> f64 {
 }
 
 fn median(trials: &[Trial], value: fn(&Trial) -> f64) -> f64 {
-    quantile(trials.iter().map(value).collect(), 0.5)
+    quantile(&trials.iter().map(value).collect::<Vec<f64>>(), 0.5)
 }
 
 fn worst(trials: &[Trial], value: fn(&Trial) -> f64) -> f64 {
-    quantile(trials.iter().map(value).collect(), 1.0)
-}
-
-/// The value below which so many lie, rounded to hundredths.
-fn quantile(mut values: Vec<f64>, fraction: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss
-    )]
-    let at = ((values.len() as f64 * fraction).ceil() as usize).clamp(1, values.len()) - 1;
-    (values[at] * 100.0).round() / 100.0
+    quantile(&trials.iter().map(value).collect::<Vec<f64>>(), 1.0)
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -194,7 +180,7 @@ async fn trial(
 async fn skein(switches: u32) -> Result<Vec<Trial>> {
     let mut trials: Vec<Trial> = Vec::new();
     while trials.len() < switches as usize {
-        let fleet = square()?;
+        let fleet = Fleet::square_with_wind(Series::Newest)?;
         let up = fleet.up()?;
         up.wait_path("soil", "i", "a", "a b i", PATIENCE).await?;
         up.wait_settled(PATIENCE).await?;
@@ -221,18 +207,6 @@ async fn skein(switches: u32) -> Result<Vec<Trial>> {
     Ok(trials)
 }
 
-/// Four brokers: soil goes from i over b or c to a, wind from c to a.
-fn square() -> Result<Fleet> {
-    let fleet = Fleet::new(Series::Newest)?;
-    fleet.write("brokers.yaml", Manifest::new().brokers("a b c i").text())?;
-    fleet.write("routes.yaml", &routes("b"))?;
-    let topics = Manifest::new()
-        .topic_with("soil", "farm/+/soil", "i", "a", "qos: 2")
-        .topic("wind", "wind", "c", "a");
-    fleet.write("topics.yaml", topics.text())?;
-    Ok(fleet)
-}
-
 /// The last lines of a log.
 fn end(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
@@ -244,20 +218,14 @@ fn over(serial: u32) -> &'static str {
     if serial.is_multiple_of(2) { "c" } else { "b" }
 }
 
-/// The way over c costs 4, the one over b less or more.
-fn routes(over: &str) -> String {
-    let cost = if over == "b" { 1 } else { 10 };
-    let routes = format!("a-b:{cost} b-i a-c:2 c-i:2");
-    Manifest::new().routes(&routes).text().to_owned()
-}
-
 /// Edits the route; gives the milliseconds until the consumer's broker is given other links, and whether the fleet is at rest
 /// again soon.
 async fn edit(fleet: &Fleet, up: &Up<'_>, over: &str) -> Result<(f64, bool)> {
     let file = fleet.state().join("brokers/a/desired.json");
     let before = links(&file);
     let start = SystemTime::now();
-    fleet.write("routes.yaml", &routes(over))?;
+    let routes = Manifest::new().square(if over == "b" { 1 } else { 10 });
+    fleet.write("routes.yaml", routes.text())?;
     // The supervisor is given whole files, so what can be read is what is given.
     wait_until("other links of a", PATIENCE, async || links(&file) != before).await?;
     let given = fs::metadata(&file)?

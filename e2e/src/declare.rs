@@ -24,6 +24,15 @@ impl Manifest {
         )
     }
 
+    /// The same with the quickest heartbeats there are, and time to come back from a death.
+    #[must_use]
+    pub fn quick_brokers(self, names: &str) -> Self {
+        self.brokers_as(
+            names,
+            "{managed: {allowAnonymous: true}, heartbeat: {interval: 50ms, misses: 3}, failover: {after: 5s}}",
+        )
+    }
+
     /// Brokers of a specification of their own, such as `"{managed: {durability: none}}"`.
     #[must_use]
     pub fn brokers_as(mut self, names: &str, spec: &str) -> Self {

@@ -17,6 +17,12 @@ impl Manifest {
     pub fn soil(self) -> Self {
         self.topic("soil", "farm/+/soil", "i", "a")
     }
+
+    /// The routes of the square. The way over `c` costs 4, the one over `b` 1 and what is given.
+    #[must_use]
+    pub fn square(self, a_to_b: u16) -> Self {
+        self.routes(&format!("a-b:{a_to_b} b-i a-c:2 c-i:2"))
+    }
 }
 
 impl Fleet {
@@ -24,9 +30,18 @@ impl Fleet {
     pub fn square(series: Series) -> Result<Self> {
         let fleet = Self::new(series)?;
         fleet.write("brokers.yaml", Manifest::new().brokers("a b c i").text())?;
-        let routes = Manifest::new().routes("a-b b-i a-c:2 c-i:2");
-        fleet.write("routes.yaml", routes.text())?;
+        fleet.write("routes.yaml", Manifest::new().square(1).text())?;
         fleet.write("topics.yaml", Manifest::new().soil().text())?;
+        Ok(fleet)
+    }
+
+    /// The square, with soil at QoS 2, and `wind`, which `a` has from `c` whatever becomes of soil.
+    pub fn square_with_wind(series: Series) -> Result<Self> {
+        let fleet = Self::square(series)?;
+        let topics = Manifest::new()
+            .topic_with("soil", "farm/+/soil", "i", "a", "qos: 2")
+            .topic("wind", "wind", "c", "a");
+        fleet.write("topics.yaml", topics.text())?;
         Ok(fleet)
     }
 }

@@ -1,14 +1,12 @@
 //! What moves a broker and what does not: hangs do, in time and whoever else is gone; being busy, and trouble of the
 //! controller's own, do not.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process, setpriority_process};
 use serde_json::Value;
-use skein_e2e::{Fleet, Manifest, PATIENCE, Series, Traffic, Up, broker_processes};
+use skein_e2e::{Burners, Fleet, Manifest, PATIENCE, Series, Traffic, Up, broker_processes, cores};
 
 /// Far longer than the 150 ms after which a hang is seen on an idle machine, far shorter than any other way to notice.
 const SOON: Duration = Duration::from_secs(5);
@@ -16,44 +14,8 @@ const SOON: Duration = Duration::from_secs(5);
 /// A square with the quickest heartbeats there are.
 fn square(series: Series) -> Result<Fleet> {
     let fleet = Fleet::square(series)?;
-    let spec =
-        "{managed: {allowAnonymous: true}, heartbeat: {interval: 50ms, misses: 3}, failover: {after: 5s}}";
-    let brokers = Manifest::new().brokers_as("a b c i", spec);
-    fleet.write("brokers.yaml", brokers.text())?;
+    fleet.write("brokers.yaml", Manifest::new().quick_brokers("a b c i").text())?;
     Ok(fleet)
-}
-
-/// Threads that compute until dropped.
-struct Burners {
-    on: Arc<AtomicBool>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-impl Burners {
-    /// So many for each core.
-    fn per_core(count: usize) -> Self {
-        let on = Arc::new(AtomicBool::new(true));
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let burn = |on: Arc<AtomicBool>| {
-            std::thread::spawn(move || {
-                while on.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            })
-        };
-        let threads = (0..cores * count).map(|_| burn(on.clone())).collect();
-        Self { on, threads }
-    }
-}
-
-impl Drop for Burners {
-    fn drop(&mut self) {
-        self.on.store(false, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            // One that panicked burns no more either.
-            let _ = thread.join();
-        }
-    }
 }
 
 /// A process stopped in its tracks, until dropped.
@@ -129,7 +91,7 @@ async fn a_broker_that_gets_no_processor_is_late_and_not_moved_but_a_hung_one_is
     let status = up.wait_settled(PATIENCE).await?;
     let processes = broker_processes(&status)?;
     let traffic = Traffic::start(&up).await?;
-    let heat = Burners::per_core(4);
+    let heat = Burners::start(4 * cores());
     // Last in the queue for a processor: it waits for seconds in all, and for a good part of one at a time.
     setpriority_process(Some(processes["b"]), 19)?;
     tokio::time::sleep(Duration::from_secs(10)).await;

@@ -36,8 +36,7 @@ async fn good_edits(series: Series) -> Result<()> {
     up.check_once("farm/1/window", "a", "i", PATIENCE).await?;
 
     // A cost is changed, and the other way is the shorter one.
-    let dear = Manifest::new().routes("a-b:10 b-i a-c:2 c-i:2");
-    fleet.write("routes.yaml", dear.text())?;
+    fleet.write("routes.yaml", Manifest::new().square(10).text())?;
     traffic.rests("air", "a c i").await?;
     traffic.rests("soil", "a c i").await?;
     up.check_once("farm/2/soil", "i", "a", PATIENCE).await?;
@@ -45,10 +44,7 @@ async fn good_edits(series: Series) -> Result<()> {
 
     // A broker is added, with a route that is shorter still, and as a further consumer.
     fleet.write("brokers.yaml", Manifest::new().brokers("a b c d i").text())?;
-    fleet.write(
-        "routes.yaml",
-        Manifest::new().routes("a-b:10 b-i a-c:2 c-i:2 a-d d-i").text(),
-    )?;
+    fleet.write("routes.yaml", Manifest::new().square(10).routes("a-d d-i").text())?;
     let wider = Manifest::new()
         .topic("soil", "farm/+/soil", "i", "a d")
         .topic_with("air", "farm/+/air", "i", "a", "commands: [farm/+/window]");

@@ -12,24 +12,13 @@ fn rate(series: Series) -> u32 {
     }
 }
 
-/// A square of brokers: soil goes from i over b to a, wind from c to a. Some of what soil is goes from i to c as well: the
-/// link that fetches it is to fetch all of soil when that goes over c.
+/// Soil goes from i over b to a. Some of what soil is goes from i to c as well: the link that fetches it is to fetch all of
+/// soil when that goes over c.
 fn square(series: Series) -> Result<Fleet> {
-    let fleet = Fleet::new(series)?;
-    fleet.write("brokers.yaml", Manifest::new().brokers("a b c i").text())?;
-    fleet.write("routes.yaml", &routes(1))?;
-    let topics = Manifest::new()
-        .topic_with("soil", "farm/+/soil", "i", "a", "qos: 2")
-        .topic("seven", "farm/7/#", "i", "c")
-        .topic("wind", "wind", "c", "a");
-    fleet.write("topics.yaml", topics.text())?;
+    let fleet = Fleet::square_with_wind(series)?;
+    let seven = Manifest::new().topic("seven", "farm/7/#", "i", "c");
+    fleet.write("seven.yaml", seven.text())?;
     Ok(fleet)
-}
-
-/// The way over c costs 4.
-fn routes(over_b: u16) -> String {
-    let routes = format!("a-b:{over_b} b-i a-c:2 c-i:2");
-    Manifest::new().routes(&routes).text().to_owned()
 }
 
 /// How often c let the bridge in that fetches wind.
@@ -64,7 +53,7 @@ async fn moves_without_loss(series: Series) -> Result<()> {
     let before = connects_of_wind(&fleet)?;
     let mut pauses = Vec::new();
     for (over_b, way) in [(10, "a c i"), (1, "a b i")] {
-        fleet.write("routes.yaml", &routes(over_b))?;
+        fleet.write("routes.yaml", Manifest::new().square(over_b).text())?;
         up.wait_path("soil", "i", "a", way, PATIENCE).await?;
         up.wait_settled(PATIENCE).await?;
         here.wait_received(u64::from(rate) / 2, PATIENCE).await?;
