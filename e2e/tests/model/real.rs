@@ -5,14 +5,14 @@ use std::fs;
 use std::process::{Child, Command as Process, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Error, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use skein_e2e::{free_port, mosquitto, plugin, wait_until};
 use skein_mosquitto::config::{Config, Connection, render};
 use skein_mosquitto::link::Direction;
 use skein_mosquitto::transition::Action;
 use skein_simulator::Series;
-use skein_simulator::script::{Book, Command, Script, Site, differs};
+use skein_simulator::script::{Book, Change, Command, Script, Site, differs};
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -91,8 +91,6 @@ struct Stage {
     sites: BTreeMap<String, Site>,
     brokers: BTreeMap<String, Broker>,
     clients: BTreeMap<String, Client>,
-    /// What was begun and not released, by client.
-    begun: BTreeMap<String, Vec<u16>>,
 }
 
 /// Runs a script on real brokers of a series; an error names the line that came out otherwise.
@@ -103,7 +101,6 @@ pub(crate) async fn run(script: &Script, series: Series) -> Result<()> {
         sites: BTreeMap::new(),
         brokers: BTreeMap::new(),
         clients: BTreeMap::new(),
-        begun: BTreeMap::new(),
     };
     for step in &script.steps {
         if let Command::Broker { name, .. } = &step.command {
@@ -161,15 +158,7 @@ impl Stage {
 
     async fn start(&mut self, name: &str) -> Result<()> {
         let series = self.series;
-        let config = match self.book.config(name) {
-            Some(config) => config.clone(),
-            None => {
-                self.book
-                    .next(name, series, &self.sites)
-                    .map_err(|what| anyhow!(what))?
-                    .0
-            }
-        };
+        let config = self.book.current(name, series, &self.sites).map_err(Error::msg)?;
         let address = self.address(name)?;
         let count = config
             .connections
@@ -225,34 +214,33 @@ impl Stage {
 
     async fn apply(&mut self, name: &str, straight: bool) -> Result<()> {
         let old = self.book.config(name).cloned();
-        let (config, transition) = self
-            .book
-            .next(name, self.series, &self.sites)
-            .map_err(|what| anyhow!(what))?;
-        let action = transition
-            .as_ref()
-            .map_or(Action::Restart, |transition| transition.action);
-        if straight || action == Action::Reload {
-            let known = |held: &&Connection| {
-                let old = old.iter().flat_map(|old| &old.connections);
-                !old.into_iter().any(|before| before.name == held.name)
-            };
-            let new = config.connections.iter().filter(known);
-            let count = new.map(|held| requests(held, &config)).sum();
-            self.broker(name)?.await_answers(count);
-            let stages = transition
-                .filter(|_| !straight)
-                .map(|transition| transition.stages)
-                .unwrap_or_default();
-            for stage in &stages {
-                self.reload(name, stage).await?;
+        let next = self.book.next(name, self.series, &self.sites, straight);
+        let Change {
+            config,
+            action,
+            stages,
+        } = next.map_err(Error::msg)?;
+        match action {
+            Action::None => {}
+            Action::Reload => {
+                let new = |held: &&Connection| {
+                    let mut old = old.iter().flat_map(|old| &old.connections);
+                    !old.any(|before| before.name == held.name)
+                };
+                let new = config.connections.iter().filter(new);
+                let count = new.map(|held| requests(held, &config)).sum();
+                self.broker(name)?.await_answers(count);
+                for stage in &stages {
+                    self.reload(name, stage).await?;
+                }
+                self.reload(name, &config).await?;
             }
-            self.reload(name, &config).await?;
-        } else if action == Action::Restart {
-            if self.broker(name)?.child.is_some() {
-                self.broker(name)?.end(Signal::TERM)?;
+            Action::Restart => {
+                if self.broker(name)?.child.is_some() {
+                    self.broker(name)?.end(Signal::TERM)?;
+                }
+                self.start(name).await?;
             }
-            self.start(name).await?;
         }
         Ok(())
     }
@@ -311,13 +299,11 @@ impl Stage {
                 retain,
             } => self.client(client)?.publish(topic, *qos, text, *retain).await?,
             Command::Begin { client, topic, text } => {
-                let begun = self.begun.entry(client.clone()).or_default();
-                let id = 900 + u16::try_from(begun.len())?;
-                begun.push(id);
+                let id = self.book.begin(client).map_err(Error::msg)?;
                 self.client(client)?.begin(topic, text, id).await?;
             }
             Command::Release(client) => {
-                let ids = self.begun.remove(client).unwrap_or_default();
+                let ids = self.book.release(client);
                 self.client(client)?.release(&ids).await?;
             }
             Command::Leave(client) => {

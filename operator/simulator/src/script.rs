@@ -32,7 +32,7 @@ use skein_api::fleet::{Durability, FleetBuilder, Hosting};
 use skein_api::name::BrokerName;
 use skein_mosquitto::config::{Compile, Config, Placement, Session, compile};
 use skein_mosquitto::link::Link;
-use skein_mosquitto::transition::{Transition, transition};
+use skein_mosquitto::transition::{Action, transition};
 
 pub use self::model::run;
 pub use self::read::ScriptError;
@@ -143,6 +143,22 @@ pub struct Book {
     links: BTreeMap<String, Vec<Link>>,
     configs: BTreeMap<String, Config>,
     epochs: u64,
+    /// The packet identifiers of what was begun and not released, by client.
+    begun: BTreeMap<String, Vec<u16>>,
+}
+
+/// The packet identifiers of what is begun: far from all others.
+const FIRST_BEGUN: u16 = 900;
+
+/// What a broker is to have next, and how to get there.
+#[derive(Debug)]
+pub struct Change {
+    /// The configuration.
+    pub config: Config,
+    /// What is to be done.
+    pub action: Action,
+    /// The configurations to reload before it, in order, if it is to be reloaded.
+    pub stages: Vec<Config>,
 }
 
 impl Book {
@@ -171,7 +187,41 @@ impl Book {
         self.configs.get(broker)
     }
 
-    /// The configuration that a broker is to have next, which it then has; and how to get there.
+    /// The packet identifier of the next message that a client begins.
+    ///
+    /// # Errors
+    /// There are no more.
+    pub fn begin(&mut self, client: &str) -> Result<u16, String> {
+        let begun = self.begun.entry(client.to_owned()).or_default();
+        let further = u16::try_from(begun.len()).ok();
+        let id = further.and_then(|further| FIRST_BEGUN.checked_add(further));
+        let id = id.ok_or("too many messages are begun")?;
+        begun.push(id);
+        Ok(id)
+    }
+
+    /// Those of all that any client of that name began and did not release.
+    pub fn release(&mut self, client: &str) -> Vec<u16> {
+        self.begun.remove(client).unwrap_or_default()
+    }
+
+    /// The configuration that a broker starts on: the one that it has, else its first.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn current(
+        &mut self,
+        broker: &str,
+        series: Series,
+        sites: &BTreeMap<String, Site>,
+    ) -> Result<Config, String> {
+        match self.configs.get(broker) {
+            Some(config) => Ok(config.clone()),
+            None => Ok(self.next(broker, series, sites, false)?.config),
+        }
+    }
+
+    /// What a broker is to have next, which it then has; `straight`: by one reload, come what may.
     ///
     /// # Errors
     /// What stands against it, in words.
@@ -180,7 +230,8 @@ impl Book {
         broker: &str,
         series: Series,
         sites: &BTreeMap<String, Site>,
-    ) -> Result<(Config, Option<Transition>), String> {
+        straight: bool,
+    ) -> Result<Change, String> {
         let site = sites.get(broker).ok_or_else(|| format!("no broker {broker}"))?;
         let name = BrokerName::new(broker).map_err(|error| error.to_string())?;
         let durability = self.durability.get(broker).copied();
@@ -233,9 +284,17 @@ impl Book {
             };
             config.resume(&old.connections.iter().map(session).collect());
         }
-        let transition = old.map(|old| transition(old, &config, version));
+        let (action, stages) = match old.map(|old| transition(old, &config, version)) {
+            _ if straight => (Action::Reload, Vec::new()),
+            None => (Action::Restart, Vec::new()),
+            Some(transition) => (transition.action, transition.stages),
+        };
         self.configs.insert(broker.to_owned(), config.clone());
-        Ok((config, transition))
+        Ok(Change {
+            config,
+            action,
+            stages,
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skein_mosquitto::config::Config;
 use skein_mosquitto::transition::Action;
 
-use super::{Book, Command, Script, Site, differs};
+use super::{Book, Change, Command, Script, Site, differs};
 use crate::air::{BrokerId, ClientNumber, MOST_BROKERS};
 use crate::broker::{Series, Setup};
 use crate::clients::{Bench, Role, Target};
@@ -14,8 +14,6 @@ use crate::packet::{MILLISECOND, Message, SECOND, Time};
 
 /// The ports of modelled brokers.
 const PORTS: u16 = 20_000;
-/// The packet identifiers of what is begun: far from all others.
-const FIRST_BEGUN: u16 = 900;
 /// How long an acknowledgement may take.
 const SOON: Time = 10 * SECOND;
 
@@ -29,8 +27,6 @@ struct Stage {
     /// The text of each message, by its number.
     texts: Vec<String>,
     origin: u16,
-    /// What was begun and not released, by client.
-    begun: BTreeMap<String, Vec<u16>>,
 }
 
 /// Runs a script on the model of a series.
@@ -49,7 +45,6 @@ pub fn run(script: &Script, series: Series, seed: u64) -> Result<(), String> {
         clients: BTreeMap::new(),
         texts: Vec::new(),
         origin,
-        begun: BTreeMap::new(),
     };
     // Every broker has its place before anybody links to it.
     for step in &script.steps {
@@ -116,10 +111,7 @@ impl Stage {
 
     fn start(&mut self, name: &str) -> Result<(), String> {
         let id = self.broker(name)?;
-        let config = match self.book.config(name) {
-            Some(config) => config.clone(),
-            None => self.book.next(name, self.series, &self.sites)?.0,
-        };
+        let config = self.book.current(name, self.series, &self.sites)?;
         let setup = self.setup(&config);
         self.fabric.brokers[id].start(setup, &mut self.fabric.air);
         Ok(())
@@ -175,26 +167,27 @@ impl Stage {
 
     fn apply(&mut self, broker: &str, straight: bool) -> Result<(), String> {
         let id = self.broker(broker)?;
-        let (config, transition) = self.book.next(broker, self.series, &self.sites)?;
+        let Change {
+            config,
+            action,
+            stages,
+        } = self.book.next(broker, self.series, &self.sites, straight)?;
         let setup = self.setup(&config);
-        let action = transition
-            .as_ref()
-            .map_or(Action::Restart, |transition| transition.action);
-        if straight || action == Action::Reload {
-            let stages = transition
-                .filter(|_| !straight)
-                .map(|transition| transition.stages)
-                .unwrap_or_default();
-            for stage in &stages {
-                let setup = self.setup(stage);
+        match action {
+            Action::None => {}
+            Action::Reload => {
+                for stage in &stages {
+                    let setup = self.setup(stage);
+                    self.fabric.brokers[id].reload(setup, &mut self.fabric.air);
+                    self.pass(20 * MILLISECOND);
+                }
                 self.fabric.brokers[id].reload(setup, &mut self.fabric.air);
-                self.pass(20 * MILLISECOND);
             }
-            self.fabric.brokers[id].reload(setup, &mut self.fabric.air);
-        } else if action == Action::Restart {
-            self.fabric.brokers[id].stop(&mut self.fabric.air);
-            self.pass(20 * MILLISECOND);
-            self.fabric.brokers[id].start(setup, &mut self.fabric.air);
+            Action::Restart => {
+                self.fabric.brokers[id].stop(&mut self.fabric.air);
+                self.pass(20 * MILLISECOND);
+                self.fabric.brokers[id].start(setup, &mut self.fabric.air);
+            }
         }
         Ok(())
     }
@@ -310,14 +303,12 @@ impl Stage {
             Command::Begin { client, topic, text } => {
                 let number = self.client(client)?;
                 let message = self.message(topic, text);
-                let begun = self.begun.entry(client.clone()).or_default();
-                let id = FIRST_BEGUN + begun.len() as u16;
-                begun.push(id);
+                let id = self.book.begin(client)?;
                 self.ask(number, |bench, conn, air| bench.begin(message, id, conn, air))
             }
             Command::Release(client) => {
                 let number = self.client(client)?;
-                let ids = self.begun.remove(client).unwrap_or_default();
+                let ids = self.book.release(client);
                 self.ask(number, |bench, conn, air| bench.release(&ids, conn, air))
             }
             _ => Ok(()),
