@@ -1,5 +1,5 @@
-//! A simulated fleet in virtual time: brokers that live, hang and die, supervisors that load what they are given after
-//! a while, and the adapter between them and the engine, which can die too.
+//! A simulated fleet in virtual time: its brokers, the bridges between them, and the adapter between them and the engine,
+//! which can die too.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -8,122 +8,18 @@ use std::time::Duration;
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
 use skein_filters::TopicFilter;
-use skein_mosquitto::config::{Config, PROBE, identity_of, parse};
+use skein_mosquitto::config::{PROBE, identity_of, parse};
 use skein_mosquitto::link::Link;
 
+pub(super) use super::broker::{Broker, Life};
 use super::sessions::Sessions;
 use crate::directive::{BrokerPhase, Directive, Marker, Migration, OpenSession, Status};
-use crate::event::{Epoch, Event, KeptConfig, Placement, Process, Report, Restored};
+use crate::event::{Epoch, Event, KeptConfig, Placement, Restored};
 use crate::tools::{Real, Tools};
 use crate::{Engine, Settings};
 
 /// One step of virtual time.
 pub(super) const STEP: Duration = Duration::from_millis(100);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
-    Running,
-    /// The supervisor is starting it again.
-    Restarting,
-    Held,
-    Hung,
-}
-
-type Configuration = (Epoch, Vec<Link>, Config);
-
-/// One broker with its supervisor.
-#[derive(Clone, Debug)]
-pub(super) struct Broker {
-    pub(super) life: Life,
-    pub(super) supervised: bool,
-    /// Loads by itself after this long; `None` waits until told.
-    pub(super) load_after: Option<Duration>,
-    pub(super) loaded: Option<Configuration>,
-    /// The network between it and the controller is cut.
-    pub(super) cut_off: bool,
-    /// Refuses every configuration that is given.
-    pub(super) refuses: bool,
-    pub(super) version: Option<String>,
-    rejected: Option<(Epoch, String)>,
-    inbox: VecDeque<(Duration, Configuration)>,
-    reported: Option<Report>,
-    outbox: VecDeque<Report>,
-}
-
-impl Broker {
-    fn new() -> Self {
-        Self {
-            life: Life::Running,
-            supervised: true,
-            load_after: Some(Duration::from_millis(300)),
-            loaded: None,
-            cut_off: false,
-            refuses: false,
-            version: Some("2.1.2".to_owned()),
-            rejected: None,
-            inbox: VecDeque::new(),
-            reported: None,
-            outbox: VecDeque::new(),
-        }
-    }
-
-    /// Loads the newest configuration that arrived.
-    pub(super) fn load(&mut self) {
-        if self.life == Life::Hung || !self.supervised {
-            return;
-        }
-        if let Some((_, newest)) = self.inbox.drain(..).next_back() {
-            if self.refuses {
-                self.rejected = Some((newest.0, "line 3: no".to_owned()));
-            } else if self.loaded.as_ref().is_none_or(|(epoch, ..)| *epoch < newest.0) {
-                self.loaded = Some(newest);
-                self.rejected = None;
-            }
-        }
-    }
-
-    /// Loads the oldest one that waits, as a slow supervisor would.
-    pub(super) fn load_one(&mut self) {
-        if let Some(oldest) = self.inbox.pop_front() {
-            let rest = std::mem::replace(&mut self.inbox, VecDeque::from([oldest]));
-            if self.life == Life::Hung || !self.supervised {
-                self.inbox.extend(rest);
-                return;
-            }
-            self.load();
-            self.inbox = rest;
-        }
-    }
-
-    fn report(&self) -> Report {
-        Report {
-            loaded: self.loaded.as_ref().map(|(epoch, ..)| *epoch),
-            rejected: self.rejected.clone(),
-            version: self.version.clone(),
-            process: match self.life {
-                Life::Running => Process::Running { pid: 7 },
-                Life::Restarting => Process::Restarting,
-                Life::Held => Process::Held,
-                Life::Hung => Process::Hung { pid: 7 },
-            },
-        }
-    }
-
-    /// Writes a report if there is news.
-    pub(super) fn write_report(&mut self) {
-        let report = self.report();
-        if self.supervised && self.reported.as_ref() != Some(&report) {
-            self.reported = Some(report.clone());
-            self.outbox.push_back(report);
-        }
-    }
-
-    /// The reports under way are lost; the newest state will be told again.
-    pub(super) fn lose_reports(&mut self) {
-        self.outbox.clear();
-        self.reported = None;
-    }
-}
 
 /// Who is going to hold the link, where its session is to be, its client id, and what it is to be subscribed to.
 type SeedRequest = (BrokerName, BrokerName, String, Vec<(TopicFilter, Qos)>);
