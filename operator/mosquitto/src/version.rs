@@ -5,6 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Serialize;
+
 /// A Mosquitto version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version {
@@ -24,6 +26,8 @@ pub struct VersionError(pub String);
 impl Version {
     /// The oldest that Skein supports.
     pub const OLDEST: Self = Self::new(2, 0, 11);
+    /// The first that reloads bridges and has the sqlite store.
+    pub const V2_1: Self = Self::new(2, 1, 0);
 
     /// A version from its three numbers.
     #[must_use]
@@ -102,7 +106,7 @@ impl Capabilities {
     /// What this version can do.
     #[must_use]
     pub fn of(version: Version) -> Self {
-        let series_2_1 = version >= Version::new(2, 1, 0);
+        let series_2_1 = version >= Version::V2_1;
         Self {
             reloads_bridges: series_2_1,
             tests_config: series_2_1,
@@ -133,7 +137,8 @@ pub struct KnownIssue {
 }
 
 /// What an issue does at worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// Messages or sessions are lost.
     Loses,
@@ -147,6 +152,14 @@ pub enum Effect {
     Interrupts,
 }
 
+impl Effect {
+    /// Messages or a broker are gone.
+    #[must_use]
+    pub fn is_grave(self) -> bool {
+        matches!(self, Self::Loses | Self::Crashes)
+    }
+}
+
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -158,9 +171,6 @@ impl fmt::Display for Effect {
         })
     }
 }
-
-/// The first of a series that reloads bridges.
-const V2_1: Version = Version::new(2, 1, 0);
 
 const fn issue(
     since: Version,
@@ -207,7 +217,7 @@ const ISSUES: &[(Version, KnownIssue)] = &[
             "a killed broker may lose its last moments, and saving on each change is slow (2.0.11: 500 messages/s)",
             "use Mosquitto 2.1 or later with the sqlite store",
         ),
-        V2_1,
+        Version::V2_1,
     ),
     fixed(
         issue(
@@ -217,7 +227,7 @@ const ISSUES: &[(Version, KnownIssue)] = &[
             "a restart forgets the session of an MQTT 5.0 client that connected with clean start, whatever its expiry",
             "use Mosquitto 2.1 or later, or connect such clients without clean start",
         ),
-        V2_1,
+        Version::V2_1,
     ),
     // From the release notes of 2.0.12.
     fixed(
@@ -247,7 +257,7 @@ const ISSUES: &[(Version, KnownIssue)] = &[
         "send fewer at a time to brokers that Skein does not configure",
     )),
     avoided(issue(
-        V2_1,
+        Version::V2_1,
         "reload-drops-out-queues",
         Effect::Loses,
         "a reload destroys what waits for `out` lines, even of unchanged connections; Skein restarts such a broker",
@@ -284,7 +294,7 @@ const ISSUES: &[(Version, KnownIssue)] = &[
         "publish with QoS 1 what comes fast, or let the subscriber's session expire",
     ),
     avoided(issue(
-        V2_1,
+        Version::V2_1,
         "reload-crash",
         Effect::Crashes,
         "a reload of a configuration that has bridges and that the broker rejects kills it, and so does one with a new listener; \
@@ -292,7 +302,7 @@ const ISSUES: &[(Version, KnownIssue)] = &[
         "do not reload by hand",
     )),
     avoided(issue(
-        V2_1,
+        Version::V2_1,
         "reload-passes-over",
         Effect::Crashes,
         "a reload that ends several connections passes over some, and the process dies of it at its end; Skein ends them in \
@@ -307,7 +317,7 @@ const ISSUES: &[(Version, KnownIssue)] = &[
             "after a restart with the classic store, QoS 2 messages may arrive twice",
             "use Mosquitto 2.1 or later",
         ),
-        V2_1,
+        Version::V2_1,
     ),
     fixed(
         issue(
@@ -331,7 +341,7 @@ const ISSUES: &[(Version, KnownIssue)] = &[
         Version::new(2, 0, 15),
     ),
     issue(
-        V2_1,
+        Version::V2_1,
         "qos0-holds-up",
         Effect::Delays,
         "when a session comes back to more bytes of QoS 0 than its queue may hold, the rest, and QoS 1 and 2 behind it, wait until \
@@ -339,7 +349,7 @@ const ISSUES: &[(Version, KnownIssue)] = &[
         "publish with QoS 1 what comes fast, or raise `queue.bytes`",
     ),
     avoided(issue(
-        V2_1,
+        Version::V2_1,
         "bridge-leftovers",
         Effect::Delays,
         "a bridge that lost its connection takes what it had read ahead for the next one's first packets, which fails once a second \
@@ -361,7 +371,7 @@ const ISSUES: &[(Version, KnownIssue)] = &[
             "every change of a bridge takes a restart of the broker, and its clients reconnect",
             "use Mosquitto 2.1 or later, which reloads bridges",
         ),
-        V2_1,
+        Version::V2_1,
     ),
 ];
 

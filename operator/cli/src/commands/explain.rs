@@ -9,6 +9,7 @@ use skein_planner::explain::{
     self, BrokerExplanation, PathExplanation, RouteExplanation, RoutingRow, TopicExplanation, arrows, listed,
 };
 
+use self::promises::section;
 use super::plan::{brief, equivalence, neighbours, roles};
 use crate::arguments;
 use crate::failure::Failure;
@@ -107,17 +108,9 @@ pub(crate) fn topic(found: &TopicExplanation) -> String {
         text.push('\n');
         text += &one_path(path);
     }
-    text += &format!(
-        "\n{}\n{}",
-        paint(TITLE, "Routing table"),
-        routing_table(&found.routing_table)
-    );
+    text += &section("Routing table", &routing_table(&found.routing_table));
     if !found.queues.is_empty() {
-        text += &format!(
-            "\n{}\n{}",
-            paint(TITLE, "Queues"),
-            promises::queues(&found.queues)
-        );
+        text += &section("Queues", &promises::queues(&found.queues));
     }
     text + &promises::findings(&found.findings)
 }
@@ -196,11 +189,7 @@ pub(crate) fn broker(found: &BrokerExplanation) -> String {
     }
     text.push('\n');
     if !found.roles.is_empty() {
-        text += &format!(
-            "\n{}\n{}",
-            paint(TITLE, "Its clients"),
-            roles(&found.roles).indented().text()
-        );
+        text += &section("Its clients", &roles(&found.roles).indented().text());
     }
     let mut links =
         Table::new(&["DOWNSTREAM", "UPSTREAM", "MODE", "CLASS", ">LINES", "CONNECTION"]).indented();
@@ -215,7 +204,7 @@ pub(crate) fn broker(found: &BrokerExplanation) -> String {
         ]);
     }
     if !links.is_empty() {
-        text += &format!("\n{}\n{}", paint(TITLE, "Links"), links.text());
+        text += &section("Links", &links.text());
     }
     if !found.transit.is_empty() {
         text += &format!("\nTopic {} passes through it.\n", listed(&found.transit));
@@ -224,10 +213,7 @@ pub(crate) fn broker(found: &BrokerExplanation) -> String {
 }
 
 fn death(found: &BrokerExplanation) -> String {
-    let mut text = format!(
-        "\n{}\n",
-        paint(TITLE, if found.down { "Now" } else { "If it dies" })
-    );
+    let mut text = section(if found.down { "Now" } else { "If it dies" }, "");
     for sentence in &found.if_it_dies {
         text += &format!("  {sentence}\n");
     }
@@ -275,7 +261,7 @@ fn death(found: &BrokerExplanation) -> String {
         ]);
     }
     if !table.is_empty() && !found.roles.is_empty() {
-        text += &format!("\n{}\n{}", paint(TITLE, "Substitutes"), table.text());
+        text += &section("Substitutes", &table.text());
     }
     text
 }

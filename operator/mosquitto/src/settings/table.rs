@@ -159,7 +159,7 @@ const fn since_2_1(key: &'static str, kind: Kind) -> Entry {
         key,
         rule: Rule::Free {
             kind,
-            since: Some(Version::new(2, 1, 0)),
+            since: Some(Version::V2_1),
             reloads: true,
         },
     }

@@ -6,11 +6,11 @@
 mod tests;
 
 use serde::Serialize;
-use skein_api::fleet::{Broker, Control, Durability, Fleet, Hosting};
+use skein_api::fleet::{Broker, Durability, Fleet, Hosting};
 use skein_api::name::{BrokerName, TopicName};
-use skein_contract::{Blow, Event, Kept, Order, Profile, Series, Terms, clause, survives};
+use skein_contract::{Blow, Event, Kept, Lost, Order, Profile, Series, Terms, clause, survives};
 use skein_mosquitto::link::Mode;
-use skein_mosquitto::version::{Version, known_issues};
+use skein_mosquitto::version::{Effect, Version, known_issues};
 
 use super::BrokerExplanation;
 use crate::plan::{Finding, Severity};
@@ -112,9 +112,9 @@ pub struct QosPromise {
     pub order: Order,
     /// The same as a sentence, without a full stop.
     pub says: &'static str,
-    /// What may be lost in a few words, for tables.
+    /// What `lost` and `lost_what` tell programs.
     #[serde(skip)]
-    pub brief: &'static str,
+    pub loss: Lost,
 }
 
 /// Something wrong with a broker's Mosquitto.
@@ -123,8 +123,8 @@ pub struct QosPromise {
 pub struct VersionIssue {
     /// A short name, stable across releases.
     pub name: &'static str,
-    /// What it does at worst: `loses`, `crashes`, `doubles`, `delays` or `interrupts`.
-    pub effect: String,
+    /// What it does at worst.
+    pub effect: Effect,
     /// What happens.
     pub what: &'static str,
     /// What to do.
@@ -136,7 +136,7 @@ pub struct VersionIssue {
 }
 
 fn series(version: Version) -> Series {
-    if version >= Version::new(2, 1, 0) {
+    if version >= Version::V2_1 {
         Series::V2_1
     } else {
         Series::V2_0
@@ -156,9 +156,7 @@ fn declared_profile(declared: &Broker) -> Option<Profile> {
 
 /// The terms in use; `None` for a broker that Skein does not control.
 fn terms(declared: &Broker, software: Software) -> Option<Terms> {
-    if let Hosting::External(external) = &declared.hosting
-        && external.control == Control::None
-    {
+    if !declared.is_controlled() {
         return None;
     }
     let series = series(software.version);
@@ -281,7 +279,7 @@ fn row(event: Event, terms: Terms) -> ContractRow {
                 duplicates_bound: promise.duplicates.bound(),
                 order: promise.order,
                 says: promise.says,
-                brief: promise.lost.brief(),
+                loss: promise.lost,
             })
             .collect(),
         footnotes: clause.footnotes.iter().map(|footnote| footnote.says()).collect(),
@@ -297,7 +295,7 @@ pub(super) fn issues(declared: &Broker, software: Software) -> Vec<VersionIssue>
         .into_iter()
         .map(|issue| VersionIssue {
             name: issue.name,
-            effect: issue.effect.to_string(),
+            effect: issue.effect,
             what: issue.what,
             remedy: issue.remedy,
             fixed_in: issue.fixed_in.map(|version| version.to_string()),
@@ -342,11 +340,7 @@ pub(super) fn findings(
     }
     let serious: Vec<_> = issues(declared, software)
         .into_iter()
-        .filter(|issue| {
-            !issue.avoided
-                && issue.fixed_in.is_some()
-                && ["loses", "crashes"].contains(&issue.effect.as_str())
-        })
+        .filter(|issue| !issue.avoided && issue.fixed_in.is_some() && issue.effect.is_grave())
         .collect();
     if !serious.is_empty() {
         let fixed = serious

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use skein_contract::Lost;
 use skein_planner::explain::{
     BrokerExplanation, ContractRow, DurabilityExplanation, KnownFrom, Limit, QosPromise, QueueBudget,
     VersionIssue, listed,
@@ -41,7 +42,8 @@ pub(super) fn sections(found: &BrokerExplanation) -> String {
     text + &findings(&found.findings)
 }
 
-fn section(title: &str, text: &str) -> String {
+/// A titled part, with an empty line before it.
+pub(super) fn section(title: &str, text: &str) -> String {
     format!("\n{}\n{text}", paint(TITLE, title))
 }
 
@@ -83,11 +85,11 @@ fn contract(rows: &[ContractRow]) -> String {
             table.row(vec![
                 std::mem::take(&mut head),
                 qos.into(),
-                Cell::styled(promise.brief, lost_style(promise)),
+                Cell::styled(promise.loss.brief(), lost_style(promise.loss)),
                 promise.duplicates.into(),
                 promise.order.brief().into(),
-                match (row.kept, promise.lost) {
-                    (true, "notPromised") => Cell::styled("-", FAINT),
+                match (row.kept, promise.loss) {
+                    (true, Lost::NotPromised) => Cell::styled("-", FAINT),
                     (true, _) => Cell::styled("kept", GOOD),
                     (false, _) => Cell::styled("not yet", CAREFUL),
                 },
@@ -97,18 +99,18 @@ fn contract(rows: &[ContractRow]) -> String {
     table.text() + &notes(rows)
 }
 
-fn lost_style(promise: &QosPromise) -> anstyle::Style {
-    match promise.lost {
-        "nothing" => GOOD,
-        "everythingHeld" | "notPromised" => BAD,
-        _ => PLAIN,
+fn lost_style(loss: Lost) -> anstyle::Style {
+    match loss {
+        Lost::Nothing => GOOD,
+        Lost::EverythingHeld | Lost::NotPromised => BAD,
+        Lost::Bounded(_) | Lost::While(_) => PLAIN,
     }
 }
 
 /// Neighbouring qualities of service with the same promise, as `0-2`.
 fn grouped(promises: &[QosPromise]) -> Vec<(String, &QosPromise)> {
     let same = |one: &QosPromise, other: &QosPromise| {
-        (one.brief, one.duplicates, one.order) == (other.brief, other.duplicates, other.order)
+        (one.loss.brief(), one.duplicates, one.order) == (other.loss.brief(), other.duplicates, other.order)
     };
     promises
         .chunk_by(same)
@@ -152,8 +154,8 @@ fn notes(rows: &[ContractRow]) -> String {
     }
     let mut rests: Vec<String> = Vec::new();
     for row in rows {
-        let told =
-            row.promises.is_empty() || row.promises.iter().any(|promise| promise.lost == "notPromised");
+        let nothing = |promise: &QosPromise| promise.loss == Lost::NotPromised;
+        let told = row.promises.is_empty() || row.promises.iter().any(nothing);
         if told && row.kept && !row.says.is_empty() {
             rests.push(format!("{}: {}.", row.event.brief(), row.says));
         }
@@ -303,15 +305,14 @@ fn size(bytes: u64) -> String {
 }
 
 fn issues(issues: &[VersionIssue]) -> String {
-    let width = issues.iter().map(|issue| issue.effect.width()).max().unwrap_or(0);
+    let effects = issues.iter().map(|issue| issue.effect.to_string().width());
+    let width = effects.max().unwrap_or(0);
     let mut text = String::new();
     for issue in issues.iter().filter(|issue| !issue.avoided) {
-        let style = match issue.effect.as_str() {
-            "loses" | "crashes" => BAD,
-            _ => CAREFUL,
-        };
+        let style = if issue.effect.is_grave() { BAD } else { CAREFUL };
         let sentence = format!("{}: {}; {}.", issue.name, issue.what, issue.remedy);
-        text += &hung(&issue.effect, &paint(style, &issue.effect), width, &sentence);
+        let effect = issue.effect.to_string();
+        text += &hung(&effect, &paint(style, &effect), width, &sentence);
     }
     let avoided: Vec<&str> = issues
         .iter()
