@@ -10,9 +10,7 @@
 //! - A user that is added while the broker runs disturbs nobody. 2.1 knows it by a hash that 2.0 cannot read.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-#[allow(dead_code, reason = "each test uses some of it")]
 mod rendered;
-#[allow(dead_code, reason = "each test uses some of it")]
 mod secured_fleet;
 
 use std::collections::BTreeSet;

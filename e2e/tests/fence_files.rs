@@ -8,9 +8,7 @@
 //!   a file so does 2.0; 2.1 makes one of its own, with users that nobody asked for.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-#[allow(dead_code, reason = "each test uses some of it")]
 mod rendered;
-#[allow(dead_code, reason = "each test uses some of it")]
 mod secured_fleet;
 
 use std::collections::BTreeSet;

@@ -16,33 +16,14 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use rendered::{Rendered, SOON, configuration, link, noisy, spawn, subscriptions, version};
-use rustix::process::{Pid, Signal, kill_process};
-use skein_e2e::{Listener, Series, mosquitto, publish_once, wait_until};
+use rendered::{Rendered, SOON, configuration, link, noisy, subscriptions, version};
+use rustix::process::Signal;
+use skein_e2e::{Listener, Series, publish_once, wait_until};
 use skein_mosquitto::config::{Config, Session, render};
 use skein_mosquitto::link::Link;
 use skein_mosquitto::transition::{Action, transition};
 
 impl Rendered {
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("no process")?;
-        Ok(kill_process(pid, signal)?)
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    async fn start_again(&mut self, series: Series) -> Result<()> {
-        self.child = spawn(&mosquitto(series), self.folder.path(), &self.config)?;
-        self.wait_listening().await
-    }
-
     /// Goes over to other links, by what `transition` says, and tells what that was.
     async fn change(
         &mut self,
@@ -76,9 +57,8 @@ impl Rendered {
             Action::None => {}
             Action::Reload => self.signal(Signal::HUP)?,
             Action::Restart => {
-                self.signal(Signal::TERM)?;
-                self.child.wait()?;
-                self.start_again(series).await?;
+                self.end(true)?;
+                self.start_again().await?;
             }
         }
         Ok(action)
@@ -252,8 +232,8 @@ async fn a_link_is_back_soon_after_its_upstream() -> Result<()> {
         let down = Rendered::start(series, "down", std::slice::from_ref(&link), Some(up.port())).await?;
         for life in 1..=2 {
             down.wait_subscribed(life * subscriptions(&link)).await?;
-            up.kill()?;
-            up.start_again(series).await?;
+            up.end(false)?;
+            up.start_again().await?;
             let listening = Instant::now();
             down.wait_subscribed((life + 1) * subscriptions(&link)).await?;
             let took = listening.elapsed();

@@ -1,5 +1,7 @@
 //! Brokers that run exactly what Skein rendered, and links between them in few words: for the tests of configurations.
 
+#![allow(dead_code, reason = "each test uses some of it")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use skein_api::fleet::{Broker, Durability, FleetBuilder, Hosting};
 use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_e2e::{Series, free_port, mosquitto, plugin, version_of, wait_until};
@@ -21,8 +24,9 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// A broker that runs exactly what Skein rendered; killed when dropped.
 pub(crate) struct Rendered {
     pub(crate) folder: TempDir,
-    pub(crate) child: Child,
     pub(crate) config: Config,
+    series: Series,
+    child: Child,
 }
 
 impl Rendered {
@@ -45,17 +49,41 @@ impl Rendered {
         let folder = tempfile::Builder::new().prefix("skein-config-").tempdir()?;
         let mut config = configuration(series, name, links, upstream, folder.path(), &noisy(name))?;
         change(&mut config);
+        Self::run(series, folder, config).await
+    }
+
+    /// Runs a configuration, which has this folder to itself.
+    pub(crate) async fn run(series: Series, folder: TempDir, config: Config) -> Result<Self> {
         let child = spawn(&mosquitto(series), folder.path(), &config)?;
         let broker = Self {
             folder,
-            child,
             config,
+            series,
+            child,
         };
         broker.wait_listening().await?;
         Ok(broker)
     }
 
-    pub(crate) async fn wait_listening(&self) -> Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        Ok(kill_process(pid.context("no process id")?, signal)?)
+    }
+
+    /// Ends it, properly or by a kill.
+    pub(crate) fn end(&mut self, politely: bool) -> Result<()> {
+        self.signal(if politely { Signal::TERM } else { Signal::KILL })?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// On its configuration as it is now, and the files that are there.
+    pub(crate) async fn start_again(&mut self) -> Result<()> {
+        self.child = spawn(&mosquitto(self.series), self.folder.path(), &self.config)?;
+        self.wait_listening().await
+    }
+
+    async fn wait_listening(&self) -> Result<()> {
         let listening = async || tokio::net::TcpStream::connect(self.address()).await.is_ok();
         wait_until("a rendered broker to listen", SOON, listening)
             .await
@@ -139,13 +167,35 @@ pub(crate) fn configuration(
     declared: &Broker,
 ) -> Result<Config> {
     let links: Vec<Arc<Link>> = links.iter().cloned().map(Arc::new).collect();
-    let config = compile(&Compile {
-        broker: &BrokerName::new(name)?,
+    let upstreams = |_: &BrokerName| Some(("127.0.0.1".to_owned(), upstream.unwrap_or(1)));
+    compiled(
+        series,
+        &BrokerName::new(name)?,
+        &links,
+        free_port()?,
+        folder,
         declared,
-        links: &links,
+        &upstreams,
+    )
+}
+
+/// The configuration of a broker on this port.
+pub(crate) fn compiled(
+    series: Series,
+    broker: &BrokerName,
+    links: &[Arc<Link>],
+    port: u16,
+    folder: &Path,
+    declared: &Broker,
+    addresses: &dyn Fn(&BrokerName) -> Option<(String, u16)>,
+) -> Result<Config> {
+    let config = compile(&Compile {
+        broker,
+        declared,
+        links,
         placement: &Placement {
             listen: "127.0.0.1".to_owned(),
-            peer_port: free_port()?,
+            peer_port: port,
             client_ports: Vec::new(),
             data_directory: folder.display().to_string(),
             user: rustix::process::geteuid().is_root().then(|| "root".to_owned()),
@@ -153,7 +203,7 @@ pub(crate) fn configuration(
                 .ok()
                 .map(|file| file.display().to_string()),
         },
-        addresses: &|_| Some(("127.0.0.1".to_owned(), upstream.unwrap_or(1))),
+        addresses,
         version: version(series)?,
         epoch: 1,
     })?;

@@ -1,22 +1,22 @@
 //! Three brokers on rendered configurations and security files, a link with a user each between them.
 
+#![allow(dead_code, reason = "each test uses some of it")]
+
 use std::fs;
-use std::process::Child;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 use skein_api::name::{BrokerName, ClassName};
-use skein_e2e::{RawClient, Series, free_ports, mosquitto, plugin, wait_until};
-use skein_mosquitto::config::{Compile, Config, Placement, SecurityPlugin, compile};
+use skein_e2e::{RawClient, Series, free_ports, plugin, wait_until};
+use skein_mosquitto::config::{Config, SecurityPlugin};
 use skein_mosquitto::link::{Direction, Link, Mode};
 use skein_mosquitto::security::{self, FleetSecret, Login, Security, bridge_user};
 use skein_mqtt::Address;
 use skein_mqtt::administration::Administrator;
-use tempfile::TempDir;
 
-use crate::rendered::{SOON, line, noisy, spawn, version};
+use crate::rendered::{Rendered, SOON, compiled, line, noisy};
 
 pub(crate) const SECRET: FleetSecret = FleetSecret::new([42; 32]);
 
@@ -41,17 +41,13 @@ pub(crate) fn link(downstream: &str, upstream: &str, direction: &str) -> Arc<Lin
 }
 
 /// A broker of the fleet.
-pub(crate) struct Member {
-    pub(crate) series: Series,
-    pub(crate) config: Config,
-    pub(crate) folder: TempDir,
-    child: Child,
-}
+pub(crate) struct Member(Rendered);
 
-impl Drop for Member {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Member {
+    type Target = Rendered;
+
+    fn deref(&self) -> &Rendered {
+        &self.0
     }
 }
 
@@ -65,85 +61,31 @@ impl Member {
         change: impl FnOnce(&mut Config),
     ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("skein-fence-").tempdir()?;
-        let in_folder = |file: &str| folder.path().join(file).display().to_string();
-        let library = |name: &str| plugin(series, name).map(|file| file.display().to_string());
+        let file = folder.path().join("security.json");
+        let declared = noisy(broker);
         let broker = name(broker);
         let addresses = |broker: &BrokerName| {
             let index = NAMES.iter().position(|name| *name == broker.as_str())?;
             Some(("127.0.0.1".to_owned(), ports[index]))
         };
         let (_, port) = addresses(&broker).context("no port")?;
-        let mut config = compile(&Compile {
-            broker: &broker,
-            declared: &noisy(broker.as_str()),
-            links,
-            placement: &Placement {
-                listen: "127.0.0.1".to_owned(),
-                peer_port: port,
-                client_ports: Vec::new(),
-                data_directory: in_folder(""),
-                user: rustix::process::geteuid().is_root().then(|| "root".to_owned()),
-                sqlite_plugin: library("mosquitto_persist_sqlite.so").ok(),
-            },
-            addresses: &addresses,
-            version: version(series)?,
-            epoch: 1,
-        })?;
+        let mut config = compiled(series, &broker, links, port, folder.path(), &declared, &addresses)?;
         let security = SecurityPlugin {
-            plugin: library("mosquitto_dynamic_security.so")?,
-            file: in_folder("security.json"),
+            plugin: plugin(series, "mosquitto_dynamic_security.so")?
+                .display()
+                .to_string(),
+            file: file.display().to_string(),
         };
         config.secure(security, |upstream| Some(SECRET.bridge(&broker, upstream)))?;
         change(&mut config);
-        fs::write(
-            in_folder("security.json"),
-            security::render(&model(broker.as_str())),
-        )?;
-        let child = spawn(&mosquitto(series), folder.path(), &config)?;
-        let member = Self {
-            series,
-            config,
-            folder,
-            child,
-        };
-        member.wait_listening().await?;
-        Ok(member)
-    }
-
-    pub(crate) async fn wait_listening(&self) -> Result<()> {
-        let listening = async || tokio::net::TcpStream::connect(self.address()).await.is_ok();
-        wait_until("a broker to listen", SOON, listening)
-            .await
-            .with_context(|| self.log())
+        fs::write(file, security::render(&model(broker.as_str())))?;
+        Ok(Self(Rendered::run(series, folder, config).await?))
     }
 
     /// Ends it, by a kill or properly, and starts it again on the files that are there.
     pub(crate) async fn restart(&mut self, politely: bool) -> Result<()> {
-        if politely {
-            self.signal(Signal::TERM)?;
-        } else {
-            self.child.kill()?;
-        }
-        self.child.wait()?;
-        self.child = spawn(&mosquitto(self.series), self.folder.path(), &self.config)?;
-        self.wait_listening().await
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        Ok(kill_process(pid.context("no process id")?, signal)?)
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.config.listeners[0].port
-    }
-
-    pub(crate) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port())
-    }
-
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        self.0.end(politely)?;
+        self.0.start_again().await
     }
 
     /// Puts another security file there, as its supervisor would.
