@@ -182,8 +182,7 @@ async fn skein(switches: u32) -> Result<Vec<Trial>> {
     while trials.len() < switches as usize {
         let fleet = Fleet::square_with_wind(Series::Newest)?;
         let up = fleet.up()?;
-        up.wait_path("soil", "i", "a", "a b i", PATIENCE).await?;
-        up.wait_settled(PATIENCE).await?;
+        up.wait_way("soil", "i", "a", "a b i").await?;
         let place = Place {
             a: up.client_address("a").await?,
             c: up.client_address("c").await?,

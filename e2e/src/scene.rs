@@ -35,6 +35,12 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// Waits until a topic takes this way, consumer first, and everything is at rest. Gives the status.
+    pub async fn wait_way(&self, topic: &str, producer: &str, consumer: &str, way: &str) -> Result<Value> {
+        self.wait_path(topic, producer, consumer, way, PATIENCE).await?;
+        self.wait_settled(PATIENCE).await
+    }
+
     /// The square, with soil at QoS 2, and `wind`, which `a` has from `c` whatever becomes of soil.
     pub fn square_with_wind(series: Series) -> Result<Self> {
         let fleet = Self::square(series)?;
@@ -84,8 +90,7 @@ impl<'fleet> Traffic<'fleet> {
     /// Waits until a topic takes this way from `i` to `a`, everything is at rest, and the traffic goes on. Gives the
     /// status.
     pub async fn rests(&self, topic: &str, way: &str) -> Result<Value> {
-        self.fleet.wait_path(topic, "i", "a", way, PATIENCE).await?;
-        let status = self.fleet.wait_settled(PATIENCE).await?;
+        let status = self.fleet.wait_way(topic, "i", "a", way).await?;
         self.flows(20).await?;
         Ok(status)
     }

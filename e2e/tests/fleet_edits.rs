@@ -20,8 +20,7 @@ async fn good_edits_take_effect_on_the_newest_mosquitto() -> Result<()> {
 async fn good_edits(series: Series) -> Result<()> {
     let fleet = Fleet::square(series)?;
     let up = fleet.up()?;
-    up.wait_path("soil", "i", "a", "a b i", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("soil", "i", "a", "a b i").await?;
     let traffic = Traffic::start(&fleet).await?;
     traffic.flows(20).await?;
 

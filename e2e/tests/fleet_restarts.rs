@@ -59,8 +59,7 @@ async fn story(series: Series) -> Result<()> {
 
     // And it goes on healing.
     up.skein(&["break", "b"]).await?;
-    up.wait_path("soil", "i", "a", "a c i", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("soil", "i", "a", "a c i").await?;
     up.check_once("farm/around/soil", "i", "a", PATIENCE).await?;
 
     // It is killed while a broker is down; the next one knows, and takes the broker back when it returns.
@@ -68,8 +67,7 @@ async fn story(series: Series) -> Result<()> {
     let up = fleet.up()?;
     wait_written_by(&fleet, up.pid()).await?;
     up.skein(&["mend", "b"]).await?;
-    up.wait_path("soil", "i", "a", "a b i", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("soil", "i", "a", "a b i").await?;
     up.check_once("farm/back/soil", "i", "a", PATIENCE).await?;
 
     // A supervisor that dies is replaced, and its broker goes on under the next one.

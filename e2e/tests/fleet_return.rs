@@ -64,8 +64,7 @@ async fn story(series: Series) -> Result<()> {
     let fleet = Fleet::new(series)?;
     fleet.write("fleet.yaml", triangle("p", "z q").text())?;
     let up = fleet.up()?;
-    up.wait_path("news", "p", "q", "q z x p", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("news", "p", "q", "q z x p").await?;
     up.check_once("news/before", "p", "z q", PATIENCE).await?;
 
     // x dies, and its supervisor is in no state to give the next x another configuration.
@@ -80,8 +79,7 @@ async fn story(series: Series) -> Result<()> {
 
     // Meanwhile the data is to flow the other way.
     fleet.write("fleet.yaml", triangle("z", "p q").text())?;
-    up.wait_path("news", "z", "p", "p z", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("news", "z", "p", "p z").await?;
     up.check_once("news/meanwhile", "z", "p q", PATIENCE).await?;
 
     // x returns as it was, pulling from p what p would now pull from x.
@@ -105,8 +103,7 @@ async fn story(series: Series) -> Result<()> {
     // Its supervisor comes to itself, and so does the fleet.
     drop(by_hand);
     kill_process(supervisor, Signal::CONT)?;
-    up.wait_path("news", "z", "p", "p x z", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("news", "z", "p", "p x z").await?;
     up.check_once("news/after", "z", "p q", PATIENCE).await?;
     up.stop().await
 }

@@ -34,8 +34,7 @@ async fn story(series: Series) -> Result<()> {
     let fleet = Fleet::new(series)?;
     fleet.write("fleet.yaml", pair("b", "a").text())?;
     let up = fleet.up()?;
-    up.wait_path("turned", "b", "a", "a b", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("turned", "b", "a", "a b").await?;
     let mut ears = BTreeMap::new();
     for broker in ["a", "b"] {
         let address = up.client_address(broker).await?;
@@ -44,8 +43,7 @@ async fn story(series: Series) -> Result<()> {
 
     // The link a <- b goes, and with it all that was to be carried on it.
     fleet.write("fleet.yaml", pair("a", "b").text())?;
-    up.wait_path("turned", "a", "b", "b a", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("turned", "a", "b", "b a").await?;
     up.check_once("t/turned/before", "a", "b", PATIENCE).await?;
     let address = up.client_address("a").await?;
     for number in 0..MESSAGES {
@@ -56,8 +54,7 @@ async fn story(series: Series) -> Result<()> {
     // It comes again, for another topic.
     let both = pair("a", "b").topic("fixed", "t/fixed/#", "b", "a");
     fleet.write("fleet.yaml", both.text())?;
-    up.wait_path("fixed", "b", "a", "a b", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("fixed", "b", "a", "a b").await?;
     up.check_once("t/fixed/now", "b", "a", PATIENCE).await?;
     for (broker, ear) in &ears {
         let mut copies: BTreeMap<String, usize> = BTreeMap::new();
@@ -77,8 +74,7 @@ async fn story(series: Series) -> Result<()> {
         let both = pair(producer, consumer).topic("fixed", "t/fixed/#", "b", "a");
         fleet.write("fleet.yaml", both.text())?;
         let way = format!("{consumer} {producer}");
-        up.wait_path("turned", producer, consumer, &way, PATIENCE).await?;
-        up.wait_settled(PATIENCE).await?;
+        up.wait_way("turned", producer, consumer, &way).await?;
         up.check_once("t/turned/after", producer, consumer, PATIENCE)
             .await?;
     }
@@ -96,12 +92,10 @@ async fn a_link_that_goes_leaves_nothing_that_collects_messages() -> Result<()> 
     };
     fleet.write("fleet.yaml", topic("a").text())?;
     let up = fleet.up()?;
-    up.wait_path("t", "b", "a", "a b", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("t", "b", "a", "a b").await?;
     up.check_once("t/before", "b", "a", PATIENCE).await?;
     fleet.write("fleet.yaml", topic("c").text())?;
-    up.wait_path("t", "b", "c", "c b", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("t", "b", "c", "c b").await?;
     // Its session is cleared within milliseconds: one message may get into it, and a second of messages may not.
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     for number in 0..20 {
@@ -117,8 +111,7 @@ async fn a_link_that_goes_leaves_nothing_that_collects_messages() -> Result<()> 
     }
     let ear = Listener::start(&up.client_address("a").await?, "ear", "t/#", 1).await?;
     fleet.write("fleet.yaml", topic("a").text())?;
-    up.wait_path("t", "b", "a", "a b", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("t", "b", "a", "a b").await?;
     up.check_once("t/after", "b", "a", PATIENCE).await?;
     let heard = ear.wait_quiet(Duration::from_millis(300), PATIENCE).await?;
     let late: Vec<_> = heard

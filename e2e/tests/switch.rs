@@ -32,8 +32,7 @@ async fn moves_without_loss(series: Series) -> Result<()> {
     let rate = rate(series);
     let fleet = square(series)?;
     let up = fleet.up()?;
-    up.wait_path("soil", "i", "a", "a b i", PATIENCE).await?;
-    up.wait_settled(PATIENCE).await?;
+    up.wait_way("soil", "i", "a", "a b i").await?;
     let (a, c, i) = (
         up.client_address("a").await?,
         up.client_address("c").await?,
@@ -54,8 +53,7 @@ async fn moves_without_loss(series: Series) -> Result<()> {
     let mut pauses = Vec::new();
     for (over_b, way) in [(10, "a c i"), (1, "a b i")] {
         fleet.write("routes.yaml", Manifest::new().square(over_b).text())?;
-        up.wait_path("soil", "i", "a", way, PATIENCE).await?;
-        up.wait_settled(PATIENCE).await?;
+        up.wait_way("soil", "i", "a", way).await?;
         here.wait_received(u64::from(rate) / 2, PATIENCE).await?;
         pauses.push((here.take_longest_pause(), aside.take_longest_pause()));
     }
