@@ -11,7 +11,7 @@ use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
-use crate::inventory::{Expiry, Retained, Session};
+use crate::inventory::{Expiry, Retained, Session, stored_time};
 use crate::place::{Fingerprint, Stamp, State};
 use chunks::{Chunk, Chunks, Direction, Fault};
 
@@ -86,7 +86,7 @@ fn sessions<R: Read + Seek>(input: &mut BufReader<R>) -> Result<BTreeMap<String,
                 interval,
                 expires_at,
             } => {
-                let session = named(&mut sessions, client_id);
+                let session = Session::named(&mut sessions, client_id);
                 session.username = username;
                 session.expiry = Expiry::stored(interval, expires_at);
             }
@@ -99,7 +99,7 @@ fn sessions<R: Read + Seek>(input: &mut BufReader<R>) -> Result<BTreeMap<String,
                 let Some(bytes) = sizes.get(&message) else {
                     continue;
                 };
-                let session = named(&mut sessions, client_id);
+                let session = Session::named(&mut sessions, client_id);
                 match direction {
                     Direction::In => session.unreleased += 1,
                     Direction::Out => {
@@ -114,18 +114,12 @@ fn sessions<R: Read + Seek>(input: &mut BufReader<R>) -> Result<BTreeMap<String,
                 qos,
                 options,
                 identifier,
-            } => named(&mut sessions, client_id).subscribe(filter, qos, options, identifier),
+            } => Session::named(&mut sessions, client_id).subscribe(filter, qos, options, identifier),
             Chunk::Retained { .. } | Chunk::Other => {}
         }
     }
     sessions.values_mut().for_each(Session::complete);
     Ok(sessions)
-}
-
-fn named(sessions: &mut BTreeMap<String, Session>, client_id: String) -> &mut Session {
-    sessions
-        .entry(client_id)
-        .or_insert_with_key(|client_id| Session::new(client_id))
 }
 
 /// Reads all retained messages. Which messages are retained is said at the end of the file, so it is read twice.
@@ -149,7 +143,7 @@ fn retained<R: Read + Seek>(
         found.push(Retained {
             topic,
             qos: message.qos,
-            expires_at: u64::try_from(message.expires_at).ok().filter(|at| *at > 0),
+            expires_at: stored_time(message.expires_at),
             bytes: u64::from(message.bytes),
             payload: message.payload,
         });

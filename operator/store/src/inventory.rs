@@ -1,7 +1,8 @@
 //! What a store tells of sessions and retained messages, and the JSON shape of it. Knows no files.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use skein_api::name::Qos;
 use skein_mosquitto::link::CLIENT_ID_PREFIX;
 
@@ -103,6 +104,13 @@ impl Session {
         }
     }
 
+    /// The one of a client among those that were read; a new one if something of it comes before itself.
+    pub(crate) fn named(sessions: &mut BTreeMap<String, Self>, client_id: impl Into<String>) -> &mut Self {
+        sessions
+            .entry(client_id.into())
+            .or_insert_with_key(|client_id| Self::new(client_id))
+    }
+
     /// Whether its client id is one of Skein's.
     #[must_use]
     pub fn is_ours(&self) -> bool {
@@ -168,13 +176,18 @@ pub struct Expiry {
 }
 
 impl Expiry {
-    /// As stores write it: all ones is never, and the time 0 is none.
+    /// As stores write it: all ones is never.
     pub(crate) fn stored(interval: u32, at: i64) -> Self {
         Self {
             after: Some(interval).filter(|interval| *interval != u32::MAX),
-            at: u64::try_from(at).ok().filter(|at| *at > 0),
+            at: stored_time(at),
         }
     }
+}
+
+/// A time as stores write it, in seconds since 1970: 0 is none.
+pub(crate) fn stored_time(at: i64) -> Option<u64> {
+    u64::try_from(at).ok().filter(|at| *at > 0)
 }
 
 /// One subscription. How retained messages are to be handled at the time of subscribing is left out: that time is past.

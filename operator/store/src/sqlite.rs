@@ -13,7 +13,7 @@ use rusqlite::{Connection, Row};
 use skein_api::name::Qos;
 
 use crate::error::StoreError;
-use crate::inventory::{Expiry, Protocol, Retained, Session, Waiting};
+use crate::inventory::{Expiry, Protocol, Retained, Session, Waiting, stored_time};
 use crate::place::Fingerprint;
 use connection::{Access, Fault};
 
@@ -144,12 +144,12 @@ fn sessions(connection: &Connection) -> Result<BTreeMap<String, Session>, Fault>
         let qos = Qos::new(i64::from(options & 3)).ok_or_else(|| wrong(column, "QoS 3"))?;
         let column = ("subscriptions", "subscription_identifier");
         let identifier = u32::try_from(number(row, 3, column)?).map_err(|_| wrong(column, "out of range"))?;
-        named(&mut sessions, client_id).subscribe(filter, qos, options, identifier);
+        Session::named(&mut sessions, client_id).subscribe(filter, qos, options, identifier);
     }
     let mut statement = connection.prepare(WAITING)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let session = named(&mut sessions, text(row, 0, ("client_msgs", "client_id"))?);
+        let session = Session::named(&mut sessions, text(row, 0, ("client_msgs", "client_id"))?);
         let column = ("client_msgs", "direction");
         match number(row, 1, column)? {
             0 => session.unreleased += 1,
@@ -162,12 +162,6 @@ fn sessions(connection: &Connection) -> Result<BTreeMap<String, Session>, Fault>
     }
     sessions.values_mut().for_each(Session::complete);
     Ok(sessions)
-}
-
-fn named<'a>(sessions: &'a mut BTreeMap<String, Session>, client_id: &str) -> &'a mut Session {
-    sessions
-        .entry(client_id.to_owned())
-        .or_insert_with_key(|client_id| Session::new(client_id))
 }
 
 fn retained(
@@ -198,7 +192,7 @@ fn retained(
         found.push(Retained {
             topic,
             qos,
-            expires_at: u64::try_from(at).ok().filter(|at| *at > 0),
+            expires_at: stored_time(at),
             bytes,
             payload,
         });
