@@ -156,15 +156,21 @@ struct Stat {
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
         let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the program's name in parentheses and may hold anything, so count from its end.
-        let end = text.iter().rposition(|byte| *byte == b')')?;
-        let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
-        let mut fields = rest.split_ascii_whitespace();
+        let mut fields = stat_fields(&text)?;
         let alive = !matches!(fields.next()?, "Z" | "X" | "x");
         // The state was field 3; the start time is field 22.
         let started = fields.nth(18)?.parse().ok()?;
         Some(Self { alive, started })
     }
+}
+
+/// The fields of `/proc/PID/stat` (proc(5)) from the third on, which is the state.
+#[must_use]
+pub fn stat_fields(text: &[u8]) -> Option<std::str::SplitAsciiWhitespace<'_>> {
+    // The second field is the program's name in parentheses and may hold anything, so count from its end.
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
+    Some(rest.split_ascii_whitespace())
 }
 
 fn boot() -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use skein_agent::Identity;
+use skein_agent::identity::{Identity, stat_fields};
 use skein_api::name::BrokerName;
 use skein_engine::event::Activity;
 use tokio::time::Instant;
@@ -91,10 +91,7 @@ impl Look {
     }
 
     fn read(stat: &[u8], schedule: Vec<u8>) -> Option<Self> {
-        // The second field is the program's name in parentheses and may hold anything, so count from its end.
-        let end = stat.iter().rposition(|byte| *byte == b')')?;
-        let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
-        let mut fields = rest.split_ascii_whitespace();
+        let mut fields = stat_fields(stat)?;
         let state = *fields.next()?.as_bytes().first()?;
         // The state was field 3; user and system time are fields 14 and 15.
         let ticks = (fields.nth(10)?.parse().ok()?, fields.next()?.parse().ok()?);
@@ -182,7 +179,10 @@ mod tests {
 
     #[test]
     fn looks_in_quick_succession_and_looks_at_another_process_tell_nothing_new() {
-        let (one, other) = (Process::start("sleep", "600"), Process::start("sleep", "600"));
+        let (one, other) = (
+            Process::start("sleep", "600"),
+            Process::start("sleep", "600"),
+        );
         let (mut vitals, broker) = (Vitals::default(), BrokerName::new("a").unwrap());
         let patient = Duration::from_hours(1);
         for process in [&one, &one, &other, &other] {
