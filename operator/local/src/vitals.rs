@@ -115,9 +115,9 @@ mod tests {
     struct Process(Child, Identity);
 
     impl Process {
-        fn start(program: &str, argument: &str) -> Self {
+        fn start(program: &str, arguments: &[&str]) -> Self {
             let mut command = Command::new(program);
-            command.args(argument.split_whitespace()).stdin(Stdio::null());
+            command.args(arguments).stdin(Stdio::null());
             let child = command.stdout(Stdio::null()).spawn().unwrap();
             let identity = Identity::of(child.id()).unwrap();
             Self(child, identity)
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_process_that_sleeps_is_asleep_from_the_second_look_on() {
-        let sleeper = Process::start("sleep", "600");
+        let sleeper = Process::start("sleep", &["600"]);
         let before = sights(&sleeper, Activity::Asleep);
         assert!(!before.is_empty(), "one look alone cannot tell");
         assert!(
@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_process_that_computes_is_busy_however_little_it_gets_of_a_processor() {
-        let burner = Process::start("nice", "-n 19 sh -c while(:);do(:);done");
+        // Without a subshell: it would sleep while that one computes.
+        let burner = Process::start("nice", &["-n", "19", "sh", "-c", "while :; do :; done"]);
         let (mut vitals, broker) = (Vitals::default(), BrokerName::new("a").unwrap());
         for _ in 0..10 {
             assert_eq!(vitals.look(&broker, &burner.1, INTERVAL), Some(Activity::Busy));
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_stopped_is_seen_at_the_first_look() {
-        let stopped = Process::start("sleep", "600");
+        let stopped = Process::start("sleep", &["600"]);
         stopped.1.signal(Signal::STOP).unwrap();
         // The signal is on its way for a moment.
         while Look::at(stopped.1.pid).unwrap().state != b'T' {
@@ -180,8 +181,8 @@ mod tests {
     #[test]
     fn looks_in_quick_succession_and_looks_at_another_process_tell_nothing_new() {
         let (one, other) = (
-            Process::start("sleep", "600"),
-            Process::start("sleep", "600"),
+            Process::start("sleep", &["600"]),
+            Process::start("sleep", &["600"]),
         );
         let (mut vitals, broker) = (Vitals::default(), BrokerName::new("a").unwrap());
         let patient = Duration::from_hours(1);
