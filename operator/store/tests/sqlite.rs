@@ -1,5 +1,5 @@
 //! Databases as the plugin makes them, in every state in which a broker has them or leaves them. Here one process reads and
-//! writes, so SQLite shares its index of the log between both; brokers that write from outside are in `e2e/tests/store.rs`.
+//! writes, so SQLite shares its index of the log between both; brokers that write from outside are in `e2e/tests/store_readers.rs`.
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
