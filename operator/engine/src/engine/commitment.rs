@@ -95,16 +95,24 @@ impl Engine {
         }
         let mut open: BTreeSet<&ClassName> = BTreeSet::new();
         let mut stuck = kept.values().any(|until| *until <= now);
-        for (broker, position) in positions.iter().filter(|(_, it)| it.newest != it.desired) {
+        for (broker, position) in positions {
             let site = self.sites.get(broker);
             let cannot =
                 !position.takes || !fleet.brokers.contains_key(broker) || site.is_none_or(is_unreachable);
-            for strand in position.desired.symmetric_difference(&position.newest) {
-                if kept.contains_key(&strand.class) {
-                    open.insert(&strand.class);
-                    let comes = position.desired.contains(strand);
-                    stuck |= cannot || comes && !self.can_be_asked(&strand.upstream);
-                }
+            let is_loaded = site.is_some_and(|site| site.ledger.is_confirmed());
+            let given = position.desired.iter().filter(|_| !is_loaded);
+            let missing = position.desired.difference(&position.newest);
+            for strand in given
+                .chain(missing)
+                .filter(|strand| kept.contains_key(&strand.class))
+            {
+                open.insert(&strand.class);
+                stuck |= cannot || !self.can_be_asked(&strand.upstream);
+            }
+            let leftover = position.newest.difference(&position.desired);
+            for strand in leftover.filter(|strand| kept.contains_key(&strand.class)) {
+                open.insert(&strand.class);
+                stuck |= cannot;
             }
         }
         let before = kept.len();
