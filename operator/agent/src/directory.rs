@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! desired.json     controller → supervisor  {epoch, config, links}: what should run
+//! users.json       controller → supervisor  who may connect, as hashes: what the broker's security file is made from
 //! hold             a person   → supervisor  `down` or `hang`; absent: run
 //! loaded.json      supervisor → all         same shape: what the running process uses
 //! report.json      supervisor → all         see `report::Report`
 //! mosquitto.conf   what the broker is started with; candidate.conf: the one under test
 //! supervisor.pid   the supervisor's identity; supervisor.lock is locked while it lives
 //! broker.pid       the broker's identity
-//! data/            the broker's store
+//! data/            the broker's store, and the security file that it starts with and rewrites
 //! log/             mosquitto.log (and .1, the older half), supervisor.log
 //! ```
 //!
@@ -20,6 +21,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use skein_mosquitto::security::{FILE, Security, read, render};
 
 use crate::files::{self, FileError};
 use crate::identity::Identity;
@@ -164,6 +166,45 @@ impl BrokerDirectory {
     /// If the file cannot be read or is damaged.
     pub fn desired(&self) -> Result<Option<Configuration>, FileError> {
         files::read_json(&self.path.join(Self::DESIRED))
+    }
+
+    /// Says who may connect: the broker is started with that, and with those barred that its own file bars. Nothing is done
+    /// to a process that runs.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn set_users(&self, users: &Security) -> Result<(), FileError> {
+        files::write(&self.users_file(), render(users).as_bytes())
+    }
+
+    /// Who may connect, if that was said.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn users(&self) -> Result<Option<Security>, FileError> {
+        let path = self.users_file();
+        let Some(text) = files::read(&path)? else {
+            return Ok(None);
+        };
+        read(&text)
+            .map(Some)
+            .map_err(|source| FileError::Users { path, source })
+    }
+
+    /// Somebody once said who may connect.
+    #[must_use]
+    pub fn has_users(&self) -> bool {
+        self.users_file().exists()
+    }
+
+    pub(crate) fn users_file(&self) -> PathBuf {
+        self.path.join("users.json")
+    }
+
+    /// The file of the broker's dynamic-security plugin: see [`skein_mosquitto::security`].
+    #[must_use]
+    pub fn security_file(&self) -> PathBuf {
+        self.data().join(FILE)
     }
 
     /// What the running process uses, or the last one used.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use skein_mosquitto::security::ReadError;
 
 /// A shared file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,20 @@ pub enum FileError {
         path: PathBuf,
         /// What is wrong with it.
         source: serde_json::Error,
+    },
+    /// Nobody said who may connect to a broker.
+    #[error("{} is missing, and without it nobody knows who may connect: `skein up` writes it", path.display())]
+    NoUsers {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The users in it cannot be taken over.
+    #[error("{}: {source}", path.display())]
+    Users {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ReadError,
     },
 }
 

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::directory::BrokerDirectory;
 use crate::files::{self, FileError};
 use crate::process::words;
+use crate::users;
 
 /// How long a test may take.
 const TEST: Duration = Duration::from_secs(10);
@@ -95,6 +96,9 @@ pub(crate) async fn objection(
     config: &str,
 ) -> Result<Option<String>, FileError> {
     if let Some(reason) = missing(directory.path(), config) {
+        return Ok(Some(reason));
+    }
+    if let Some(reason) = users::objection(directory, config) {
         return Ok(Some(reason));
     }
     if !Capabilities::of(version).tests_config {

@@ -18,6 +18,7 @@ mod say;
 pub mod seams;
 pub mod spawn;
 pub mod supervisor;
+mod users;
 pub mod watch;
 
 pub use directory::{BrokerDirectory, Configuration, Hold};

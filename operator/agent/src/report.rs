@@ -22,6 +22,8 @@ pub struct Report {
     pub restarts: u64,
     /// How the last process ended, if one did in this supervisor's life.
     pub last_exit: Option<Exit>,
+    /// Why the present process was started with all bridges barred, if it was: nobody knew any more who should be.
+    pub all_barred: Option<String>,
     /// When the present process was started or taken over, in milliseconds since 1970.
     pub started_at: Option<u64>,
     /// When this was written, in milliseconds since 1970.
@@ -114,6 +116,7 @@ mod tests {
                 signal: Some(9),
                 at: 5,
             }),
+            all_barred: Some("half a file".to_owned()),
             started_at: Some(6),
             at: 9,
         };
@@ -128,6 +131,7 @@ mod tests {
                 "version": "2.1.2",
                 "restarts": 1,
                 "lastExit": {"code": null, "signal": 9, "at": 5},
+                "allBarred": "half a file",
                 "startedAt": 6,
                 "at": 9,
             })

@@ -125,6 +125,8 @@ struct Supervisor<S, R, A, K> {
     stopped: bool,
     restarts: u64,
     last_exit: Option<Exit>,
+    /// Why the process was started with all bridges barred.
+    all_barred: Option<String>,
     published: Option<Report>,
     /// Held locked; the system lets go of it when this process ends, however it ends.
     _lock: File,
@@ -157,6 +159,12 @@ where
         if let Some(broker) = &mut broker {
             broker.unsure = config.as_ref() != loaded.as_ref().map(|loaded| &loaded.config);
         }
+        // What was found at its start is as true as then.
+        let of_it = |report: &Report| broker.as_ref().map(|it| it.identity.pid) == report.process.pid();
+        let all_barred = match directory.report() {
+            Ok(report) => report.filter(of_it).and_then(|report| report.all_barred),
+            Err(_) => None,
+        };
         match &broker {
             Some(broker) => say!("takes over mosquitto {version}, process {}", broker.identity.pid),
             None => say!("supervises mosquitto {version}"),
@@ -179,6 +187,7 @@ where
             stopped: false,
             restarts: 0,
             last_exit: None,
+            all_barred,
             published: None,
             _lock: lock,
         })
@@ -322,6 +331,7 @@ where
             version: Some(self.version.to_string()),
             restarts: self.restarts,
             last_exit: self.last_exit.clone(),
+            all_barred: self.all_barred.clone(),
             started_at: self.broker.as_ref().map(|broker| broker.since_millis),
             at: self.published.as_ref().map_or(0, |published| published.at),
         };

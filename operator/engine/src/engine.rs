@@ -18,6 +18,7 @@ use std::time::Duration;
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_mosquitto::link::Link;
+use skein_mosquitto::security::FleetSecret;
 use skein_planner::plan::{Plan, Substitution};
 
 use self::clearing::Clearing;
@@ -50,6 +51,18 @@ pub struct Settings {
     pub user: Option<String>,
     /// The path of `mosquitto_persist_sqlite.so` where brokers run, if there is one.
     pub sqlite_plugin: Option<String>,
+    /// What managed brokers let clients and bridges in by; `None` if they ask nobody for a name.
+    pub security: Option<Securing>,
+}
+
+/// What goes into configurations for the sake of users. The users themselves are the adapter's business: whoever starts
+/// a broker has put its file there, `dynamic-security.json` in the broker's data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Securing {
+    /// The path of `mosquitto_dynamic_security.so` where brokers run.
+    pub plugin: String,
+    /// What the bridges' passwords follow from.
+    pub secret: FleetSecret,
 }
 
 impl Default for Settings {
@@ -61,6 +74,7 @@ impl Default for Settings {
             barrier: Duration::from_secs(30),
             user: None,
             sqlite_plugin: None,
+            security: None,
         }
     }
 }

@@ -9,7 +9,7 @@ pub mod event;
 
 mod engine;
 
-pub use engine::{Engine, Settings};
+pub use engine::{Engine, Securing, Settings};
 
 mod apart;
 mod failover;

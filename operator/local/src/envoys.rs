@@ -12,6 +12,15 @@ use skein_mqtt::session::{Qos as Level, SessionError};
 use skein_mqtt::{Address, LeftSession, Probe, ProbeEnd, SeededSession, end_subscriptions, seed};
 use tokio::sync::mpsc;
 
+/// How a broker is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    /// Where it listens for bridges.
+    pub(crate) address: Address,
+    /// User and password, where it asks for them.
+    pub(crate) credentials: Option<(String, String)>,
+}
+
 /// The markers that are awaited, and the way back of what is done beside the loop.
 #[derive(Debug)]
 pub(crate) struct Envoys {
@@ -69,7 +78,7 @@ impl Envoys {
         &self,
         broker: &BrokerName,
         client_id: &str,
-        address: Option<Address>,
+        at: Option<Access>,
         subscriptions: &[(TopicFilter, Qos)],
     ) {
         let level = |qos| match qos {
@@ -83,12 +92,12 @@ impl Envoys {
             .collect();
         let broker = broker.clone();
         self.send(
-            address,
+            at,
             client_id,
-            move |client_id, address| async move {
+            move |client_id, at| async move {
                 let seeded = SeededSession {
-                    address,
-                    credentials: None,
+                    address: at.address,
+                    credentials: at.credentials,
                     client_id,
                     subscriptions,
                 };
@@ -107,19 +116,19 @@ impl Envoys {
         &self,
         broker: &BrokerName,
         client_id: &str,
-        address: Option<Address>,
+        at: Option<Access>,
         filters: &[TopicFilter],
         discard: bool,
     ) {
         let filters = filters.iter().map(ToString::to_string).collect();
         let broker = broker.clone();
         self.send(
-            address,
+            at,
             client_id,
-            move |client_id, address| async move {
+            move |client_id, at| async move {
                 let left = LeftSession {
-                    address,
-                    credentials: None,
+                    address: at.address,
+                    credentials: at.credentials,
                     client_id,
                     filters,
                     discard,
@@ -137,18 +146,18 @@ impl Envoys {
     /// Has something done under a client id at an address, and tells what came of it.
     fn send<F>(
         &self,
-        address: Option<Address>,
+        at: Option<Access>,
         client_id: &str,
-        errand: impl FnOnce(String, Address) -> F + Send + 'static,
+        errand: impl FnOnce(String, Access) -> F + Send + 'static,
         event: impl FnOnce(String, Option<String>) -> Event + Send + 'static,
     ) where
         F: Future<Output = Result<(), SessionError>> + Send,
     {
         let (client_id, done) = (client_id.to_owned(), self.done.clone());
         tokio::spawn(async move {
-            let error = match address {
+            let error = match at {
                 None => Some("its broker has no address".to_owned()),
-                Some(address) => errand(client_id.clone(), address)
+                Some(at) => errand(client_id.clone(), at)
                     .await
                     .err()
                     .map(|error| error.to_string()),

@@ -23,6 +23,7 @@ mod status;
 mod translate;
 mod up;
 mod vitals;
+mod users;
 
 pub use happening::{Summary, UpEvent};
 pub use manifests::{ManifestFile, Problem};
@@ -30,3 +31,4 @@ pub use ports::{PortError, Ports};
 pub use state::{LockError, StateDirectory};
 pub use status::{FleetStatus, MigrationRecord};
 pub use up::{Up, UpError};
+pub use users::SecretFileError;

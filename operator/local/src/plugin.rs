@@ -1,14 +1,16 @@
-//! Where Mosquitto's store plugin is on this machine.
+//! Where Mosquitto's plugins are on this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The plugin of 2.1 and later that keeps everything acknowledged.
-const NAME: &str = "mosquitto_persist_sqlite.so";
+pub(crate) const STORE: &str = "mosquitto_persist_sqlite.so";
+/// The plugin that knows users.
+pub(crate) const SECURITY: &str = "mosquitto_dynamic_security.so";
 
-/// The store plugin that belongs to a mosquitto program: below the prefix that the program is in (`PREFIX/sbin/mosquitto`
+/// A plugin that belongs to a mosquitto program: below the prefix that the program is in (`PREFIX/sbin/mosquitto`
 /// has it in `PREFIX/lib`, `PREFIX/lib/<machine>/mosquitto` and the like).
-pub(crate) fn sqlite_plugin(mosquitto: &Path) -> Option<PathBuf> {
+pub(crate) fn find(mosquitto: &Path, name: &str) -> Option<PathBuf> {
     let real = mosquitto.canonicalize().ok();
     let prefixes = [Some(mosquitto), real.as_deref()]
         .into_iter()
@@ -16,10 +18,10 @@ pub(crate) fn sqlite_plugin(mosquitto: &Path) -> Option<PathBuf> {
         .filter_map(|path| path.parent()?.parent());
     prefixes
         .flat_map(|prefix| [prefix.to_owned(), prefix.join("usr")])
-        .find_map(|prefix| below(&prefix))
+        .find_map(|prefix| below(&prefix, name))
 }
 
-fn below(prefix: &Path) -> Option<PathBuf> {
+fn below(prefix: &Path, name: &str) -> Option<PathBuf> {
     ["lib", "lib64"].iter().find_map(|library| {
         let library = prefix.join(library);
         let mut machines: Vec<PathBuf> = fs::read_dir(&library)
@@ -31,7 +33,7 @@ fn below(prefix: &Path) -> Option<PathBuf> {
         machines.sort();
         std::iter::once(library)
             .chain(machines)
-            .flat_map(|place| [place.join(NAME), place.join("mosquitto").join(NAME)])
+            .flat_map(|place| [place.join(name), place.join("mosquitto").join(name)])
             .find(|path| path.is_file())
     })
 }
@@ -53,11 +55,11 @@ mod tests {
             let program = temporary.path().join("sbin/mosquitto");
             fs::create_dir_all(program.parent().unwrap()).unwrap();
             fs::write(&program, "").unwrap();
-            assert_eq!(sqlite_plugin(&program), None);
-            let plugin = temporary.path().join(place).join(NAME);
+            assert_eq!(find(&program, STORE), None);
+            let plugin = temporary.path().join(place).join(STORE);
             fs::create_dir_all(plugin.parent().unwrap()).unwrap();
             fs::write(&plugin, "").unwrap();
-            assert_eq!(sqlite_plugin(&program), Some(plugin));
+            assert_eq!(find(&program, STORE), Some(plugin));
         }
     }
 
@@ -68,10 +70,10 @@ mod tests {
         fs::create_dir_all(real.join("sbin")).unwrap();
         fs::create_dir_all(real.join("lib")).unwrap();
         fs::write(real.join("sbin/mosquitto"), "").unwrap();
-        fs::write(real.join("lib").join(NAME), "").unwrap();
+        fs::write(real.join("lib").join(STORE), "").unwrap();
         let link = temporary.path().join("elsewhere/bin/mosquitto");
         fs::create_dir_all(link.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(real.join("sbin/mosquitto"), &link).unwrap();
-        assert_eq!(sqlite_plugin(&link), Some(real.join("lib").join(NAME)));
+        assert_eq!(find(&link, STORE), Some(real.join("lib").join(STORE)));
     }
 }

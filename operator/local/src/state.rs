@@ -14,6 +14,7 @@ use skein_api::name::BrokerName;
 ///
 /// ```text
 /// lock              locked while an `up` runs; holds its process id
+/// secret            what all passwords between brokers follow from; nobody but the owner may read it
 /// ports.json        client and peer port of each broker, kept for good
 /// fleet.json        the manifests last accepted
 /// classes.json      the class of each topic
@@ -134,6 +135,11 @@ impl StateDirectory {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// The secret of the fleet.
+    pub(crate) fn secret_file(&self) -> PathBuf {
+        self.path.join("secret")
     }
 
     pub(crate) fn ports_file(&self) -> PathBuf {

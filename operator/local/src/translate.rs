@@ -40,6 +40,7 @@ mod tests {
             version: Some("2.1.2".to_owned()),
             restarts: 2,
             last_exit: None,
+            all_barred: None,
             started_at: None,
             at: 0,
         };

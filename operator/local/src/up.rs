@@ -3,6 +3,7 @@
 mod declare;
 mod execute;
 mod runner;
+mod security;
 mod show;
 mod stop;
 
@@ -15,6 +16,7 @@ use crate::happening::UpEvent;
 use crate::manifests::{self, Declared, ManifestFile, Problem};
 use crate::ports::PortError;
 use crate::state::{LockError, StateDirectory};
+use crate::users::SecretFileError;
 
 /// A fleet to run.
 #[derive(Clone, Debug)]
@@ -61,6 +63,9 @@ pub enum UpError {
     /// No ports.
     #[error(transparent)]
     Ports(#[from] PortError),
+    /// No secret.
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
     /// A file of the state directory cannot be used.
     #[error(transparent)]
     File(#[from] FileError),

@@ -35,6 +35,9 @@ pub use password::{FleetSecret, Login, Password, PasswordHash, SALT_BYTES, Secre
 /// The user that Skein administers, seeds and probes a broker as.
 pub const ADMINISTRATOR: &str = "skein";
 
+/// The plugin's file, by name: it lies beside the broker's store, which it is as lasting as.
+pub const FILE: &str = "dynamic-security.json";
+
 /// Users of bridges start with this; the broker that holds the bridge follows.
 const BRIDGE_PREFIX: &str = "skein:";
 

@@ -14,6 +14,7 @@ use crate::ready::{self, Outcome, Reading, Reload};
 use crate::report::{Exit, Rejected};
 use crate::say::say;
 use crate::seams::{Administration, ConfigSource, ReportSink};
+use crate::users;
 
 /// A process that lived shorter than this did not get to work, unless it listened and was killed from outside.
 const QUICK_DEATH: Duration = Duration::from_millis(250);
@@ -106,6 +107,7 @@ where
         rotate(&log);
         let since = log_size(&log);
         write_config(&self.directory, &new.config)?;
+        self.all_barred = users::lay_out(&self.directory, &new.config)?;
         let broker = self
             .broker
             .insert(Broker::start(&self.mosquitto, &self.directory)?);
@@ -147,6 +149,7 @@ where
         if files::read(&self.directory.config_file()).ok().flatten().as_ref() != Some(&loaded.config) {
             write_config(&self.directory, &loaded.config)?;
         }
+        self.all_barred = users::lay_out(&self.directory, &loaded.config)?;
         let broker = self
             .broker
             .insert(Broker::start(&self.mosquitto, &self.directory)?);

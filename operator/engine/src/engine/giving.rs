@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use skein_api::fleet::{Fleet, Hosting};
 use skein_api::name::BrokerName;
-use skein_mosquitto::config::{Compile, Config, Placement, compile, render};
+use skein_mosquitto::config::{Compile, Config, Placement, Problem, SecurityPlugin, compile, render};
 use skein_mosquitto::link::Link;
+use skein_mosquitto::security::FILE;
 
-use super::Engine;
+use super::{Engine, Securing};
 use crate::apart::apart;
 use crate::directive::{BrokerPhase, Directive};
 use crate::event::{Epoch, Moment, Process};
@@ -266,7 +267,33 @@ impl Engine {
             version: ingredients.version,
             epoch,
         });
-        compiled.map_err(|error| error.problems.iter().map(ToString::to_string).collect())
+        let mut config =
+            compiled.map_err(|error| error.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        self.secure(&mut config, ingredients)
+            .map_err(|problem| vec![problem.to_string()])?;
+        Ok(config)
+    }
+
+    /// Has a managed broker ask for names, and its bridges give theirs: to all but brokers that somebody else runs.
+    fn secure(&self, config: &mut Config, ingredients: &Ingredients) -> Result<(), Problem> {
+        let Some(Securing { plugin, secret }) = &self.settings.security else {
+            return Ok(());
+        };
+        if !matches!(ingredients.declared.hosting, Hosting::Managed(_)) {
+            return Ok(());
+        }
+        let downstream = config.broker.clone();
+        let security = SecurityPlugin {
+            plugin: plugin.clone(),
+            file: format!("{}/{FILE}", ingredients.placement.data_directory),
+        };
+        // One that is not declared any more was one of ours, or has no address.
+        let declared =
+            |upstream: &BrokerName| self.fleet.as_ref()?.brokers.get(upstream).map(|it| &it.hosting);
+        config.secure(security, |upstream| {
+            let elsewhere = matches!(declared(upstream), Some(Hosting::External(_)));
+            (!elsewhere).then(|| secret.bridge(&downstream, upstream))
+        })
     }
 
     /// Where bridges reach a broker.

@@ -56,6 +56,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 fresh.push((name, broker, placement));
             }
         }
+        self.provide_users(&fleet)?;
         files::write_json(&self.place.state.fleet_file(), &sources)?;
         let mut begun = Vec::new();
         for (name, broker, placement) in fresh {
@@ -85,6 +86,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         self.observe(Event::FleetChanged(fleet));
         self.to_begin.extend(begun);
         self.watch_brokers();
+        self.look_after_users();
         Ok(())
     }
 
@@ -177,7 +179,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             let declared = self.fleet.brokers.get(name);
             let watched = Watched {
                 address: Address { host, port },
-                credentials: None,
+                credentials: self.credentials(name),
                 interval: declared.map_or(Duration::from_secs(1), |broker| broker.heartbeat.interval),
             };
             (name.to_string(), watched)

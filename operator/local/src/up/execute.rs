@@ -12,6 +12,7 @@ use skein_engine::event::{Event, KeptConfig, Process, Report, Restored};
 use skein_mqtt::Address;
 
 use super::runner::{Runner, is_managed, join};
+use crate::envoys::Access;
 use crate::happening::UpEvent;
 use crate::links;
 use crate::probing::{self, Probing};
@@ -81,8 +82,8 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 filters,
                 discard,
             } => {
-                let address = self.peer(upstream);
-                self.envoys.end(broker, client_id, address, filters, *discard);
+                let access = self.access(upstream);
+                self.envoys.end(broker, client_id, access, filters, *discard);
             }
             Directive::Seed {
                 broker,
@@ -90,8 +91,8 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 client_id,
                 subscriptions,
             } => {
-                let address = self.peer(upstream);
-                self.envoys.seed(broker, client_id, address, subscriptions);
+                let access = self.access(upstream);
+                self.envoys.seed(broker, client_id, access, subscriptions);
             }
             Directive::RecordSessions(sessions) => {
                 files::write_json(&self.place.state.sessions_file(), sessions)?;
@@ -106,6 +107,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 let asked = self.processes.stop(broker);
                 self.changes.remove(self.place.state.broker(broker).path());
                 self.placed.remove(broker);
+                self.users.forget(broker);
                 self.watch_brokers();
                 if asked.is_empty() {
                     // It was stopped long ago: nothing will end that could be told later.
@@ -116,8 +118,16 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         Ok(())
     }
 
+    /// How a broker is reached, if it is known.
+    fn access(&self, broker: &BrokerName) -> Option<Access> {
+        Some(Access {
+            address: self.peer(broker)?,
+            credentials: self.credentials(broker),
+        })
+    }
+
     /// Where a broker listens for bridges, if it is known.
-    fn peer(&self, broker: &BrokerName) -> Option<Address> {
+    pub(super) fn peer(&self, broker: &BrokerName) -> Option<Address> {
         if let Some(placement) = self.placed.get(broker) {
             let (host, port) = placement.peer.clone();
             return Some(Address { host, port });

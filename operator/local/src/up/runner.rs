@@ -11,7 +11,7 @@ use skein_api::fleet::{Fleet, Hosting};
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_engine::directive::Directive;
 use skein_engine::event::{Event, Placement};
-use skein_engine::{Engine, Settings};
+use skein_engine::{Engine, Securing, Settings};
 use skein_mqtt::{Outcome, Watch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -32,6 +32,7 @@ use crate::state::StateDirectory;
 use crate::status::FleetStatus;
 use crate::translate;
 use crate::vitals::Vitals;
+use crate::users::Users;
 
 /// An edit is read this long after the last write: an editor writes more than once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -64,6 +65,10 @@ pub(super) struct Runner<F> {
     vitals: Vitals,
     /// Where forwarders led when this life began, if not to their own broker; until they are told that again.
     pub(super) led: Option<BTreeMap<BrokerName, BrokerName>>,
+    pub(super) users: Users,
+    /// Brokers ask for names: there is a plugin for that.
+    pub(super) secured: bool,
+    pub(super) instance: String,
     pub(super) classes: BTreeMap<TopicName, ClassName>,
     pub(super) migrations: Migrations,
     /// What is wrong beside what the engine knows, by what it is about.
@@ -98,12 +103,20 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         place.mosquitto.clone(),
         place.state.clone(),
     );
-    let watch = Watch::start(skein_mqtt::Settings::new(instance()), outcomes_sender);
+    let instance = instance();
+    let watch = Watch::start(skein_mqtt::Settings::new(instance.clone()), outcomes_sender);
     let (envoys, mut returned) = Envoys::new();
+    let (users, secret_is_new) = Users::open(&place.state.secret_file())?;
+    let plugin = |name| plugin::find(&place.mosquitto, name).map(|path| path.display().to_string());
+    let security = plugin(plugin::SECURITY).map(|plugin| Securing {
+        plugin,
+        secret: users.secret().clone(),
+    });
     let settings = Settings {
         // Started as root, Mosquitto becomes a user who may not exist and to whom our directories are closed.
         user: rustix::process::geteuid().is_root().then(|| "root".to_owned()),
-        sqlite_plugin: plugin::sqlite_plugin(&place.mosquitto).map(|path| path.display().to_string()),
+        sqlite_plugin: plugin(plugin::STORE),
+        security: security.clone(),
         ..Settings::default()
     };
     let mut runner = Runner {
@@ -125,6 +138,9 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         envoys,
         vitals: Vitals::default(),
         led: None,
+        users,
+        secured: security.is_some(),
+        instance,
         troubles: BTreeMap::new(),
         undone: BTreeMap::new(),
         status: None,
@@ -135,6 +151,18 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         was_ready: false,
         to_begin: VecDeque::new(),
     };
+    if security.is_none() {
+        let text = format!(
+            "{} was not found beside {}: brokers ask nobody for a name, so any client may read and write what is Skein's, \
+             and no bridge can be kept out; install it, and `up` again",
+            plugin::SECURITY,
+            runner.place.mosquitto.display()
+        );
+        runner.troubles.insert("security".to_owned(), text);
+    }
+    if secret_is_new {
+        runner.stop_strangers();
+    }
     let result = match runner.start(&sources, declared) {
         Ok(()) => {
             runner
@@ -223,6 +251,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         }
         if self.status_due.is_some_and(|due| due <= now) || self.written + WRITE <= now {
             self.retry_undone();
+            self.look_after_users();
             self.refresh_status();
         }
     }
@@ -247,6 +276,8 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             Ok(Some(report)) if living.is_some_and(|living| living.pid == report.supervisor_pid) => {
                 self.troubles.remove(&trouble);
                 self.troubles.remove(&format!("{:?}/{broker}", Role::Supervisor));
+                self.users
+                    .heard(broker, report.all_barred.as_deref(), report.started_at);
                 let report = translate::report(&report);
                 self.observe(Event::Supervisor {
                     broker: broker.clone(),

@@ -1,0 +1,67 @@
+//! Who may connect: brought to the brokers, and to all that connects to them.
+
+use skein_agent::files::FileError;
+use skein_api::fleet::{Fleet, Hosting};
+use skein_api::name::BrokerName;
+
+use super::runner::Runner;
+use crate::happening::UpEvent;
+use crate::users::neighbours;
+
+impl<F: FnMut(UpEvent)> Runner<F> {
+    /// What Skein logs in to a broker with: to all that it runs.
+    pub(super) fn credentials(&self, broker: &BrokerName) -> Option<(String, String)> {
+        let declared = self.fleet.brokers.get(broker).map(|declared| &declared.hosting);
+        let elsewhere = matches!(declared, Some(Hosting::External(_)));
+        (!elsewhere).then(|| self.users.administrator(broker))
+    }
+
+    /// Says what the brokers of a fleet are to be started with.
+    pub(super) fn provide_users(&mut self, fleet: &Fleet) -> Result<(), FileError> {
+        if !self.secured {
+            return Ok(());
+        }
+        let neighbours = neighbours(fleet);
+        let none = std::collections::BTreeSet::new();
+        for (name, broker) in &fleet.brokers {
+            if let Hosting::Managed(managed) = &broker.hosting {
+                let placed = &self.placed;
+                let stays =
+                    |other: &BrokerName| placed.contains_key(other) || fleet.brokers.contains_key(other);
+                let neighbours = neighbours.get(name).unwrap_or(&none);
+                let directory = self.place.state.broker(name);
+                self.users.provide(name, managed, neighbours, stays, &directory)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that processes know their users.
+    pub(super) fn look_after_users(&mut self) {
+        let (state, placed) = (&self.place.state, &self.placed);
+        let troubles = self.users.look_after(
+            |broker| state.broker(broker),
+            |broker| {
+                let (host, port) = placed.get(broker)?.peer.clone();
+                Some(skein_mqtt::Address { host, port })
+            },
+            &self.instance,
+        );
+        for (broker, trouble) in troubles {
+            let about = format!("users/{broker}");
+            match trouble {
+                Some(trouble) => self.troubles.insert(about, trouble),
+                None => self.troubles.remove(&about),
+            };
+        }
+    }
+
+    /// Stops brokers that know another secret: nobody could talk to them.
+    pub(super) fn stop_strangers(&mut self) {
+        for broker in self.place.state.known_brokers() {
+            if self.place.state.broker(&broker).has_users() {
+                self.processes.stop(&broker);
+            }
+        }
+    }
+}
