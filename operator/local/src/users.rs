@@ -208,9 +208,10 @@ impl Users {
                 }
                 unsure.errand = None;
             }
-            let runs = directory(&broker).broker().ok().flatten().is_some();
-            let left = files::read(&directory(&broker).security_file()).ok().flatten();
-            if let (true, Some(left), Some(known)) = (runs, left, self.known.get(&broker)) {
+            let files = directory(&broker);
+            let runs = files.broker().ok().flatten().is_some();
+            let left = if runs { read_file(&files) } else { None };
+            if let (Some(left), Some(known)) = (left, self.known.get(&broker)) {
                 let lacking = Lacking::of(&left, known, unsure.all_barred.is_some());
                 match (lacking, address(&broker)) {
                     (Some(lacking), _) if lacking.is_empty() => {
@@ -300,6 +301,11 @@ fn random() -> io::Result<FleetSecret> {
     Ok(FleetSecret::new(bytes))
 }
 
+/// What a broker made of its file, if that can be read now.
+fn read_file(directory: &BrokerDirectory) -> Option<String> {
+    files::read(&directory.security_file()).ok().flatten()
+}
+
 /// It may have run under the plugin before.
 fn has_begun(directory: &BrokerDirectory) -> bool {
     match directory.loaded() {
@@ -331,4 +337,150 @@ pub(crate) fn neighbours(fleet: &Fleet) -> BTreeMap<&BrokerName, BTreeSet<Broker
         neighbours.entry(&route.b).or_default().insert(route.a.clone());
     }
     neighbours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use skein_api::fleet::{FleetBuilder, Hosting};
+
+    struct Place {
+        temporary: tempfile::TempDir,
+        users: Users,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let temporary = tempfile::tempdir().unwrap();
+            let (users, is_new) = Users::open(&temporary.path().join("secret")).unwrap();
+            assert!(is_new);
+            Self { temporary, users }
+        }
+
+        fn directory(&self) -> BrokerDirectory {
+            let directory = BrokerDirectory::new(self.temporary.path().join("b"));
+            directory.create().unwrap();
+            directory
+        }
+
+        /// Provides b with its users in a fleet with these brokers and routes; gives them.
+        fn provide(&mut self, brokers: &str, routes: &str) -> Security {
+            let fleet = FleetBuilder::new().brokers(brokers).routes(routes).build();
+            let directory = self.directory();
+            let (b, neighbours) = (name("b"), neighbours(&fleet));
+            let Hosting::Managed(managed) = &fleet.brokers[&b].hosting else {
+                unreachable!()
+            };
+            let stays = |other: &BrokerName| fleet.brokers.contains_key(other);
+            self.users
+                .provide(&b, managed, &neighbours[&b], stays, &directory)
+                .unwrap();
+            directory.users().unwrap().unwrap()
+        }
+
+        /// The next life.
+        fn again(self) -> Self {
+            let (users, is_new) = Users::open(&self.temporary.path().join("secret")).unwrap();
+            assert!(!is_new);
+            Self { users, ..self }
+        }
+    }
+
+    fn name(text: &str) -> BrokerName {
+        BrokerName::new(text).unwrap()
+    }
+
+    fn downstreams(users: &Security) -> Vec<&str> {
+        users.bridges.keys().map(BrokerName::as_str).collect()
+    }
+
+    #[test]
+    fn a_secret_is_made_once_for_its_owner_alone() {
+        let place = Place::new();
+        let file = place.temporary.path().join("secret");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let secret = place.users.secret().clone();
+        assert_eq!(*place.again().users.secret(), secret);
+        assert_ne!(*Place::new().users.secret(), secret);
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused_and_not_repeated() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("secret");
+        fs::write(&file, "hunter2").unwrap();
+        let error = Users::open(&file).unwrap_err().to_string();
+        assert!(
+            error.contains("secret: ") && error.contains("remove the file"),
+            "{error}"
+        );
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_broker_knows_its_neighbours_and_those_it_knew_while_they_are_there() {
+        let mut place = Place::new();
+        assert_eq!(downstreams(&place.provide("a b c d", "a-b b-c c-d")), ["a", "c"]);
+        // A link may outlive its route, also when skein up is started anew.
+        assert_eq!(
+            downstreams(&place.provide("a b c d", "a-b c-d b-d")),
+            ["a", "c", "d"]
+        );
+        let mut place = place.again();
+        let users = place.provide("a b c d", "a-b c-d b-d");
+        assert_eq!(downstreams(&users), ["a", "c", "d"]);
+        let fresh = Security::derived(place.users.secret(), &name("b"), users.bridges.keys(), true);
+        assert_eq!(users, fresh, "whatever was taken over");
+        assert_eq!(downstreams(&place.provide("a b d", "a-b b-d")), ["a", "d"]);
+    }
+
+    #[test]
+    fn users_of_another_secret_are_made_anew() {
+        let mut place = Place::new();
+        let before = place.provide("a b", "a-b");
+        fs::remove_file(place.temporary.path().join("secret")).unwrap();
+        (place.users, _) = Users::open(&place.temporary.path().join("secret")).unwrap();
+        let now = place.provide("a b", "a-b");
+        assert_ne!(now.bridges, before.bridges);
+        let derived = Security::derived(place.users.secret(), &name("b"), [&name("a")], true);
+        assert_eq!(now, derived);
+    }
+
+    #[test]
+    fn a_file_is_begun_for_a_broker_that_never_had_one_and_for_no_other() {
+        let mut place = Place::new();
+        let users = place.provide("a b", "a-b");
+        let file = place.directory().security_file();
+        assert_eq!(read(&fs::read_to_string(&file).unwrap()), Ok(users));
+        fs::write(&file, "its own").unwrap();
+        place.provide("a b", "a-b");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "its own");
+        // One that had a file and has lost it: its supervisor knows what to do.
+        fs::remove_file(&file).unwrap();
+        let loaded = r#"{"epoch": 1, "config": "nothing that can be read"}"#;
+        fs::write(place.directory().path().join(BrokerDirectory::LOADED), loaded).unwrap();
+        place.provide("a b", "a-b");
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_process_lacks_users_that_came_later_and_bars_none_that_is_wanted() {
+        let mut place = Place::new();
+        let mut known = place.provide("a b c", "a-b b-c");
+        let mut left = known.clone();
+        left.bridges.remove(&name("c"));
+        left.bar_all();
+        let lacking = |known: &Security, left: &Security, all_barred| {
+            let lacking = Lacking::of(&render(left), known, all_barred).unwrap();
+            (lacking.missing, lacking.barred)
+        };
+        assert_eq!(lacking(&known, &left, false), (vec![name("c")], vec![]));
+        assert_eq!(lacking(&known, &left, true), (vec![name("c")], vec![name("a")]));
+        known.bar(&BTreeSet::from([name("a")]));
+        assert_eq!(lacking(&known, &left, true), (vec![name("c")], vec![]));
+        assert!(Lacking::of("{", &known, true).is_none());
+    }
 }

@@ -227,7 +227,7 @@ fn what_somebody_else_put_into_a_file_is_said_and_bars_nobody_else() {
             "a group everybody for clients without a name",
         ),
         (
-            &|file| file["defaultACLAccess"]["subscribe"] = json!(true),
+            &|file| file["defaultACLAccess"]["subscribe"] = json!(false),
             "other rights where no rule matches",
         ),
     ];

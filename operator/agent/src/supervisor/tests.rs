@@ -6,6 +6,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
+use skein_mosquitto::security::{FleetSecret, Security, downstream_of, read, render};
 use tokio::time::timeout;
 
 use super::steps::pause;
@@ -121,6 +122,52 @@ fn a_refused_configuration_changes_nothing() {
             let report = scene.until(|report| report.loaded == Some(4)).await;
             assert_eq!((report.rejected, report.process.pid()), (None, Some(broker.pid)));
         }
+    });
+}
+
+#[test]
+fn a_broker_starts_with_whom_the_last_one_barred_and_bars_all_if_that_is_unknown() {
+    story(async {
+        let mut scene = Scene::new("2.1.2");
+        let file = scene.directory.security_file();
+        let config = format!("{}plugin_opt_config_file {}\n", listener(), file.display());
+        scene.give(1, &config);
+        scene.start();
+        // Without users no broker is touched.
+        let report = scene.until(|report| report.rejected.is_some()).await;
+        assert!(report.rejected.unwrap().reason.contains("users.json"));
+        assert!(!file.exists());
+
+        let secret = FleetSecret::new([7; 32]);
+        let [a, b] = ["skein:a", "skein:b"].map(|user| downstream_of(user).unwrap());
+        let users = Security::derived(&secret, &b, [&a], true);
+        scene.directory.set_users(&users).unwrap();
+        fs::write(&file, render(&users)).unwrap();
+        let broker = scene.running(1).await;
+        let left = || read(&fs::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!(left().barred().count(), 0);
+        let mut barring = users.clone();
+        barring.bar_all();
+        fs::write(&file, render(&barring)).unwrap();
+        broker.signal(Signal::KILL).unwrap();
+        let report = scene
+            .until(|report| report.restarts == 1 && report.process.pid().is_some())
+            .await;
+        assert_eq!((left(), report.all_barred), (barring.clone(), None));
+
+        fs::write(&file, "{").unwrap();
+        scene.running(1).await.signal(Signal::KILL).unwrap();
+        let report = scene
+            .until(|report| report.restarts == 2 && report.process.pid().is_some())
+            .await;
+        assert_eq!(left(), barring);
+        assert!(report.all_barred.is_some());
+        // It is over with the next start.
+        scene.running(1).await.signal(Signal::KILL).unwrap();
+        let report = scene
+            .until(|report| report.restarts == 3 && report.process.pid().is_some())
+            .await;
+        assert_eq!((left(), report.all_barred), (barring, None));
     });
 }
 

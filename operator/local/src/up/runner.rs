@@ -40,6 +40,9 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// must not wait for that.
 const SLICE: Duration = Duration::from_millis(10);
 
+/// How often at most processes are looked at that may not know their users.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// Where everything is.
 pub(super) struct Place {
     pub(super) manifests: PathBuf,
@@ -68,6 +71,7 @@ pub(super) struct Runner<F> {
     pub(super) users: Users,
     /// Brokers ask for names: there is a plugin for that.
     pub(super) secured: bool,
+    pub(super) looked_after_users: Instant,
     pub(super) instance: String,
     pub(super) classes: BTreeMap<TopicName, ClassName>,
     pub(super) migrations: Migrations,
@@ -140,6 +144,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         led: None,
         users,
         secured: security.is_some(),
+        looked_after_users: Instant::now(),
         instance,
         troubles: BTreeMap::new(),
         undone: BTreeMap::new(),
@@ -251,7 +256,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         }
         if self.status_due.is_some_and(|due| due <= now) || self.written + WRITE <= now {
             self.retry_undone();
-            self.look_after_users();
+            if self.looked_after_users + LOOK <= now {
+                self.look_after_users();
+            }
             self.refresh_status();
         }
     }

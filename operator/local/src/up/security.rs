@@ -1,8 +1,11 @@
 //! Who may connect: brought to the brokers, and to all that connects to them.
 
+use std::collections::BTreeSet;
+
 use skein_agent::files::FileError;
 use skein_api::fleet::{Fleet, Hosting};
 use skein_api::name::BrokerName;
+use tokio::time::Instant;
 
 use super::runner::Runner;
 use crate::happening::UpEvent;
@@ -22,7 +25,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             return Ok(());
         }
         let neighbours = neighbours(fleet);
-        let none = std::collections::BTreeSet::new();
+        let none = BTreeSet::new();
         for (name, broker) in &fleet.brokers {
             if let Hosting::Managed(managed) = &broker.hosting {
                 let placed = &self.placed;
@@ -38,6 +41,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 
     /// Sees to it that processes know their users.
     pub(super) fn look_after_users(&mut self) {
+        self.looked_after_users = Instant::now();
         let (state, placed) = (&self.place.state, &self.placed);
         let troubles = self.users.look_after(
             |broker| state.broker(broker),

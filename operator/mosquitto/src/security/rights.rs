@@ -65,24 +65,14 @@ pub(super) fn administrator() -> Vec<Rule> {
 /// A bridge: whatever a link may carry, both ways. It never changes, and is as wide as it is so that it need not: a session
 /// keeps only what the user who resumes it may read.
 pub(super) fn bridge() -> Vec<Rule> {
-    let carried = ["#", "$skein/#"];
-    // A `#` to subscribe covers all `$` topics on 2.0.
     let kinds = [PublishClientSend, PublishClientReceive, SubscribePattern];
-    refused(kinds, &["$CONTROL/#", "$SYS/#"])
-        .chain(allowed(kinds, &carried))
-        .chain(allowed([UnsubscribePattern], &carried))
-        .collect()
+    refused(kinds, &["$CONTROL/#", "$SYS/#"]).collect()
 }
 
 /// A client without a name: everything but what is Skein's and the broker's own, and `$SYS` to read.
 pub(super) fn anonymous() -> Vec<Rule> {
-    // A `#` to subscribe covers all `$` topics on 2.0.
     let kinds = [PublishClientSend, PublishClientReceive, SubscribePattern];
     refused(kinds, &["$skein/#", "$CONTROL/#", "$SYS/broker/log/#"])
-        .chain(allowed(kinds, &["#"]))
-        // 2.1 does not take a shared subscription for covered by `#`. What arrives is judged by its topic.
-        .chain(allowed([SubscribePattern], &["$share/#"]))
-        .chain(allowed([PublishClientReceive, SubscribePattern], &["$SYS/#"]))
-        .chain(allowed([UnsubscribePattern], &["#", "$SYS/#"]))
+        .chain(refused([PublishClientSend], &["$SYS/#"]))
         .collect()
 }
