@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use skein_api::name::BrokerName;
 use skein_e2e::{
-    Fleet, Manifest, PATIENCE, RawClient, Series, Traffic, broker_processes, find_mosquitto, plugin, skein,
-    wait_until,
+    Fleet, Manifest, PATIENCE, RawClient, Series, Traffic, broker_processes, find_mosquitto, plugin, process,
+    skein, wait_until,
 };
 use skein_mosquitto::security::{FleetSecret, Login, bridge_user};
 use skein_mqtt::RumqttSession;
@@ -74,14 +74,18 @@ fn is_open(status: &Value) -> bool {
         .contains("brokers ask nobody for a name")
 }
 
+fn broker_of(fleet: &Fleet, broker: &str) -> Result<Pid> {
+    process(&report(fleet, broker)?["process"]["pid"])
+}
+
 /// Kills a broker, and waits until another process of it serves.
 async fn kill(fleet: &Fleet, broker: &str) -> Result<()> {
-    let before = broker_processes(&fleet.status().await?)?[broker];
+    let before = broker_of(fleet, broker)?;
     kill_process(before, Signal::KILL)?;
-    let restarted = |status: &Value| broker_processes(status).is_ok_and(|now| now[broker] != before);
-    fleet
-        .wait_status("a killed broker to be restarted", PATIENCE, restarted)
-        .await?;
+    wait_until("a killed broker to be restarted", PATIENCE, async || {
+        broker_of(fleet, broker).is_ok_and(|now| now != before)
+    })
+    .await?;
     wait_until("a restarted broker to serve", PATIENCE, async || {
         skein_at(fleet, broker, "look").await.is_ok()
     })

@@ -5,6 +5,7 @@ mod judge;
 mod leftovers;
 mod neighbours;
 mod property;
+mod secured;
 mod sessions;
 mod stories;
 mod toy;
