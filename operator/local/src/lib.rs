@@ -22,8 +22,8 @@ mod state;
 mod status;
 mod translate;
 mod up;
-mod vitals;
 mod users;
+mod vitals;
 
 pub use happening::{Summary, UpEvent};
 pub use manifests::{ManifestFile, Problem};

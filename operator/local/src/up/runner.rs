@@ -31,8 +31,8 @@ use crate::processes::{Gone, Processes, Role};
 use crate::state::StateDirectory;
 use crate::status::FleetStatus;
 use crate::translate;
-use crate::vitals::Vitals;
 use crate::users::Users;
+use crate::vitals::Vitals;
 
 /// An edit is read this long after the last write: an editor writes more than once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
