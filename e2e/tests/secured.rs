@@ -11,10 +11,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use skein_agent::BrokerDirectory;
 use skein_api::name::BrokerName;
 use skein_e2e::{
     Fleet, Manifest, PATIENCE, RawClient, Series, Traffic, broker_processes, find_mosquitto, plugin, process,
-    skein, wait_until,
+    publish_once, skein, wait_until,
 };
 use skein_mosquitto::security::{FleetSecret, Login, bridge_user};
 use skein_mqtt::RumqttSession;
@@ -248,6 +249,56 @@ async fn a_broker_that_was_killed_bars_whom_it_barred() -> Result<()> {
 }
 
 #[tokio::test]
+async fn whom_its_controller_bars_a_broker_bars_though_its_own_file_is_lost() -> Result<()> {
+    for series in Series::ALL {
+        let fleet = Fleet::square(series)?;
+        let up = fleet.up()?;
+        let processes = broker_processes(&up.wait_settled(PATIENCE).await?)?;
+        // As a skein up leaves it that is killed before it can tell the process.
+        up.kill().await?;
+        let b = BrokerDirectory::new(fleet.state().join("brokers/b"));
+        let mut users = b.users()?.context("nobody said who may connect")?;
+        users.bar(&BTreeSet::from([name("a")]));
+        b.set_users(&users)?;
+        ensure!(barred_at(&fleet, "b").await?.is_empty(), "{series:?}");
+        let up = fleet.up()?;
+        let is_barred = async || {
+            barred_at(&fleet, "b")
+                .await
+                .is_ok_and(|barred| barred == BTreeSet::from(["skein:a".to_owned()]))
+        };
+        wait_until("the process to bar a", PATIENCE, is_barred).await?;
+        ensure!(
+            broker_of(&fleet, "b")? == processes["b"],
+            "{series:?}: b was restarted"
+        );
+        up.wait_status("the path to be cut", PATIENCE, |status| {
+            status["paths"][0]["up"] == false
+        })
+        .await?;
+
+        // All are barred by a file that is lost: the others are let in again, and a is not.
+        let file = b.security_file();
+        for half in [true, false] {
+            if half {
+                let whole = fs::read_to_string(&file)?;
+                fs::write(&file, &whole[..whole.len() / 2])?;
+            } else {
+                fs::remove_file(&file)?;
+            }
+            kill(&fleet, "b").await?;
+            ensure!(!report(&fleet, "b")?["allBarred"].is_null(), "{series:?}");
+            wait_until("all but a to be let in", PATIENCE, is_barred).await?;
+        }
+        kill(&fleet, "b").await?;
+        ensure!(is_barred().await, "{series:?}");
+        ensure!(report(&fleet, "b")?["allBarred"].is_null(), "{series:?}");
+        up.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_broker_that_joins_is_let_in_by_those_that_run() -> Result<()> {
     for series in Series::ALL {
         let fleet = Fleet::square(series)?;
@@ -304,6 +355,14 @@ async fn a_fleet_that_knew_no_users_comes_to_know_them() -> Result<()> {
         ensure!(client.subscribe("$skein/#", 1).await?, "{series:?}");
         let traffic = Traffic::start(&fleet).await?;
         traffic.flows(20).await?;
+        // It is away while the fleet comes to know its users.
+        let at_a = fleet.client_address("a").await?;
+        let mut cellar = RawClient::connect(&at_a, "cellar", false, None).await?;
+        cellar.subscribe("farm/cellar/soil", 1).await?;
+        cellar.disconnect().await?;
+        for payload in ["1", "2", "3"] {
+            publish_once(&traffic.address, "farm/cellar/soil", payload, 1, false).await?;
+        }
 
         up.kill().await?;
         add("mosquitto_dynamic_security.so")?;
@@ -322,9 +381,22 @@ async fn a_fleet_that_knew_no_users_comes_to_know_them() -> Result<()> {
         ensure!(!is_open(&status), "{series:?} {status:#}");
         ensure!(barred_at(&fleet, "b").await?.is_empty(), "{series:?}");
         traffic.flows(20).await?;
+        publish_once(&traffic.address, "farm/cellar/soil", "4", 1, false).await?;
         let office = traffic.finish().await?;
         let summary = office.summary();
         ensure!(summary.lost == 0, "{series:?}: {summary}");
+        let mut cellar = RawClient::connect(&at_a, "cellar", false, None).await?;
+        ensure!(cellar.session_present(), "{series:?}: its session is gone");
+        let mut waited = Vec::new();
+        while waited.last().is_none_or(|last| last != "4") {
+            let publish = cellar
+                .receive(PATIENCE)
+                .await?
+                .context("nothing comes any more")?;
+            cellar.acknowledge(&publish).await?;
+            waited.push(publish.payload);
+        }
+        ensure!(waited == ["1", "2", "3", "4"], "{series:?} {waited:?}");
         up.stop().await?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! What the engine wants done, and what it says of itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,16 @@ pub enum Directive {
         filters: Vec<TopicFilter>,
         /// Nobody will ever use the session again: end it with all that waits in it.
         discard: bool,
+    },
+    /// Keep out the links that these brokers hold to this one, of whatever class, and no others: end those that are there, let
+    /// none in, and have the broker start that way whatever becomes of it and of who executes this. Their sessions go on
+    /// collecting. Answer with [`Event::Barred`] as often as the process that runs has come to do so; who runs brokers that ask
+    /// nobody for a name cannot, and never answers.
+    Bar {
+        /// The upstream end.
+        broker: BrokerName,
+        /// The downstream ends: all that are to be barred there.
+        downstreams: BTreeSet<BrokerName>,
     },
     /// Keep these records, and no others of their kind, so that a later life finds them ([`Restored::sessions`]); done
     /// before what follows.

@@ -221,6 +221,8 @@ impl Engine {
                 client_id,
                 error,
             } => self.take_end(&broker, client_id, error, now),
+            // Nothing is barred yet that anything could wait for.
+            Event::Barred { .. } => {}
             Event::Approved { broker } => {
                 self.failovers.approve(&broker);
                 self.stale_plan = true;

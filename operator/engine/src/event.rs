@@ -1,6 +1,6 @@
 //! What the engine is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +101,13 @@ pub enum Event {
         client_id: String,
         /// Why not, if it is not.
         error: Option<String>,
+    },
+    /// The process of a broker keeps out the links of these brokers and no others, as [`Directive::Bar`] asked.
+    Barred {
+        /// The upstream end.
+        broker: BrokerName,
+        /// The downstream ends.
+        downstreams: BTreeSet<BrokerName>,
     },
     /// A person approved what waits for approval: moving a dead broker's sessions (policy Manual), or taking a
     /// returned broker back (failback Manual).

@@ -39,6 +39,11 @@ impl Envoys {
         (envoys, events)
     }
 
+    /// Where events of what is done beside the loop go.
+    pub(crate) fn way_back(&self) -> &mpsc::UnboundedSender<Event> {
+        &self.done
+    }
+
     /// Awaits these markers and no others.
     pub(crate) fn expect(&mut self, markers: Vec<Marker>) {
         self.markers = markers;

@@ -147,6 +147,7 @@ impl World {
             Directive::PointAddress { broker, to } => {
                 self.addresses.insert(broker, to);
             }
+            Directive::Bar { .. } => {}
             Directive::RecordSessions(sessions) => {
                 self.recorded = sessions;
                 return;

@@ -94,6 +94,11 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 let access = self.access(upstream);
                 self.envoys.seed(broker, client_id, access, subscriptions);
             }
+            Directive::Bar { broker, downstreams } => {
+                let directory = self.place.state.broker(broker);
+                self.users.bar(broker, downstreams, &directory)?;
+                self.look_after_users();
+            }
             Directive::RecordSessions(sessions) => {
                 files::write_json(&self.place.state.sessions_file(), sessions)?;
             }
@@ -365,6 +370,7 @@ fn about(directive: &Directive) -> String {
         Directive::Seed { client_id, .. } | Directive::EndSubscriptions { client_id, .. } => {
             format!("session/{client_id}")
         }
+        Directive::Bar { broker, .. } => format!("bars/{broker}"),
         Directive::RecordSessions(_) => "sessions".to_owned(),
         Directive::PointAddress { broker, .. } => format!("address/{broker}"),
         Directive::RecordMigration(migration) => format!("migration/{}", migration.name),

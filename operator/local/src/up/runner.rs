@@ -210,7 +210,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                         self.outcome(outcome);
                     }
                 }
-                Some(event) = returned.recv() => self.observe(event),
+                Some(event) = returned.recv() => {
+                    let barred = matches!(event, Event::Barred { .. });
+                    self.observe(event);
+                    if barred {
+                        // More may have been said meanwhile.
+                        self.look_after_users();
+                    }
+                }
                 () = sleep_until(wake) => {}
             }
             self.due_by_now();

@@ -50,6 +50,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 Some(skein_mqtt::Address { host, port })
             },
             &self.instance,
+            self.envoys.way_back(),
         );
         for (broker, trouble) in troubles {
             let about = format!("users/{broker}");

@@ -67,6 +67,8 @@ impl World {
                 client_id,
                 subscriptions,
             } => self.seed(broker, &upstream, client_id, &subscriptions),
+            // Bridges of the model have no users, and nothing asks for this yet.
+            Directive::Bar { .. } => {}
             Directive::RecordSessions(sessions) => self.sessions = sessions,
             Directive::RecordMigration(migration) => {
                 self.tell(|| {

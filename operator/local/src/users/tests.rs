@@ -1,0 +1,210 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use skein_api::fleet::{FleetBuilder, Hosting};
+use skein_mosquitto::security::read;
+
+struct Place {
+    temporary: tempfile::TempDir,
+    users: Users,
+}
+
+impl Place {
+    fn new() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let (users, is_new) = Users::open(&temporary.path().join("secret")).unwrap();
+        assert!(is_new);
+        Self { temporary, users }
+    }
+
+    fn directory(&self) -> BrokerDirectory {
+        let directory = BrokerDirectory::new(self.temporary.path().join("b"));
+        directory.create().unwrap();
+        directory
+    }
+
+    /// Provides b with its users in a fleet with these brokers and routes; gives them.
+    fn provide(&mut self, brokers: &str, routes: &str) -> Security {
+        let fleet = FleetBuilder::new().brokers(brokers).routes(routes).build();
+        let directory = self.directory();
+        let (b, neighbours) = (name("b"), neighbours(&fleet));
+        let Hosting::Managed(managed) = &fleet.brokers[&b].hosting else {
+            unreachable!()
+        };
+        let stays = |other: &BrokerName| fleet.brokers.contains_key(other);
+        self.users
+            .provide(&b, managed, &neighbours[&b], stays, &directory)
+            .unwrap();
+        directory.users().unwrap().unwrap()
+    }
+
+    /// Has b bar these and no others.
+    fn bar(&mut self, downstreams: &[&str]) {
+        let downstreams = downstreams.iter().map(|text| name(text)).collect();
+        let directory = self.directory();
+        self.users.bar(&name("b"), &downstreams, &directory).unwrap();
+    }
+
+    /// The next life.
+    fn again(self) -> Self {
+        let (users, is_new) = Users::open(&self.temporary.path().join("secret")).unwrap();
+        assert!(!is_new);
+        Self { users, ..self }
+    }
+}
+
+fn name(text: &str) -> BrokerName {
+    BrokerName::new(text).unwrap()
+}
+
+fn downstreams(users: &Security) -> Vec<&str> {
+    users.bridges.keys().map(BrokerName::as_str).collect()
+}
+
+#[test]
+fn a_secret_is_made_once_for_its_owner_alone() {
+    let place = Place::new();
+    let file = place.temporary.path().join("secret");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let secret = place.users.secret().clone();
+    assert_eq!(*place.again().users.secret(), secret);
+    assert_ne!(*Place::new().users.secret(), secret);
+}
+
+#[test]
+fn what_is_no_secret_is_refused_and_not_repeated() {
+    let temporary = tempfile::tempdir().unwrap();
+    let file = temporary.path().join("secret");
+    fs::write(&file, "hunter2").unwrap();
+    let error = Users::open(&file).unwrap_err().to_string();
+    assert!(
+        error.contains("secret: ") && error.contains("remove the file"),
+        "{error}"
+    );
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_broker_knows_its_neighbours_and_those_it_knew_while_they_are_there() {
+    let mut place = Place::new();
+    assert_eq!(downstreams(&place.provide("a b c d", "a-b b-c c-d")), ["a", "c"]);
+    // A link may outlive its route, also when skein up is started anew.
+    assert_eq!(
+        downstreams(&place.provide("a b c d", "a-b c-d b-d")),
+        ["a", "c", "d"]
+    );
+    let mut place = place.again();
+    let users = place.provide("a b c d", "a-b c-d b-d");
+    assert_eq!(downstreams(&users), ["a", "c", "d"]);
+    let fresh = Security::derived(place.users.secret(), &name("b"), users.bridges.keys(), true);
+    assert_eq!(users, fresh, "whatever was taken over");
+    assert_eq!(downstreams(&place.provide("a b d", "a-b b-d")), ["a", "d"]);
+}
+
+#[test]
+fn users_of_another_secret_are_made_anew() {
+    let mut place = Place::new();
+    let before = place.provide("a b", "a-b");
+    fs::remove_file(place.temporary.path().join("secret")).unwrap();
+    (place.users, _) = Users::open(&place.temporary.path().join("secret")).unwrap();
+    let now = place.provide("a b", "a-b");
+    assert_ne!(now.bridges, before.bridges);
+    let derived = Security::derived(place.users.secret(), &name("b"), [&name("a")], true);
+    assert_eq!(now, derived);
+}
+
+#[test]
+fn a_file_is_begun_for_a_broker_that_never_had_one_and_for_no_other() {
+    let mut place = Place::new();
+    let users = place.provide("a b", "a-b");
+    let file = place.directory().security_file();
+    assert_eq!(read(&fs::read_to_string(&file).unwrap()), Ok(users));
+    fs::write(&file, "its own").unwrap();
+    place.provide("a b", "a-b");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "its own");
+    // One that had a file and has lost it: its supervisor knows what to do.
+    fs::remove_file(&file).unwrap();
+    let loaded = r#"{"epoch": 1, "config": "nothing that can be read"}"#;
+    fs::write(place.directory().path().join(BrokerDirectory::LOADED), loaded).unwrap();
+    place.provide("a b", "a-b");
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_process_lacks_users_that_came_later_and_bars_none_that_is_wanted() {
+    let mut place = Place::new();
+    let mut known = place.provide("a b c", "a-b b-c");
+    let mut left = known.clone();
+    left.bridges.remove(&name("c"));
+    left.bar_all();
+    let lacking = |known: &Security, left: &Security, exactly| {
+        let lacking = Lacking::of(&render(left), known, exactly).unwrap();
+        (lacking.missing, lacking.barred)
+    };
+    assert_eq!(lacking(&known, &left, false), (vec![name("c")], vec![]));
+    assert_eq!(lacking(&known, &left, true), (vec![name("c")], vec![name("a")]));
+    known.bar(&BTreeSet::from([name("a")]));
+    assert_eq!(lacking(&known, &left, true), (vec![name("c")], vec![]));
+    assert!(Lacking::of("{", &known, true).is_none());
+}
+
+#[test]
+fn a_process_is_to_bar_whom_it_lets_in_and_should_not() {
+    let mut place = Place::new();
+    let left = place.provide("a b c", "a-b b-c");
+    let mut known = left.clone();
+    known.bar(&BTreeSet::from([name("a")]));
+    for exactly in [false, true] {
+        let lacking = Lacking::of(&render(&left), &known, exactly).unwrap();
+        assert_eq!(lacking.open, [name("a")]);
+        assert!(lacking.missing.is_empty() && lacking.barred.is_empty());
+        assert!(Lacking::of(&render(&known), &known, exactly).unwrap().is_empty());
+    }
+    // Who is not known there cannot come in, and is not made known for that.
+    let mut without = left.clone();
+    without.bridges.remove(&name("a"));
+    assert!(Lacking::of(&render(&without), &known, true).unwrap().is_empty());
+}
+
+#[test]
+fn who_is_barred_stays_so_whatever_is_made_anew() {
+    let mut place = Place::new();
+    place.provide("a b c", "a-b b-c");
+    place.bar(&["a"]);
+    let barred = |users: &Security| users.barred().cloned().collect::<Vec<_>>();
+    assert_eq!(barred(&place.directory().users().unwrap().unwrap()), [name("a")]);
+    assert_eq!(
+        barred(&place.provide("a b c d", "a-b b-c b-d")),
+        [name("a")],
+        "another edit"
+    );
+    let mut place = place.again();
+    assert_eq!(
+        barred(&place.provide("a b c", "a-b b-c")),
+        [name("a")],
+        "another life"
+    );
+    fs::remove_file(place.temporary.path().join("secret")).unwrap();
+    (place.users, _) = Users::open(&place.temporary.path().join("secret")).unwrap();
+    assert_eq!(
+        barred(&place.provide("a b c", "a-b b-c")),
+        [name("a")],
+        "another secret"
+    );
+    place.bar(&["c"]);
+    assert_eq!(
+        barred(&place.directory().users().unwrap().unwrap()),
+        [name("c")],
+        "those and no others"
+    );
+}
+
+#[test]
+fn who_is_to_be_barred_is_so_from_when_it_is_known() {
+    let mut place = Place::new();
+    place.provide("a b", "a-b");
+    place.bar(&["c"]);
+    let users = place.provide("a b c", "a-b b-c");
+    assert_eq!(users.barred().collect::<Vec<_>>(), [&name("c")]);
+}
