@@ -115,8 +115,8 @@ fn not_there_yet(fleet: &Fleet) -> Vec<(String, &'static str, &'static str, &'st
                 if managed.users.is_some() {
                     add(
                         "spec.managed.users",
-                        "users are not there yet",
-                        "remove them, set allowAnonymous: true, and keep the broker on a network you trust",
+                        "clients cannot log in with names of their own yet",
+                        "remove it, set allowAnonymous: true, and keep the broker on a network you trust",
                     );
                 }
             }

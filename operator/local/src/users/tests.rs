@@ -1,7 +1,9 @@
 use super::*;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
+use skein_agent::Identity;
 use skein_api::fleet::{FleetBuilder, Hosting};
 use skein_mosquitto::security::read;
 
@@ -207,4 +209,59 @@ fn who_is_to_be_barred_is_so_from_when_it_is_known() {
     place.bar(&["c"]);
     let users = place.provide("a b c", "a-b b-c");
     assert_eq!(users.barred().collect::<Vec<_>>(), [&name("c")]);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_bar_hears_of_it_once_the_process_bars() {
+    let mut place = Place::new();
+    let users = place.provide("a b", "a-b");
+    let directory = place.directory();
+    // Any process that lives.
+    let process = Identity::of(std::process::id()).unwrap();
+    files::write_json(&directory.path().join("broker.pid"), &process).unwrap();
+    let (events, mut heard) = mpsc::unbounded_channel();
+    // Nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut look = |users: &mut Users| {
+        let host = "127.0.0.1".to_owned();
+        let address = |_: &BrokerName| {
+            Some(Address {
+                host: host.clone(),
+                port,
+            })
+        };
+        let troubles = users.look_after(|_| directory.clone(), address, "test", &events);
+        troubles.get(&name("b")).cloned().flatten()
+    };
+    place.bar(&["a"]);
+    let trouble = loop {
+        if let Some(trouble) = look(&mut place.users) {
+            break trouble;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(
+        trouble.starts_with("broker b: ") && trouble.ends_with("it is tried again"),
+        "{trouble}"
+    );
+    assert!(heard.try_recv().is_err());
+    // Now it has done so.
+    let mut barring = users;
+    barring.bar_all();
+    fs::write(directory.security_file(), render(&barring)).unwrap();
+    let event = loop {
+        look(&mut place.users);
+        if let Ok(event) = heard.try_recv() {
+            break event;
+        }
+        tokio::task::yield_now().await;
+    };
+    let Event::Barred { broker, downstreams } = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!((broker, downstreams), (name("b"), BTreeSet::from([name("a")])));
 }

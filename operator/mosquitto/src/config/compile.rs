@@ -185,7 +185,7 @@ fn declared(input: &Compile<'_>, problems: &mut Problems<'_>) -> Managed {
             if !managed.allow_anonymous {
                 problems.add(
                     "spec.managed.allowAnonymous",
-                    "users are not supported yet, so nobody could connect: no client, no bridge, no heartbeat",
+                    "clients cannot log in with names of their own yet, so none could connect",
                     "set it to true, and keep the broker on a network you trust",
                 );
             }

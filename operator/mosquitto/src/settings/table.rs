@@ -120,7 +120,9 @@ impl Why {
             Self::Listener => "remove it; for a further port use spec.managed.listeners",
             Self::Tls => "remove it, and keep the broker on a network you trust",
             Self::Bridge => "remove it, and declare a Topic and NodeRoutes instead",
-            Self::Users => "use spec.managed.users",
+            Self::Users => {
+                "remove it, and set spec.managed.allowAnonymous: clients cannot log in with names of their own yet"
+            }
             Self::Anonymous => "use spec.managed.allowAnonymous",
             Self::Log => "remove it; log_type chooses what is logged",
             Self::Include => "move the options that may be passed through to spec.managed.settings",
