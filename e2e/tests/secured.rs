@@ -149,12 +149,13 @@ async fn a_client_without_a_name_gets_at_nothing_of_skeins() -> Result<()> {
         }
         ensure!(!heard.contains("$skein/probe/stranger"), "{series:?}");
 
-        // Nobody is let in as a bridge, or as Skein, without the password of that broker.
+        // Nobody is let in as a bridge, or as Skein, without the password of that broker; and nobody by any other name.
         let elsewhere = secret(&fleet)?.bridge(&name("a"), &name("i"));
         for (user, password) in [
             ("skein", ""),
             ("skein:a", ""),
             ("skein:a", "skein:a"),
+            ("sensor", "secret"),
             (elsewhere.user.as_str(), elsewhere.password.expose()),
         ] {
             let found = RawClient::connect(&address, "thief", true, Some((user, password))).await;
