@@ -226,7 +226,7 @@ async fn who_waits_for_a_bar_hears_of_it_once_the_process_bars() {
         .local_addr()
         .unwrap()
         .port();
-    let mut look = |users: &mut Users| {
+    let look = |users: &mut Users| {
         let host = "127.0.0.1".to_owned();
         let address = |_: &BrokerName| {
             Some(Address {
