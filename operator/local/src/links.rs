@@ -15,7 +15,10 @@ pub struct LinkError(String);
 struct LinkRecord {
     downstream: BrokerName,
     upstream: BrokerName,
-    mode: String,
+    mode: Option<String>,
+    /// What earlier versions wrote in place of the mode.
+    #[serde(default, skip_serializing)]
+    duplex: Option<bool>,
     lines: Vec<LineRecord>,
     control: Vec<LineRecord>,
     class: ClassName,
@@ -46,7 +49,8 @@ pub fn to_json<'a>(links: impl IntoIterator<Item = &'a Link>) -> Result<serde_js
         .map(|link| LinkRecord {
             downstream: link.downstream.clone(),
             upstream: link.upstream.clone(),
-            mode: link.mode.to_string(),
+            mode: Some(link.mode.to_string()),
+            duplex: None,
             lines: link.lines.iter().map(record).collect(),
             control: link.control.iter().map(record).collect(),
             class: link.class.clone(),
@@ -58,7 +62,7 @@ pub fn to_json<'a>(links: impl IntoIterator<Item = &'a Link>) -> Result<serde_js
 /// Links from JSON.
 ///
 /// # Errors
-/// If it is not what [`to_json`] writes.
+/// If it is not what [`to_json`] writes, or wrote in an earlier version.
 pub fn from_json(json: &serde_json::Value) -> Result<Vec<Link>, LinkError> {
     let records = Vec::<LinkRecord>::deserialize(json).map_err(|error| LinkError(error.to_string()))?;
     records
@@ -67,7 +71,7 @@ pub fn from_json(json: &serde_json::Value) -> Result<Vec<Link>, LinkError> {
             Ok(Link {
                 downstream: link.downstream,
                 upstream: link.upstream,
-                mode: mode(&link.mode)?,
+                mode: mode(link.mode.as_deref(), link.duplex)?,
                 lines: link.lines.iter().map(line).collect::<Result<_, _>>()?,
                 control: link.control.iter().map(line).collect::<Result<_, _>>()?,
                 class: link.class,
@@ -76,8 +80,13 @@ pub fn from_json(json: &serde_json::Value) -> Result<Vec<Link>, LinkError> {
         .collect()
 }
 
-fn mode(word: &str) -> Result<Mode, LinkError> {
-    word.parse().map_err(|()| LinkError(format!("mode {word}")))
+fn mode(word: Option<&str>, duplex: Option<bool>) -> Result<Mode, LinkError> {
+    match (word, duplex) {
+        (Some(word), _) => word.parse().map_err(|()| LinkError(format!("mode {word}"))),
+        (None, Some(true)) => Ok(Mode::Duplex),
+        (None, Some(false)) => Ok(Mode::Pull),
+        (None, None) => Err(LinkError("no mode".to_owned())),
+    }
 }
 
 fn record(line: &Line) -> LineRecord {
@@ -142,15 +151,33 @@ mod tests {
         assert_eq!(from_json(&to_json(&links).unwrap()).unwrap(), links);
     }
 
+    /// A link of the class x with one line for this filter, and this field.
+    fn json(filter: &str, field: &str, value: &serde_json::Value) -> serde_json::Value {
+        let mut link = serde_json::json!({
+            "downstream": "a", "upstream": "b", "control": [], "class": "x",
+            "lines": [{"filter": filter, "direction": "in", "qos": 1}],
+        });
+        link[field] = value.clone();
+        serde_json::json!([link])
+    }
+
+    #[test]
+    fn links_that_an_earlier_version_kept_are_read() {
+        for (duplex, mode) in [(false, Mode::Pull), (true, Mode::Duplex)] {
+            let links = from_json(&json("x", "duplex", &duplex.into())).unwrap();
+            assert_eq!(links[0].mode, mode);
+            let kept = to_json(&links).unwrap();
+            assert_eq!(kept, json("x", "mode", &mode.to_string().into()));
+        }
+    }
+
     #[test]
     fn anything_else_is_refused_with_a_reason() {
         assert!(from_json(&serde_json::Value::Null).is_err());
-        let mut json = to_json(&[]).unwrap();
-        assert_eq!(from_json(&json).unwrap(), []);
-        json = serde_json::json!([{
-            "downstream": "a", "upstream": "b", "duplex": false, "control": [], "class": "x",
-            "lines": [{"filter": "a/#/b", "direction": "in", "qos": 1}],
-        }]);
-        assert!(from_json(&json).unwrap_err().to_string().contains("a/#/b"));
+        assert_eq!(from_json(&to_json(&[]).unwrap()).unwrap(), []);
+        let reason = |json| from_json(&json).unwrap_err().to_string();
+        assert!(reason(json("a/#/b", "mode", &"pull".into())).contains("a/#/b"));
+        assert!(reason(json("a", "mode", &"push".into())).contains("mode push"));
+        assert!(reason(json("a", "other", &true.into())).contains("no mode"));
     }
 }
