@@ -4,6 +4,7 @@
 
 mod clearing;
 mod commitment;
+mod fencing;
 mod giving;
 mod hearing;
 mod planning;
@@ -23,6 +24,7 @@ use skein_planner::plan::{Plan, Substitution};
 
 use self::clearing::Clearing;
 use self::commitment::Commitments;
+use self::fencing::Fences;
 use self::switching::Switching;
 use crate::directive::{BrokerPhase, Directive, Marker, OpenSession};
 use crate::event::{Event, Moment};
@@ -124,6 +126,7 @@ pub struct Engine {
     markers: Vec<Marker>,
     /// The sessions that were recorded.
     recorded: Vec<OpenSession>,
+    fences: Fences,
     /// The switches that must be finished.
     commitments: Commitments,
     stale_plan: bool,
@@ -166,6 +169,7 @@ impl Engine {
             turns: Turns::default(),
             markers: Vec::new(),
             recorded: Vec::new(),
+            fences: Fences::default(),
             commitments: Commitments::default(),
             stale_plan: false,
             stale_rollout: false,
@@ -221,8 +225,9 @@ impl Engine {
                 client_id,
                 error,
             } => self.take_end(&broker, client_id, error, now),
-            // Nothing is barred yet that anything could wait for.
-            Event::Barred { .. } => {}
+            Event::Barred { broker, downstreams } => {
+                self.stale_rollout |= self.fences.take(broker, downstreams);
+            }
             Event::Approved { broker } => {
                 self.failovers.approve(&broker);
                 self.stale_plan = true;

@@ -85,7 +85,14 @@ pub(crate) enum Word {
         message: crate::packet::Message,
         qos: u8,
     },
+    /// Keep out the bridges of these and no others.
+    Bar {
+        downstreams: Brokers,
+    },
 }
+
+/// Some brokers, a bit each.
+pub(crate) type Brokers = u8;
 
 #[derive(Debug)]
 struct Connection {
@@ -186,6 +193,11 @@ impl Air {
         if self.connections[conn].parties[end as usize].take().is_some() {
             self.post(conn, end, Parcel::Closed);
         }
+    }
+
+    /// From where a connection was opened.
+    pub(crate) fn origin(&self, conn: Conn) -> usize {
+        self.connections[conn].places[End::Opener as usize]
     }
 
     /// Who holds an end, if it is open.

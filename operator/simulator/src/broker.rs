@@ -15,7 +15,7 @@ pub(crate) use self::bridge::Bridge;
 pub(crate) use self::session::{Session, Subscription};
 pub(crate) use self::setup::{Section, Setup};
 use self::store::Store;
-use crate::air::{Air, BrokerId, Conn, End, Happening};
+use crate::air::{Air, BrokerId, Brokers, Conn, End, Happening};
 use crate::names::{ClientId, Topic};
 use crate::packet::{Message, Packet, Parcel, Will};
 
@@ -74,6 +74,8 @@ pub(crate) struct Broker {
     pub(crate) watched: Vec<Topic>,
     /// Messages that a full queue did not take.
     pub(crate) dropped: u64,
+    /// Whose bridges are kept out.
+    barred: Brokers,
 }
 
 impl Broker {
@@ -95,14 +97,16 @@ impl Broker {
             serials: 0,
             watched: Vec::new(),
             dropped: 0,
+            barred: 0,
         }
     }
 
     /// Starts a process, which goes on from what is on disk.
-    pub(crate) fn start(&mut self, setup: Setup, air: &mut Air) {
+    pub(crate) fn start(&mut self, setup: Setup, barred: Brokers, air: &mut Air) {
         if self.running {
             return;
         }
+        self.barred = barred;
         self.running = true;
         self.hung = false;
         self.life += 1;
@@ -267,6 +271,10 @@ impl Broker {
         will: Option<Will>,
         air: &mut Air,
     ) {
+        if bridge && self.bars(conn, air) {
+            air.close(conn, End::Acceptor);
+            return;
+        }
         if let Some(old) = self.sessions.get(&client).and_then(|session| session.conn) {
             air.ledger.takeover(self.id, client, air.clock.now());
             air.close(old, End::Acceptor);
@@ -306,6 +314,27 @@ impl Broker {
         }
         if let (Some(will), false) = (will, politely) {
             self.route(Some(client), will.message, will.qos, false, air);
+        }
+    }
+
+    fn bars(&self, conn: Conn, air: &Air) -> bool {
+        self.barred & (1 << air.origin(conn)) != 0
+    }
+
+    /// Ends the bridges of these, and lets none of them in from now on; their sessions go on collecting.
+    pub(crate) fn bar(&mut self, downstreams: Brokers, air: &mut Air) {
+        self.barred = downstreams;
+        let held = self
+            .sessions
+            .values()
+            .filter(|session| session.bridge && !session.local);
+        let barred: Vec<Conn> = held
+            .filter_map(|session| session.conn)
+            .filter(|conn| self.bars(*conn, air))
+            .collect();
+        for conn in barred {
+            air.close(conn, End::Acceptor);
+            self.gone(conn, true, air);
         }
     }
 

@@ -22,7 +22,7 @@ use self::controller::Pulse;
 pub(crate) use self::fault::Fault;
 use self::probing::Probing;
 use self::supervisor::Site;
-use crate::air::{BrokerId, ClientNumber, Happening, MOST_BROKERS};
+use crate::air::{BrokerId, Brokers, ClientNumber, Happening, MOST_BROKERS};
 use crate::broker::Series;
 use crate::fabric::Fabric;
 use crate::packet::{Message, Time};
@@ -76,6 +76,10 @@ pub(crate) enum Errand {
         sequence: u64,
         refused: bool,
     },
+    /// A broker keeps out whom it was told to.
+    Barred { broker: BrokerId, downstreams: Brokers },
+    /// A broker that has not said so yet is told again.
+    Bar { broker: BrokerId, life: u32 },
     /// An envoy is done, or cannot be.
     Envoy { client: ClientNumber, done: bool },
     /// The next heartbeat of a broker is due.
@@ -140,6 +144,14 @@ impl Envoy {
     }
 }
 
+/// Whom a broker is to keep out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bars {
+    downstreams: Brokers,
+    /// The controller waits for its process to do so.
+    awaited: bool,
+}
+
 /// The fleet.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -168,6 +180,8 @@ pub(crate) struct World {
     classes: BTreeMap<TopicName, ClassName>,
     migrations: BTreeMap<String, Migration>,
     sessions: Vec<OpenSession>,
+    /// Whom each broker is to keep out, and is started with.
+    bars: [Bars; MOST_BROKERS],
     /// How late directives are executed.
     lateness: Time,
     late_until: Time,
@@ -245,6 +259,7 @@ impl World {
             classes: BTreeMap::new(),
             migrations: BTreeMap::new(),
             sessions: Vec::new(),
+            bars: [Bars::default(); MOST_BROKERS],
             lateness: 0,
             late_until: 0,
             interrupted: BTreeSet::new(),
@@ -308,6 +323,8 @@ impl World {
                 sequence,
                 refused,
             } => self.answered(broker, sequence, refused),
+            Errand::Barred { broker, downstreams } => self.barred(broker, downstreams),
+            Errand::Bar { broker, life } => self.tell_bars(broker, life),
             Errand::Envoy { client, done } => self.envoy_back(client, done),
             Errand::Beat { broker, life } => self.beat(broker, life),
             Errand::Probes { life } => self.probe(life),

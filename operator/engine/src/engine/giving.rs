@@ -66,7 +66,11 @@ impl Engine {
         let mut positions = BTreeMap::new();
         for (name, site) in &self.sites {
             let position = Position {
-                alternatives: site.ledger.present().map(Given::running).collect(),
+                alternatives: if self.fences.keep_out(name, site.ledger.present()) {
+                    Vec::new()
+                } else {
+                    site.ledger.present().map(Given::running).collect()
+                },
                 newest: site
                     .ledger
                     .newest()
@@ -96,6 +100,7 @@ impl Engine {
             self.mind_aims(&fleet);
             positions = self.positions(&fleet);
         }
+        self.fence(&fleet, &positions, directives);
         self.expect_sessions(&positions);
         for (name, position) in &mut positions {
             if let Some(site) = self.sites.get(name).filter(|_| position.changes()) {

@@ -1,8 +1,9 @@
 //! One broker of the simulated fleet with its supervisor: lives, hangs, dies, and loads what it is given after a while.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use skein_api::name::BrokerName;
 use skein_mosquitto::config::Config;
 use skein_mosquitto::link::Link;
 
@@ -34,6 +35,11 @@ pub(super) struct Broker {
     pub(super) version: Option<String>,
     rejected: Option<(Epoch, String)>,
     pub(super) inbox: VecDeque<(Duration, Configuration)>,
+    /// Whose links it is to keep out, and whose its process does.
+    pub(super) bars: BTreeSet<BrokerName>,
+    pub(super) keeps_out: BTreeSet<BrokerName>,
+    /// What it has been asked to bar since its process was told.
+    pub(super) asked_to_bar: Option<BTreeSet<BrokerName>>,
     reported: Option<Report>,
     pub(super) outbox: VecDeque<Report>,
 }
@@ -50,6 +56,9 @@ impl Broker {
             version: Some("2.1.2".to_owned()),
             rejected: None,
             inbox: VecDeque::new(),
+            bars: BTreeSet::new(),
+            keeps_out: BTreeSet::new(),
+            asked_to_bar: None,
             reported: None,
             outbox: VecDeque::new(),
         }

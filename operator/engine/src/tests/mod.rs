@@ -1,6 +1,7 @@
 //! Stories and properties of the whole engine, against simulated brokers and supervisors in virtual time.
 
 mod broker;
+mod commitments;
 mod judge;
 mod leftovers;
 mod neighbours;

@@ -12,13 +12,13 @@ use crate::tools::Real;
 
 /// The paper's farm: i produces, a consumes; the short way over b and c, the long one over e, f and g. j produces
 /// the same and can stand in for i.
-fn farm() -> FleetBuilder {
+pub(super) fn farm() -> FleetBuilder {
     FleetBuilder::new()
         .routes("a-b b-c c-i a-e e-f f-g g-i c-j g-j")
         .topic("soil", "farm/+/soil", "i j", "a")
 }
 
-fn started(fleet: Fleet) -> World {
+pub(super) fn started(fleet: Fleet) -> World {
     let mut world = World::new(fleet);
     world.run(8.0);
     world
@@ -84,50 +84,6 @@ fn a_reroute_takes_one_configuration_per_broker() {
     once.sort();
     once.dedup();
     assert_eq!(gives.len(), once.len(), "{gives:?}");
-}
-
-#[test]
-fn a_switch_that_has_begun_is_finished_before_the_next_change() {
-    // The same, with the long way made the short one.
-    let detour = || {
-        FleetBuilder::new()
-            .routes("a-b:9 b-c c-i a-e e-f f-g g-i c-j:9 g-j")
-            .topic("soil", "farm/+/soil", "i j", "a")
-            .build()
-    };
-    let mut world = started(farm().build());
-    world.broker("e").load_after = None;
-    world.declare(detour());
-    world.run(2.0);
-    assert!(!world.loaded().contains("a<b"), "{}", world.loaded());
-    // What is published gathers for e, which has not loaded its configuration, when the edit is taken back.
-    let before = world.done.len();
-    world.declare(farm().build());
-    world.run(2.0);
-    assert_eq!(world.path("soil"), "a b c i", "that is the plan");
-    assert_eq!(world.gives(before), Vec::<String>::new());
-    let opened = |it: &Directive| matches!(it, Directive::Seed { .. } | Directive::EndSubscriptions { .. });
-    let touched = world.done[before..].iter().filter(|it| opened(it)).count();
-    assert_eq!(touched, 0, "{:?}", &world.done[before..]);
-    world.broker("e").load_after = Some(Duration::ZERO);
-    world.run(10.0);
-    assert_eq!(world.loaded(), "a<b b<c c<i c<j");
-}
-
-#[test]
-fn what_cannot_be_finished_is_given_up() {
-    let mut world = started(farm().build());
-    world.broker("e").load_after = None;
-    let detour = FleetBuilder::new()
-        .routes("a-b:9 b-c c-i a-e e-f f-g g-i c-j:9 g-j")
-        .topic("soil", "farm/+/soil", "i j", "a");
-    world.declare(detour.build());
-    world.run(2.0);
-    world.declare(farm().build());
-    world.set_life("e", Life::Held);
-    world.run(10.0);
-    assert_eq!(world.phase("e"), BrokerPhase::Down);
-    assert_eq!(world.loaded(), "a<b b<c c<i c<j");
 }
 
 #[test]

@@ -147,7 +147,12 @@ impl World {
             Directive::PointAddress { broker, to } => {
                 self.addresses.insert(broker, to);
             }
-            Directive::Bar { .. } => {}
+            Directive::Bar { broker, downstreams } => {
+                let broker = self.broker(broker.as_str());
+                broker.bars.clone_from(&downstreams);
+                broker.asked_to_bar = Some(downstreams);
+                return;
+            }
             Directive::RecordSessions(sessions) => {
                 self.recorded = sessions;
                 return;
@@ -193,7 +198,7 @@ impl World {
         };
         for held in config.connections.iter().filter(|_| runs(&config.broker)) {
             let (_, upstream, ..) = identity_of(&held.remote_client_id).expect("one of ours");
-            if runs(&upstream) {
+            if runs(&upstream) && !self.is_barred(&upstream, &config.broker) {
                 self.sessions.connect(held);
             }
         }
@@ -282,7 +287,26 @@ impl World {
         let loaded = self.brokers.values().filter_map(|it| it.loaded.as_ref());
         loaded
             .flat_map(|(.., config)| self.sessions.flowing(config))
+            .filter(|link| !self.is_barred(&link.upstream, &link.downstream))
             .collect()
+    }
+
+    fn is_barred(&self, upstream: &BrokerName, downstream: &BrokerName) -> bool {
+        let upstream = self.brokers.get(upstream);
+        upstream.is_some_and(|it| it.keeps_out.contains(downstream))
+    }
+
+    /// Processes that can be told bar whom they should.
+    fn bar(&mut self) {
+        let names: Vec<BrokerName> = self.brokers.keys().cloned().collect();
+        for broker in names {
+            let it = self.broker(broker.as_str());
+            let can_be_told = it.life == Life::Running && !it.cut_off;
+            if let Some(downstreams) = it.asked_to_bar.take_if(|_| can_be_told) {
+                it.keeps_out.clone_from(&downstreams);
+                self.tell(Event::Barred { broker, downstreams });
+            }
+        }
     }
 
     pub(super) fn deliver_report(&mut self, broker: &BrokerName) {
@@ -295,8 +319,13 @@ impl World {
     }
 
     pub(super) fn set_life(&mut self, broker: &str, life: Life) {
-        self.broker(broker).life = life;
-        self.broker(broker).write_report();
+        let it = self.broker(broker);
+        if matches!(it.life, Life::Held | Life::Restarting) {
+            // A new process reads whom to bar.
+            it.keeps_out = it.bars.clone();
+        }
+        it.life = life;
+        it.write_report();
     }
 
     pub(super) fn lose_supervisor(&mut self, broker: &str) {
@@ -342,6 +371,7 @@ impl World {
                 self.connect(broker.as_str());
             }
         }
+        self.bar();
         self.open_sessions();
         self.pass_barriers();
         if self.bridges_connect {

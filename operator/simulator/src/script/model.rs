@@ -113,7 +113,7 @@ impl Stage {
         let id = self.broker(name)?;
         let config = self.book.current(name, self.series, &self.sites)?;
         let setup = self.setup(&config);
-        self.fabric.brokers[id].start(setup, &mut self.fabric.air);
+        self.fabric.brokers[id].start(setup, 0, &mut self.fabric.air);
         Ok(())
     }
 
@@ -186,7 +186,7 @@ impl Stage {
             Action::Restart => {
                 self.fabric.brokers[id].stop(&mut self.fabric.air);
                 self.pass(20 * MILLISECOND);
-                self.fabric.brokers[id].start(setup, &mut self.fabric.air);
+                self.fabric.brokers[id].start(setup, 0, &mut self.fabric.air);
             }
         }
         Ok(())

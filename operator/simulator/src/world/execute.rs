@@ -1,5 +1,6 @@
 //! Directives, executed as the adapters do: at once, late, or never because the controller died before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skein_api::name::{BrokerName, Qos};
@@ -10,7 +11,8 @@ use skein_mosquitto::config::parse;
 use skein_mosquitto::link::{Link, Mode};
 
 use super::supervisor::Given;
-use super::{Errand, Flaw, World, number};
+use super::{Errand, Flaw, World, name, number};
+use crate::air::{BrokerId, Brokers, MOST_BROKERS, Word};
 use crate::clients::{Envoy, Mission, Role, Target};
 use crate::packet::{MILLISECOND, SECOND};
 
@@ -67,8 +69,7 @@ impl World {
                 client_id,
                 subscriptions,
             } => self.seed(broker, &upstream, client_id, &subscriptions),
-            // Bridges of the model have no users, and nothing asks for this yet.
-            Directive::Bar { .. } => {}
+            Directive::Bar { broker, downstreams } => self.bar(&broker, &downstreams),
             Directive::RecordSessions(sessions) => self.sessions = sessions,
             Directive::RecordMigration(migration) => {
                 self.tell(|| {
@@ -208,6 +209,42 @@ impl World {
             seeds: false,
         };
         self.send_envoy(envoy, upstream, mission);
+    }
+
+    fn bar(&mut self, broker: &BrokerName, downstreams: &BTreeSet<BrokerName>) {
+        self.tell(|| {
+            let names: Vec<&str> = downstreams.iter().map(BrokerName::as_str).collect();
+            format!("{broker} is to keep out [{}]", names.join(" "))
+        });
+        let Some(broker) = number(broker) else { return };
+        let bits = downstreams.iter().filter_map(number).map(|number| 1 << number);
+        self.bars[broker] = super::Bars {
+            downstreams: bits.fold(0, |all, bit| all | bit),
+            awaited: true,
+        };
+        self.tell_bars(broker, self.life);
+    }
+
+    /// Tells a process, and again until it has answered.
+    pub(super) fn tell_bars(&mut self, broker: BrokerId, life: u32) {
+        let bars = self.bars[broker];
+        if life == self.life && bars.awaited {
+            let downstreams = bars.downstreams;
+            self.fabric.air.say(broker, Word::Bar { downstreams });
+            self.after(400 * MILLISECOND, Errand::Bar { broker, life });
+        }
+    }
+
+    pub(super) fn barred(&mut self, broker: BrokerId, downstreams: Brokers) {
+        if self.bars[broker].downstreams != downstreams {
+            return;
+        }
+        self.bars[broker].awaited = false;
+        let all = (0..MOST_BROKERS).filter(|number| downstreams & (1 << number) != 0);
+        let downstreams = all.filter_map(name).collect();
+        if let Some(broker) = name(broker) {
+            self.observe(Event::Barred { broker, downstreams });
+        }
     }
 
     fn retire_broker(&mut self, broker: &BrokerName) {

@@ -212,7 +212,7 @@ impl World {
             }
             Work::Start { new } => {
                 let setup = Setup::of(&new.config, &mut self.fabric.air.names, &place);
-                process.start(setup, &mut self.fabric.air);
+                process.start(setup, self.bars[broker].downstreams, &mut self.fabric.air);
                 self.accept(broker, new);
             }
         }
