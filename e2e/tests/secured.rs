@@ -63,6 +63,14 @@ async fn barred_at(fleet: &Fleet, broker: &str) -> Result<BTreeSet<String>> {
     Ok(fenced::<RumqttSession>(&administrator(fleet, broker).await?).await?)
 }
 
+/// It can be asked, and bars the links of these brokers and no others.
+async fn bars(fleet: &Fleet, broker: &str, downstreams: &[&str]) -> bool {
+    let wanted: BTreeSet<String> = users(downstreams).into_iter().collect();
+    barred_at(fleet, broker)
+        .await
+        .is_ok_and(|barred| barred == wanted)
+}
+
 fn report(fleet: &Fleet, broker: &str) -> Result<Value> {
     let file = fleet.state().join("brokers").join(broker).join("report.json");
     Ok(serde_json::from_str(&fs::read_to_string(file)?)?)
@@ -218,10 +226,7 @@ async fn a_broker_that_was_killed_bars_whom_it_barred() -> Result<()> {
             fleet.supervisor("b").is_ok_and(|now| now != supervisor)
         })
         .await?;
-        wait_until("a to be let in", PATIENCE, async || {
-            barred_at(&fleet, "b").await.is_ok_and(|barred| barred.is_empty())
-        })
-        .await?;
+        wait_until("a to be let in", PATIENCE, async || bars(&fleet, "b", &[]).await).await?;
         up.wait_settled(PATIENCE).await?;
         up.check_once("farm/again/soil", "i", "a", PATIENCE).await?;
 
@@ -236,7 +241,7 @@ async fn a_broker_that_was_killed_bars_whom_it_barred() -> Result<()> {
             "{series:?} {why}"
         );
         wait_until("all to be let in", PATIENCE, async || {
-            barred_at(&fleet, "b").await.is_ok_and(|barred| barred.is_empty())
+            bars(&fleet, "b", &[]).await
         })
         .await?;
         let status = up.wait_settled(PATIENCE).await?;
@@ -253,11 +258,7 @@ async fn whom_its_controller_bars_a_broker_bars_though_its_own_file_is_lost() ->
         let fleet = Fleet::square(series)?;
         let up = fleet.up()?;
         let processes = broker_processes(&up.wait_settled(PATIENCE).await?)?;
-        let is_barred = async || {
-            barred_at(&fleet, "b")
-                .await
-                .is_ok_and(|barred| barred == BTreeSet::from(["skein:a".to_owned()]))
-        };
+        let is_barred = async || bars(&fleet, "b", &["a"]).await;
         up.skein(&["break", "a", "--hang"]).await?;
         wait_until("b to keep a out", PATIENCE, is_barred).await?;
         // As a skein up leaves it that is killed before it can tell the process.
@@ -303,12 +304,10 @@ async fn a_hung_broker_is_kept_out_until_it_runs_what_is_safe() -> Result<()> {
         up.wait_way("soil", "i", "a", "a b i").await?;
         up.skein(&["break", "b", "--hang"]).await?;
         up.wait_path("soil", "i", "a", "a c i", PATIENCE).await?;
-        let is_barred = async || {
-            barred_at(&fleet, "i")
-                .await
-                .is_ok_and(|barred| barred == BTreeSet::from(["skein:b".to_owned()]))
-        };
-        wait_until("i to keep b out", PATIENCE, is_barred).await?;
+        wait_until("i to keep b out", PATIENCE, async || {
+            bars(&fleet, "i", &["b"]).await
+        })
+        .await?;
         up.skein(&["mend", "b"]).await?;
         up.wait_way("soil", "i", "a", "a b i").await?;
         ensure!(barred_at(&fleet, "i").await?.is_empty(), "{series:?}");
