@@ -63,14 +63,20 @@ impl Engine {
         let mut wanted: BTreeMap<&BrokerName, BTreeSet<BrokerName>> = BTreeMap::new();
         // Of whom nothing is known yet, it is not known either who bars them.
         let mut unknown: BTreeSet<&BrokerName> = BTreeSet::new();
+        let barred: BTreeSet<&BrokerName> = self.fences.asked.values().flatten().collect();
         for (broker, position) in positions {
             let Some(site) = self.sites.get(broker) else {
                 continue;
             };
-            let out = matches!(site.health.phase(), BrokerPhase::Down | BrokerPhase::Returning);
+            let phase = site.health.phase();
+            let out = matches!(phase, BrokerPhase::Down | BrokerPhase::Returning);
+            // Nearly all are well, and their many lines need no look.
+            if !out && phase != BrokerPhase::Pending && !barred.contains(broker) {
+                continue;
+            }
             for upstream in unsafe_ways(site, &position.desired) {
                 let asked = self.fences.asked.get(upstream);
-                if site.health.phase() == BrokerPhase::Pending {
+                if phase == BrokerPhase::Pending {
                     unknown.insert(upstream);
                 } else if out || asked.is_some_and(|asked| asked.contains(broker)) {
                     wanted.entry(upstream).or_default().insert(broker.clone());

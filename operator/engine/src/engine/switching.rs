@@ -225,6 +225,7 @@ impl Engine {
     ) {
         let passing = |link: &LinkId| self.switching.is_passing(link);
         let switches = switches(positions, &self.moves.values().collect(), &passing);
+        let until = now.saturating_add(self.settings.barrier);
         let mut barriers = Vec::new();
         let mut seeds = BTreeMap::new();
         let mut stays: Vec<LinkId> = Vec::new();
@@ -245,7 +246,6 @@ impl Engine {
             if switch.old.is_empty() {
                 continue;
             }
-            let until = now.saturating_add(self.settings.barrier);
             let from_now = || (Ways::of(positions, &switch.classes), until);
             let mut barrier = self.switching.barrier(switch, from_now);
             let old = switch.old.keys();
@@ -281,7 +281,6 @@ impl Engine {
         };
         let closed = waits.iter().filter(closed).map(|link| &link.upstream).collect();
         let moved = self.move_clients(&closed, directives);
-        let until = now.saturating_add(self.settings.barrier);
         for switch in &switches {
             if switch.fresh.keys().any(|link| moved.contains(&link.upstream)) {
                 self.commitments.commit(&switch.classes, until);
