@@ -108,12 +108,8 @@ fn is_pulled(strand: &Strand) -> bool {
 
 /// What its link is called in a plan, which knows nothing of sessions.
 fn planned(strand: &Strand) -> LinkId {
-    let mode = match strand.mode {
-        Mode::Pull | Mode::Pull2 => Mode::Pull,
-        Mode::Duplex => Mode::Duplex,
-    };
     LinkId {
-        mode,
+        mode: strand.mode.in_plan(),
         ..strand.link()
     }
 }

@@ -49,6 +49,15 @@ pub enum Mode {
 impl Mode {
     /// All there are.
     pub const ALL: [Self; 3] = [Self::Pull, Self::Pull2, Self::Duplex];
+
+    /// What a plan calls it, to which it is no matter which session a link uses.
+    #[must_use]
+    pub const fn in_plan(self) -> Self {
+        match self {
+            Self::Pull | Self::Pull2 => Self::Pull,
+            Self::Duplex => Self::Duplex,
+        }
+    }
 }
 
 impl std::str::FromStr for Mode {

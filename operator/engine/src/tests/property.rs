@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use skein_api::fleet::{Fleet, FleetBuilder};
 use skein_api::name::BrokerName;
-use skein_mosquitto::link::{Link, Mode};
+use skein_mosquitto::link::Link;
 use skein_planner::plan::{Plan, View};
 
 use super::judge;
@@ -319,11 +319,10 @@ impl Trial {
 
 /// Which of its two sessions a pull link uses is no matter of plans.
 fn as_planned(link: Link) -> Link {
-    let mode = match link.mode {
-        Mode::Pull | Mode::Pull2 => Mode::Pull,
-        Mode::Duplex => Mode::Duplex,
-    };
-    Link { mode, ..link }
+    Link {
+        mode: link.mode.in_plan(),
+        ..link
+    }
 }
 
 fn links_of(plan: &Plan) -> Vec<Link> {
