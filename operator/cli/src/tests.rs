@@ -363,11 +363,10 @@ fn status() -> FleetStatus {
         paths: vec![path("hq hub south", true), path("", false)],
         migrations: vec![MigrationRecord {
             migration: Migration {
-                name: "north-1".to_owned(),
-                broker: broker("north"),
                 to: Some(broker("south")),
                 phase: MigrationPhase::Completed,
                 evidence: vec!["3 heartbeats missed".to_owned(), "connection refused".to_owned()],
+                ..Migration::new("north-1".to_owned(), broker("north"))
             },
             times: BTreeMap::from([("Completed".to_owned(), "2026-01-02T03:04:04Z".to_owned())]),
         }],

@@ -1,6 +1,6 @@
 //! What the engine wants done, and what it says of itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use skein_mosquitto::link::Link;
 use crate::event::Epoch;
 #[cfg(doc)]
 use crate::event::Event;
+use crate::sessions::ClientSession;
 
 /// Something an adapter must do. Each is idempotent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +76,32 @@ pub enum Directive {
         /// The downstream ends: all that are to be barred there.
         downstreams: BTreeSet<BrokerName>,
     },
+    /// Read anew what a broker keeps of its clients, and answer with [`Event::SessionsRead`] of this number.
+    ReadSessions {
+        /// Which broker.
+        broker: BrokerName,
+        /// The number of the answer.
+        serial: u64,
+    },
+    /// Open the session of a client that is to come, so that it collects: connect with its client id and without a clean
+    /// session, subscribe what it subscribes (and have no retained message sent for that), see that every subscription is
+    /// acknowledged, and leave, acknowledging no message. Answer with [`Event::ClientSessionOpened`].
+    OpenClientSession {
+        /// Where the client is going to come.
+        broker: BrokerName,
+        /// Its client id.
+        client_id: String,
+        /// What its session is to be.
+        session: Arc<ClientSession>,
+    },
+    /// End the session of a client that has gone elsewhere, with all that waits in it. Answer with
+    /// [`Event::ClientSessionEnded`].
+    EndClientSession {
+        /// Where the client was.
+        broker: BrokerName,
+        /// Its client id.
+        client_id: String,
+    },
     /// Keep these records, and no others of their kind, so that a later life finds them ([`Restored::sessions`]); done
     /// before what follows.
     ///
@@ -112,20 +139,60 @@ pub struct OpenSession {
     pub filters: Vec<String>,
 }
 
-/// The record of one failover.
+/// The record of one move of a broker's clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Migration {
     /// Its name: broker and a number.
     pub name: String,
-    /// The broker that died.
+    /// The broker whose clients are moved.
     pub broker: BrokerName,
     /// Its substitute; `None` if there is none (it is only routed around).
     pub to: Option<BrokerName>,
+    /// Why they are.
+    #[serde(default)]
+    pub reason: Reason,
     /// How far it is.
     pub phase: MigrationPhase,
     /// Why it was begun.
     pub evidence: Vec<String>,
+    /// The clients whose sessions were opened at the substitute.
+    #[serde(default)]
+    pub moved: BTreeSet<String>,
+    /// The clients whose sessions could not be, and why.
+    #[serde(default)]
+    pub not_moved: BTreeMap<String, String>,
+    /// The clients for whom messages wait where they are, which must be got before the others can go on; and how many.
+    #[serde(default)]
+    pub waiting: BTreeMap<String, u64>,
+}
+
+impl Migration {
+    /// One that begins.
+    #[must_use]
+    pub fn new(name: String, broker: BrokerName) -> Self {
+        Self {
+            name,
+            broker,
+            to: None,
+            reason: Reason::default(),
+            phase: MigrationPhase::Detected,
+            evidence: Vec::new(),
+            moved: BTreeSet::new(),
+            not_moved: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+}
+
+/// Why clients are moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    /// Their broker was declared down.
+    #[default]
+    Failure,
+    /// A person wants their broker empty.
+    Drain,
 }
 
 /// Phases of a migration. Fencing, seeding, adoption and draining have their names here already; a failover passes

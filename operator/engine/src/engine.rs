@@ -228,6 +228,12 @@ impl Engine {
             Event::Barred { broker, downstreams } => {
                 self.stale_rollout |= self.fences.take(broker, downstreams);
             }
+            // Nothing comes of these yet.
+            Event::SessionsRead { .. }
+            | Event::ClientSessionOpened { .. }
+            | Event::ClientSessionEnded { .. }
+            | Event::Drain { .. }
+            | Event::Undrain { .. } => {}
             Event::Approved { broker } => {
                 self.failovers.approve(&broker);
                 self.stale_plan = true;

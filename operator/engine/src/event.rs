@@ -11,6 +11,7 @@ use skein_mosquitto::link::Link;
 #[cfg(doc)]
 use crate::directive::Directive;
 use crate::directive::{Migration, OpenSession};
+use crate::sessions::ClientSessions;
 
 /// A moment: time since an origin of the adapter's choosing, on a clock that never goes back.
 pub type Moment = Duration;
@@ -108,6 +109,47 @@ pub enum Event {
         broker: BrokerName,
         /// The downstream ends.
         downstreams: BTreeSet<BrokerName>,
+    },
+    /// What a broker keeps of its clients: told whenever it was read, because it was asked for or because it changed.
+    SessionsRead {
+        /// Which broker.
+        broker: BrokerName,
+        /// What it keeps; none if that cannot be read, as where a broker keeps nothing.
+        sessions: Option<Arc<ClientSessions>>,
+        /// The number of the last [`Directive::ReadSessions`] that came before it was read, if any did.
+        serial: Option<u64>,
+    },
+    /// What [`Directive::OpenClientSession`] asked for is done, or cannot be done now.
+    ClientSessionOpened {
+        /// Where it is.
+        broker: BrokerName,
+        /// Whose it is.
+        client_id: String,
+        /// Why not, if it is not.
+        error: Option<String>,
+    },
+    /// What [`Directive::EndClientSession`] asked for is done, or cannot be done now.
+    ClientSessionEnded {
+        /// Where it was.
+        broker: BrokerName,
+        /// Whose it was.
+        client_id: String,
+        /// Why not, if it is not.
+        error: Option<String>,
+    },
+    /// A person wants a broker without clients, so that it can be stopped: they are led to its substitute, without loss.
+    Drain {
+        /// Which broker.
+        broker: BrokerName,
+        /// Where they are to go; none: to its planned substitute.
+        to: Option<BrokerName>,
+        /// Do not wait for clients that do not get what waits for them: give it up.
+        abandon: bool,
+    },
+    /// A person wants a drained broker to have its clients back, or a drain under way called off.
+    Undrain {
+        /// Which broker.
+        broker: BrokerName,
     },
     /// A person approved what waits for approval: moving a dead broker's sessions (policy Manual), or taking a
     /// returned broker back (failback Manual).

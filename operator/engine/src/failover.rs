@@ -260,11 +260,8 @@ impl Failovers {
             .max()
             .unwrap_or(0);
         let migration = Migration {
-            name: format!("{broker}-{}", highest + 1),
-            broker: broker.clone(),
-            to: None,
-            phase: MigrationPhase::Detected,
             evidence: situation.evidence.get(broker).cloned().unwrap_or_default(),
+            ..Migration::new(format!("{broker}-{}", highest + 1), broker.clone())
         };
         directives.push(Directive::RecordMigration(migration.clone()));
         self.migrations.push(migration);

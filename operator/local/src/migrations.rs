@@ -84,11 +84,8 @@ mod tests {
     #[test]
     fn each_phase_has_the_time_it_was_reached() {
         let migration = |phase| Migration {
-            name: "c-1".to_owned(),
-            broker: BrokerName::new("c").unwrap(),
-            to: None,
             phase,
-            evidence: Vec::new(),
+            ..Migration::new("c-1".to_owned(), BrokerName::new("c").unwrap())
         };
         let mut migrations = Migrations::default();
         migrations.record(migration(MigrationPhase::Detected), "1");
@@ -110,11 +107,8 @@ mod tests {
     #[test]
     fn what_is_not_over_stays_and_numbers_go_on() {
         let migration = |broker: &str, number: usize, phase| Migration {
-            name: format!("{broker}-{number}"),
-            broker: BrokerName::new(broker).unwrap(),
-            to: None,
             phase,
-            evidence: Vec::new(),
+            ..Migration::new(format!("{broker}-{number}"), BrokerName::new(broker).unwrap())
         };
         let mut migrations = Migrations::default();
         migrations.record(migration("a", 1, MigrationPhase::Completed), "1");

@@ -183,11 +183,8 @@ mod tests {
         let mut down = status(Down, None, "a e i", false);
         down.migrations.push(MigrationRecord {
             migration: Migration {
-                name: "c-1".to_owned(),
-                broker: name("c"),
-                to: None,
-                phase: MigrationPhase::Detected,
                 evidence: vec!["refused".to_owned()],
+                ..Migration::new("c-1".to_owned(), name("c"))
             },
             times: BTreeMap::new(),
         });

@@ -100,11 +100,8 @@ mod tests {
             }],
             migrations: vec![MigrationRecord {
                 migration: Migration {
-                    name: "c-1".to_owned(),
-                    broker: name("c"),
-                    to: None,
-                    phase: MigrationPhase::Detected,
                     evidence: vec!["refused".to_owned()],
+                    ..Migration::new("c-1".to_owned(), name("c"))
                 },
                 times: BTreeMap::from([("Detected".to_owned(), "2026-01-01T00:00:00Z".to_owned())]),
             }],

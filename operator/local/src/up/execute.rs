@@ -99,6 +99,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 self.users.bar(broker, downstreams, &directory)?;
                 self.look_after_users();
             }
+            Directive::ReadSessions { .. }
+            | Directive::OpenClientSession { .. }
+            | Directive::EndClientSession { .. } => {}
             Directive::RecordSessions(sessions) => {
                 files::write_json(&self.place.state.sessions_file(), sessions)?;
             }
@@ -370,6 +373,11 @@ fn about(directive: &Directive) -> String {
         Directive::Seed { client_id, .. } | Directive::EndSubscriptions { client_id, .. } => {
             format!("session/{client_id}")
         }
+        Directive::ReadSessions { broker, .. } => format!("clients/{broker}"),
+        Directive::OpenClientSession {
+            broker, client_id, ..
+        }
+        | Directive::EndClientSession { broker, client_id } => format!("clients/{broker}/{client_id}"),
         Directive::Bar { broker, .. } => format!("bars/{broker}"),
         Directive::RecordSessions(_) => "sessions".to_owned(),
         Directive::PointAddress { broker, .. } => format!("address/{broker}"),

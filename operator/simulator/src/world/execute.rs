@@ -70,6 +70,9 @@ impl World {
                 subscriptions,
             } => self.seed(broker, &upstream, client_id, &subscriptions),
             Directive::Bar { broker, downstreams } => self.bar(&broker, &downstreams),
+            Directive::ReadSessions { .. }
+            | Directive::OpenClientSession { .. }
+            | Directive::EndClientSession { .. } => {}
             Directive::RecordSessions(sessions) => self.sessions = sessions,
             Directive::RecordMigration(migration) => {
                 self.tell(|| {

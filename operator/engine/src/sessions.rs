@@ -1,0 +1,51 @@
+//! Sessions of clients, as brokers keep them: what is subscribed and whether something waits, and never a message.
+
+use std::collections::BTreeMap;
+
+use skein_api::name::Qos;
+
+/// What a broker keeps of its clients, at one moment. Without Skein's own sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientSessions {
+    /// The number of the newest message that the broker keeps for anybody: what comes later has a greater one. 0 if it keeps
+    /// none.
+    pub newest: u64,
+    /// By client id.
+    pub by_client: BTreeMap<String, ClientSession>,
+}
+
+/// The session of a client, which outlives its connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientSession {
+    /// As who the client connected; none if anonymously.
+    pub username: Option<String>,
+    /// Seconds after the connection's end when the broker forgets it; none: never.
+    pub expiry: Option<u32>,
+    /// By filter, which may be shared (`$share/GROUP/…`).
+    pub subscriptions: BTreeMap<String, Subscription>,
+    /// Messages that wait for it, or are on their way to it and not acknowledged.
+    pub waiting: u64,
+    /// The number of the oldest of them.
+    pub oldest: Option<u64>,
+}
+
+/// How a client subscribed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The quality of service that was granted.
+    pub qos: Qos,
+    /// What the client publishes does not come back to it.
+    pub no_local: bool,
+    /// Messages keep their retain flag.
+    pub retain_as_published: bool,
+    /// What the client wants to see with each message.
+    pub identifier: Option<u32>,
+}
+
+impl ClientSession {
+    /// Something waits that is not newer than this.
+    #[must_use]
+    pub fn awaits(&self, newest: u64) -> bool {
+        self.oldest.is_some_and(|oldest| oldest <= newest)
+    }
+}
