@@ -156,9 +156,9 @@ pub struct Migration {
     pub phase: MigrationPhase,
     /// Why it was begun.
     pub evidence: Vec<String>,
-    /// The clients whose sessions were opened at the substitute.
+    /// Where sessions were opened for its clients that are not ended yet, and for whom.
     #[serde(default)]
-    pub moved: BTreeSet<String>,
+    pub moved: BTreeMap<BrokerName, BTreeSet<String>>,
     /// The clients whose sessions could not be, and why.
     #[serde(default)]
     pub not_moved: BTreeMap<String, String>,
@@ -178,7 +178,7 @@ impl Migration {
             reason: Reason::default(),
             phase: MigrationPhase::Detected,
             evidence: Vec::new(),
-            moved: BTreeSet::new(),
+            moved: BTreeMap::new(),
             not_moved: BTreeMap::new(),
             waiting: BTreeMap::new(),
         }

@@ -6,6 +6,7 @@ mod clearing;
 mod commitment;
 mod fencing;
 mod giving;
+mod handover;
 mod hearing;
 mod planning;
 mod problems;
@@ -25,6 +26,7 @@ use skein_planner::plan::{Plan, Substitution};
 use self::clearing::Clearing;
 use self::commitment::Commitments;
 use self::fencing::Fences;
+use self::handover::Handovers;
 use self::switching::Switching;
 use crate::directive::{BrokerPhase, Directive, Marker, OpenSession};
 use crate::event::{Event, Moment};
@@ -119,6 +121,8 @@ pub struct Engine {
     addresses: BTreeMap<BrokerName, BrokerName>,
     /// Whose client address is to lead where, once what is published there is collected.
     moves: BTreeMap<BrokerName, BrokerName>,
+    /// Clients on their way.
+    handovers: Handovers,
     /// The switches that are under way.
     switching: Switching,
     turns: Turns,
@@ -132,6 +136,8 @@ pub struct Engine {
     stale_plan: bool,
     stale_rollout: bool,
     stale_report: bool,
+    /// Who keeps whom waiting may have changed.
+    stale_watch: bool,
 }
 
 impl Engine {
@@ -165,6 +171,7 @@ impl Engine {
             clearings: BTreeMap::new(),
             addresses: BTreeMap::new(),
             moves: BTreeMap::new(),
+            handovers: Handovers::default(),
             switching: Switching::default(),
             turns: Turns::default(),
             markers: Vec::new(),
@@ -174,6 +181,7 @@ impl Engine {
             stale_plan: false,
             stale_rollout: false,
             stale_report: false,
+            stale_watch: false,
         }
     }
 
@@ -228,12 +236,23 @@ impl Engine {
             Event::Barred { broker, downstreams } => {
                 self.stale_rollout |= self.fences.take(broker, downstreams);
             }
+            Event::SessionsRead {
+                broker,
+                sessions,
+                serial,
+            } => self.take_sessions(&broker, sessions, serial, now),
+            Event::ClientSessionOpened {
+                broker,
+                client_id,
+                error,
+            } => self.take_opening(&broker, &client_id, error, now),
+            Event::ClientSessionEnded {
+                broker,
+                client_id,
+                error,
+            } => self.take_ending(&broker, client_id, error.as_deref(), now),
             // Nothing comes of these yet.
-            Event::SessionsRead { .. }
-            | Event::ClientSessionOpened { .. }
-            | Event::ClientSessionEnded { .. }
-            | Event::Drain { .. }
-            | Event::Undrain { .. } => {}
+            Event::Drain { .. } | Event::Undrain { .. } => {}
             Event::Approved { broker } => {
                 self.failovers.approve(&broker);
                 self.stale_plan = true;
@@ -264,7 +283,8 @@ impl Engine {
         let clearing = self.next_clearing();
         let switching = self.next_switching();
         let commitments = self.commitments.next();
-        [alarm, pulse, hold, stopped, clearing, switching, commitments]
+        let handovers = self.handovers.next();
+        [alarm, pulse, hold, stopped, clearing, switching, commitments, handovers]
             .into_iter()
             .flatten()
             .min()
@@ -382,9 +402,18 @@ impl Engine {
                 .is_some_and(skein_api::fleet::Broker::is_controlled);
             let configured = !supervised || (site.ledger.is_confirmed() && !site.health.supervisor_lost());
             if configured && self.failovers.may_fail_back(&fleet, broker) {
-                site.health.take_back();
+                let substitute = self.failovers.served_by().get(broker).cloned();
+                if substitute.is_none_or(|substitute| self.may_be_left(broker, &substitute)) {
+                    self.stop_watching(broker);
+                    self.site(broker).health.take_back();
+                }
             }
+        } else {
+            self.stop_watching(broker);
         }
+        let Some(site) = self.sites.get_mut(broker) else {
+            return;
+        };
         if site.health.awaits_agreement(&rules) {
             self.awaiting.insert(broker.clone());
         } else {
@@ -466,16 +495,21 @@ impl Engine {
             self.next_clearing(),
             self.next_switching(),
             self.commitments.next(),
+            self.handovers.next(),
             leaves,
         ];
         let due = due.into_iter().flatten().any(|at| at <= now);
+        if self.stale_watch || self.stale_rollout || due {
+            self.mind_handovers(now, directives);
+        }
         if std::mem::take(&mut self.stale_rollout) || due {
             self.roll_out(now, directives);
             self.retire(now, directives);
             self.clear_up(now, directives);
             self.record_sessions(directives);
             if self.is_settled() {
-                directives.extend(self.failovers.settle());
+                let ending = self.handovers.ending().collect();
+                directives.extend(self.failovers.settle(&ending));
             }
         }
     }

@@ -39,6 +39,13 @@ pub(crate) fn is_active(migration: &Migration) -> bool {
     )
 }
 
+fn is_over(migration: &Migration) -> bool {
+    matches!(
+        migration.phase,
+        MigrationPhase::FailedBack | MigrationPhase::Aborted
+    )
+}
+
 fn has_moved(phase: MigrationPhase) -> bool {
     matches!(
         phase,
@@ -66,6 +73,77 @@ impl Failovers {
 
     pub(crate) fn served_by(&self) -> &BTreeMap<BrokerName, BrokerName> {
         &self.served_by
+    }
+
+    /// The clients of a broker that have sessions at another.
+    pub(crate) fn moved<'a>(&'a self, home: &BrokerName, at: &BrokerName) -> BTreeSet<&'a String> {
+        let of = self.migrations.iter().filter(|migration| migration.broker == *home);
+        of.filter_map(|migration| migration.moved.get(at)).flatten().collect()
+    }
+
+    /// Clients of others that have sessions at a broker.
+    pub(crate) fn guests(&self, at: &BrokerName) -> BTreeSet<&String> {
+        let there = self.migrations.iter().filter_map(|migration| migration.moved.get(at));
+        there.flatten().collect()
+    }
+
+    /// Whose clients have sessions elsewhere, where, and which.
+    pub(crate) fn lodgings(&self) -> impl Iterator<Item = (&BrokerName, &BrokerName, &BTreeSet<String>)> {
+        self.migrations.iter().flat_map(|migration| {
+            let moved = migration.moved.iter();
+            moved.map(|(at, clients)| (&migration.broker, at, clients))
+        })
+    }
+
+    /// Sessions are open, or about to be, for the clients of a broker; and some cannot be.
+    pub(crate) fn note_moved(
+        &mut self,
+        home: &BrokerName,
+        at: &BrokerName,
+        moved: impl IntoIterator<Item = String>,
+        not_moved: &BTreeMap<String, String>,
+    ) -> Vec<Directive> {
+        let mut directives = Vec::new();
+        let open = |migration: &Migration| migration.broker == *home && !is_over(migration);
+        if let Some(index) = self.migrations.iter().rposition(open) {
+            let note = |migration: &mut Migration| {
+                migration.moved.entry(at.clone()).or_default().extend(moved);
+                migration.moved.retain(|_, clients| !clients.is_empty());
+                migration.not_moved.clone_from(not_moved);
+            };
+            self.advance(index, note, &mut directives);
+        }
+        directives
+    }
+
+    /// The session of a client is not there any more.
+    pub(crate) fn note_ended(&mut self, at: &BrokerName, client: &str) -> Vec<Directive> {
+        let mut directives = Vec::new();
+        for index in 0..self.migrations.len() {
+            let note = |migration: &mut Migration| {
+                if let Some(clients) = migration.moved.get_mut(at) {
+                    clients.remove(client);
+                }
+                migration.moved.retain(|_, clients| !clients.is_empty());
+            };
+            self.advance(index, note, &mut directives);
+        }
+        directives
+    }
+
+    /// Who keeps the clients of a broker from going on.
+    pub(crate) fn note_waiting(
+        &mut self,
+        waiting: impl Fn(&BrokerName) -> BTreeMap<String, u64>,
+    ) -> Vec<Directive> {
+        let mut directives = Vec::new();
+        for index in 0..self.migrations.len() {
+            if let Some(migration) = self.migrations.get(index).filter(|it| !is_over(it)) {
+                let waiting = waiting(&migration.broker);
+                self.advance(index, |migration| migration.waiting = waiting, &mut directives);
+            }
+        }
+        directives
     }
 
     /// A person approved what waits.
@@ -268,8 +346,8 @@ impl Failovers {
         self.migrations.len() - 1
     }
 
-    /// What was planned is in place everywhere.
-    pub(crate) fn settle(&mut self) -> Vec<Directive> {
+    /// What was planned is in place everywhere. Sessions that clients left at some brokers are still to be ended, though.
+    pub(crate) fn settle(&mut self, ending: &BTreeSet<&BrokerName>) -> Vec<Directive> {
         let mut directives = Vec::new();
         for index in 0..self.migrations.len() {
             let Some(migration) = self.migrations.get(index) else {
@@ -277,7 +355,11 @@ impl Failovers {
             };
             let next = match migration.phase {
                 MigrationPhase::Detected | MigrationPhase::Retargeted => MigrationPhase::Completed,
-                MigrationPhase::FailingBack => MigrationPhase::FailedBack,
+                MigrationPhase::FailingBack
+                    if !migration.moved.keys().any(|at| ending.contains(at)) =>
+                {
+                    MigrationPhase::FailedBack
+                }
                 _ => continue,
             };
             self.advance(index, |migration| migration.phase = next, &mut directives);

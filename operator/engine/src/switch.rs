@@ -228,6 +228,19 @@ impl Ways {
         self.of_class(&link.class).iter().any(|arc| arc.link == *link)
     }
 
+    /// The markers that tell, once all have come to a broker, that everything that was published before them has.
+    pub(crate) fn arriving(
+        &self,
+        at: &BrokerName,
+        serial: u64,
+        answers: &dyn Fn(&BrokerName) -> bool,
+    ) -> BTreeSet<Marker> {
+        let arcs = self.arcs.values().flatten().filter(|arc| arc.to == *at);
+        let links: BTreeSet<&LinkId> = arcs.map(|arc| &arc.link).collect();
+        let markers = links.into_iter().flat_map(|link| self.markers(link, serial, answers));
+        markers.filter(|marker| marker.broker == *at).collect()
+    }
+
     /// The markers that tell, once each has come to where it is awaited, that a link has passed everything that was
     /// published before them. None, if nobody is there to send or to receive: nothing can come through.
     ///

@@ -72,6 +72,8 @@ pub(crate) struct Broker {
     serials: u32,
     /// The controller's clients are subscribed to all that begins with `$skein/` and wait for these.
     pub(crate) watched: Vec<Topic>,
+    /// Numbers the messages that are kept for somebody.
+    newest: u64,
     /// Messages that a full queue did not take.
     pub(crate) dropped: u64,
     /// Whose bridges are kept out.
@@ -96,6 +98,7 @@ impl Broker {
             backlog: Vec::new(),
             serials: 0,
             watched: Vec::new(),
+            newest: 0,
             dropped: 0,
             barred: 0,
         }
@@ -228,10 +231,12 @@ impl Broker {
             self.plan_save(air);
         }
         match packet {
-            Packet::Subscribe { filter, qos } => {
+            Packet::Subscribe { filter, qos, retained } => {
                 self.subscribe(client, filter, qos);
                 air.send(conn, end, Packet::SubAck);
-                self.send_retained(client, filter, qos, air);
+                if retained {
+                    self.send_retained(client, filter, qos, air);
+                }
             }
             Packet::Unsubscribe { filter } => {
                 if let Some(session) = self.sessions.get_mut(&client) {

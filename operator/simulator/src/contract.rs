@@ -136,7 +136,7 @@ pub const CONTRACT: [Clause; 14] = [
     Clause {
         row: Row::MovedSubscriber,
         promises: [NOTHING, NONE_LOST, NONE_LOST],
-        kept: false,
+        kept: true,
     },
     Clause {
         row: Row::MovedExchange,

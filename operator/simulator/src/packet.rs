@@ -47,6 +47,8 @@ pub(crate) enum Packet {
         present: bool,
     },
     Subscribe {
+        /// Retained messages are wanted.
+        retained: bool,
         filter: Filter,
         qos: u8,
     },

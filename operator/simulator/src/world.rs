@@ -5,6 +5,7 @@
 mod controller;
 mod execute;
 mod fault;
+mod lodging;
 mod probing;
 mod supervisor;
 
@@ -16,9 +17,11 @@ use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_engine::directive::{Directive, Marker, Migration, OpenSession, Status};
 use skein_engine::event::{Event, Placement, Report};
+use skein_engine::sessions::ClientSessions;
 use skein_engine::{Engine, Settings};
 
 use self::controller::Pulse;
+use self::execute::Purpose;
 pub(crate) use self::fault::Fault;
 use self::probing::Probing;
 use self::supervisor::Site;
@@ -50,11 +53,13 @@ pub enum Flaw {
     SeedsNothing,
     /// Markers are published at QoS 1.
     HastyMarkers,
+    /// Sessions of clients to come are said to be open and are not.
+    OpensNoClients,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::EndsNothing,
         Self::SeesMarkersAtOnce,
         Self::SkipsStages,
@@ -62,6 +67,7 @@ impl Flaw {
         Self::ReportsEarly,
         Self::SeedsNothing,
         Self::HastyMarkers,
+        Self::OpensNoClients,
     ];
 }
 
@@ -102,6 +108,14 @@ pub(crate) enum Errand {
     },
     /// A supervisor is seen to be gone.
     Lost { broker: BrokerId, life: u32 },
+    /// What brokers keep of clients is looked at.
+    LookAtSessions { life: u32 },
+    /// What a broker keeps of clients is read.
+    ReadSessions {
+        broker: BrokerId,
+        serial: u64,
+        life: u32,
+    },
     /// Something else reaches the controller.
     Tell { event: Event, life: u32 },
     /// A supervisor looks whether there is something to do.
@@ -114,32 +128,43 @@ pub(crate) enum Errand {
     Mend { fault: Fault },
 }
 
-/// Who is out to do something under the client id of a bridge.
+/// Who is out to do something under the client id of a bridge, or of a client.
 #[derive(Clone, Debug)]
 struct Envoy {
+    purpose: Purpose,
     broker: BrokerName,
     client_id: String,
-    seeds: bool,
 }
 
 impl Envoy {
     /// What the engine is told of it.
     fn back(self, error: Option<String>) -> Event {
         let Self {
-            broker, client_id, ..
+            purpose,
+            broker,
+            client_id,
         } = self;
-        if self.seeds {
-            Event::Seeded {
+        match purpose {
+            Purpose::Seed => Event::Seeded {
                 broker,
                 client_id,
                 error,
-            }
-        } else {
-            Event::SubscriptionsEnded {
+            },
+            Purpose::End => Event::SubscriptionsEnded {
                 broker,
                 client_id,
                 error,
-            }
+            },
+            Purpose::OpenClient => Event::ClientSessionOpened {
+                broker,
+                client_id,
+                error,
+            },
+            Purpose::EndClient => Event::ClientSessionEnded {
+                broker,
+                client_id,
+                error,
+            },
         }
     }
 }
@@ -180,6 +205,8 @@ pub(crate) struct World {
     classes: BTreeMap<TopicName, ClassName>,
     migrations: BTreeMap<String, Migration>,
     sessions: Vec<OpenSession>,
+    /// What this controller was told of clients' sessions.
+    sessions_told: Vec<Option<Arc<ClientSessions>>>,
     /// Whom each broker is to keep out, and is started with.
     bars: [Bars; MOST_BROKERS],
     /// How late directives are executed.
@@ -259,6 +286,7 @@ impl World {
             classes: BTreeMap::new(),
             migrations: BTreeMap::new(),
             sessions: Vec::new(),
+            sessions_told: Vec::new(),
             bars: [Bars::default(); MOST_BROKERS],
             lateness: 0,
             late_until: 0,
@@ -344,6 +372,12 @@ impl World {
             Errand::Lost { broker, life } => {
                 if let Some(broker) = name(broker).filter(|_| life == self.life) {
                     self.observe(Event::SupervisorLost { broker });
+                }
+            }
+            Errand::LookAtSessions { life } => self.look_at_sessions(life),
+            Errand::ReadSessions { broker, serial, life } => {
+                if life == self.life {
+                    self.answer_sessions(broker, serial);
                 }
             }
             Errand::Tell { event, life } => {

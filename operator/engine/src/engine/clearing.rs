@@ -10,6 +10,7 @@ use skein_mosquitto::config::identity_of;
 use super::Engine;
 use crate::directive::{BrokerPhase, Directive, Marker};
 use crate::event::Moment;
+use crate::site::Site;
 
 /// How long until a session that could not be cleared is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -35,7 +36,7 @@ impl Engine {
         {
             site.touched = true;
             self.stale_rollout = true;
-        } else if self.switching.take_marker(broker, topic) {
+        } else if self.switching.take_marker(broker, topic) || self.handovers.take_marker(broker, topic) {
             self.stale_rollout = true;
         }
     }
@@ -96,6 +97,7 @@ impl Engine {
     pub(super) fn clear_up(&mut self, now: Moment, directives: &mut Vec<Directive>) {
         let Some(fleet) = self.fleet.clone() else { return };
         let mut markers: Vec<Marker> = self.switching.markers().into_iter().collect();
+        markers.extend(self.handovers.markers().cloned());
         let mut homeless = Vec::new();
         let mut wanted = BTreeMap::new();
         for (broker, site) in &self.sites {
@@ -152,7 +154,12 @@ impl Engine {
     }
 
     pub(super) fn can_be_asked(&self, broker: &BrokerName) -> bool {
-        self.sites.get(broker).is_some_and(|site| {
+        Self::is_there(&self.sites, broker)
+    }
+
+    /// One of these that can be asked.
+    pub(super) fn is_there(sites: &BTreeMap<BrokerName, Site>, broker: &BrokerName) -> bool {
+        sites.get(broker).is_some_and(|site| {
             let answers = !matches!(site.health.phase(), BrokerPhase::Pending | BrokerPhase::Down);
             answers && site.placement.is_some()
         })
@@ -173,7 +180,7 @@ impl Engine {
             .any(|(_, client_id)| self.can_be_cleared(client_id));
         let marking =
             |marker: &Marker| self.can_be_asked(&marker.origin) && self.can_be_asked(&marker.broker);
-        clearing || !self.switching.is_idle() || self.markers.iter().any(marking)
+        clearing || !self.switching.is_idle() || !self.handovers.is_idle() || self.markers.iter().any(marking)
     }
 
     /// What could not be cleared, and why.

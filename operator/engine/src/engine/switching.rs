@@ -87,6 +87,12 @@ impl Seed {
 }
 
 impl Switching {
+    /// A number that no marker has had.
+    pub(super) fn number(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
     /// True if it was awaited.
     pub(super) fn take_marker(&mut self, broker: &BrokerName, topic: &str) -> bool {
         let mut news = false;
@@ -129,9 +135,8 @@ impl Switching {
         }
         let begun = begun.map(|begun| begun.ways.clone());
         let (ways, until) = now();
-        self.serial += 1;
         Barrier {
-            serial: self.serial,
+            serial: self.number(),
             after,
             ways: begun.unwrap_or(ways),
             markers: BTreeSet::new(),
@@ -230,8 +235,19 @@ impl Engine {
         let mut seeds = BTreeMap::new();
         let mut stays: Vec<LinkId> = Vec::new();
         let mut waits: Vec<LinkId> = Vec::new();
+        let mut unseeded = BTreeSet::new();
+        let mut seeded = Vec::new();
         for switch in &switches {
-            if !self.seed(switch, now, &mut seeds, directives) {
+            let is_open = self.seed(switch, now, &mut seeds, directives);
+            if !is_open {
+                let fresh = switch.fresh.keys();
+                unseeded.extend(fresh.flat_map(|link| [link.upstream.clone(), link.downstream.clone()]));
+            }
+            seeded.push((switch, is_open));
+        }
+        self.hand_over(positions, &unseeded, now, directives);
+        for (switch, is_open) in seeded {
+            if !is_open || self.handovers.holds(switch) {
                 barriers.extend(self.switching.begun(switch).map(Barrier::paused));
                 waits.extend(switch.fresh.keys().cloned());
                 stays.extend(switch.old.keys().cloned());
@@ -322,11 +338,12 @@ impl Engine {
         let open: Vec<BrokerName> = self
             .moves
             .iter()
-            .filter(|(_, to)| !closed.contains(to))
+            .filter(|(broker, to)| !closed.contains(to) && self.handovers.is_ready(broker))
             .map(|(broker, _)| broker.clone())
             .collect();
         for broker in open {
             if let Some(to) = self.moves.remove(&broker) {
+                self.handed_over(&broker, directives);
                 self.addresses.insert(broker.clone(), to.clone());
                 moved.insert(to.clone());
                 directives.push(Directive::PointAddress { broker, to });

@@ -157,6 +157,15 @@ impl World {
                 self.recorded = sessions;
                 return;
             }
+            Directive::ReadSessions { broker, serial } => {
+                self.tell(Event::SessionsRead {
+                    broker,
+                    sessions: None,
+                    serial: Some(serial),
+                });
+                return;
+            }
+            Directive::OpenClientSession { .. } | Directive::EndClientSession { .. } => {}
             Directive::RecordMigration(migration) => {
                 self.migrations.insert(migration.name.clone(), migration);
             }

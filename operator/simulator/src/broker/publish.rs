@@ -169,12 +169,14 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&client) else {
             return;
         };
+        self.newest += 1;
         let mut outgoing = Outgoing {
             message,
             id: 0,
             qos,
             retain,
             stage: Stage::Queued,
+            number: self.newest,
         };
         match session.conn {
             Some(conn) if qos == 0 => {

@@ -34,6 +34,8 @@ pub(crate) struct Outgoing {
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) stage: Stage,
+    /// By which its broker keeps it.
+    pub(crate) number: u64,
 }
 
 /// A QoS 2 message from a client that is not released yet.

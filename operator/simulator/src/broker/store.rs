@@ -55,6 +55,18 @@ impl Broker {
         }
     }
 
+    /// The sessions that last, as they are on disk; none if nothing is.
+    pub(crate) fn kept(&self) -> Option<impl Iterator<Item = (ClientId, &Session)>> {
+        let live = self.running && self.setup.profile == Profile::Durable;
+        let sessions = if live {
+            &self.sessions
+        } else {
+            &self.saved.as_ref()?.sessions
+        };
+        let last = sessions.iter().filter(|(_, session)| !session.clean);
+        Some(last.map(|(client, session)| (*client, session)))
+    }
+
     pub(super) fn restore(&mut self) {
         let saved = match self.setup.profile {
             Profile::None => None,

@@ -9,7 +9,11 @@ use crate::world::Errand;
 #[derive(Clone, Debug)]
 pub(crate) enum Mission {
     /// Make these subscriptions, with their QoS.
-    Subscribe(Vec<(Filter, u8)>),
+    Subscribe {
+        filters: Vec<(Filter, u8)>,
+        /// What is retained is sent for them.
+        retained: bool,
+    },
     /// End these subscriptions; what waits stays.
     Unsubscribe(Vec<Filter>),
     /// End the session, with all that waits in it.
@@ -44,11 +48,11 @@ impl Envoy {
                         air.send(conn, End::Opener, Packet::Unsubscribe { filter: *filter });
                     }
                 }
-                Mission::Subscribe(subscriptions) => {
-                    self.open = subscriptions.len();
-                    for (filter, qos) in subscriptions {
-                        let (filter, qos) = (*filter, *qos);
-                        air.send(conn, End::Opener, Packet::Subscribe { filter, qos });
+                Mission::Subscribe { filters, retained } => {
+                    self.open = filters.len();
+                    for (filter, qos) in filters {
+                        let (filter, qos, retained) = (*filter, *qos, *retained);
+                        air.send(conn, End::Opener, Packet::Subscribe { filter, qos, retained });
                     }
                 }
                 Mission::Discard => {}

@@ -36,7 +36,7 @@ impl Subscriber {
                     air.ledger.fresh_session(self.receiver);
                 }
                 let (filter, qos) = (self.filter, self.qos);
-                air.send(conn, End::Opener, Packet::Subscribe { filter, qos });
+                air.send(conn, End::Opener, Packet::Subscribe { filter, qos, retained: true });
             }
             Packet::SubAck => {
                 air.ledger.subscribed(self.receiver, air.clock.now());

@@ -51,6 +51,8 @@ impl World {
             self.after(MILLISECOND, Errand::Beat { broker, life });
         }
         self.after(200 * MILLISECOND, Errand::Probes { life });
+        self.sessions_told = vec![None; self.sites.len()];
+        self.after(50 * MILLISECOND, Errand::LookAtSessions { life });
     }
 
     /// Where client addresses lead.

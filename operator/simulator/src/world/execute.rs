@@ -16,6 +16,31 @@ use crate::air::{BrokerId, Brokers, MOST_BROKERS, Word};
 use crate::clients::{Envoy, Mission, Role, Target};
 use crate::packet::{MILLISECOND, SECOND};
 
+/// What an envoy is sent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To open the session of a link that is to come.
+    Seed,
+    /// To end the subscriptions of one that a link left.
+    End,
+    /// To open the session of a client that is to come.
+    OpenClient,
+    /// To end the one that a client left.
+    EndClient,
+}
+
+impl Purpose {
+    /// The mistake of doing nothing of the kind.
+    fn flaw(self) -> Option<Flaw> {
+        match self {
+            Self::Seed => Some(Flaw::SeedsNothing),
+            Self::End => Some(Flaw::EndsNothing),
+            Self::OpenClient => Some(Flaw::OpensNoClients),
+            Self::EndClient => None,
+        }
+    }
+}
+
 impl World {
     pub(super) fn take_directive(&mut self, directive: Directive) {
         if self.dies_after == Some(0) {
@@ -70,18 +95,21 @@ impl World {
                 subscriptions,
             } => self.seed(broker, &upstream, client_id, &subscriptions),
             Directive::Bar { broker, downstreams } => self.bar(&broker, &downstreams),
-            Directive::ReadSessions { .. }
-            | Directive::OpenClientSession { .. }
-            | Directive::EndClientSession { .. } => {}
+            Directive::ReadSessions { broker, serial } => self.read_sessions(&broker, serial),
+            Directive::OpenClientSession {
+                broker,
+                client_id,
+                session,
+            } => self.open_client_session(broker, client_id, &session),
+            Directive::EndClientSession { broker, client_id } => self.end_client_session(broker, client_id),
             Directive::RecordSessions(sessions) => self.sessions = sessions,
             Directive::RecordMigration(migration) => {
                 self.tell(|| {
                     let to = migration.to.as_ref().map_or("nobody", |to| to.as_str());
                     let evidence = migration.evidence.join("; ");
-                    format!(
-                        "migration {} to {to}: {:?} ({evidence})",
-                        migration.name, migration.phase
-                    )
+                    let (name, phase) = (&migration.name, migration.phase);
+                    let (moved, waiting) = (&migration.moved, &migration.waiting);
+                    format!("migration {name} to {to}: {phase:?} ({evidence}); moved {moved:?}, waiting {waiting:?}")
                 });
                 self.migrations.insert(migration.name.clone(), migration);
             }
@@ -158,22 +186,28 @@ impl World {
             .iter()
             .map(|(filter, qos)| (names.filter(filter.as_str()), *qos as u8))
             .collect();
-        let envoy = super::Envoy {
-            broker,
-            client_id,
-            seeds: true,
+        let mission = Mission::Subscribe {
+            filters: subscriptions,
+            retained: true,
         };
-        self.send_envoy(envoy, upstream, Mission::Subscribe(subscriptions));
+        self.send_envoy(Purpose::Seed, broker, client_id, upstream, mission);
     }
 
-    fn send_envoy(&mut self, envoy: super::Envoy, upstream: &BrokerName, mission: Mission) {
-        let Some(upstream) = number(upstream) else { return };
-        let flaw = if envoy.seeds {
-            Flaw::SeedsNothing
-        } else {
-            Flaw::EndsNothing
+    pub(super) fn send_envoy(
+        &mut self,
+        purpose: Purpose,
+        broker: BrokerName,
+        client_id: String,
+        at: &BrokerName,
+        mission: Mission,
+    ) {
+        let Some(at) = number(at) else { return };
+        let envoy = super::Envoy {
+            purpose,
+            broker,
+            client_id,
         };
-        if self.flaw == Some(flaw) {
+        if self.flaw.is_some() && self.flaw == purpose.flaw() {
             let (life, event) = (self.life, envoy.back(None));
             self.after(MILLISECOND, Errand::Tell { event, life });
             return;
@@ -181,7 +215,7 @@ impl World {
         let id = self.fabric.air.names.client(&envoy.client_id);
         let clean = matches!(mission, Mission::Discard);
         let role = Role::Envoy(Envoy::new(mission));
-        let client = self.fabric.add_client(id, Target::Broker(upstream), clean, role);
+        let client = self.fabric.add_client(id, Target::Broker(at), clean, role);
         self.fabric.turn_after(client, 5 * SECOND);
         self.envoys.insert(client, envoy);
     }
@@ -206,12 +240,7 @@ impl World {
                     .collect(),
             )
         };
-        let envoy = super::Envoy {
-            broker,
-            client_id,
-            seeds: false,
-        };
-        self.send_envoy(envoy, upstream, mission);
+        self.send_envoy(Purpose::End, broker, client_id, upstream, mission);
     }
 
     fn bar(&mut self, broker: &BrokerName, downstreams: &BTreeSet<BrokerName>) {
