@@ -139,9 +139,11 @@ async fn a_running_broker_s_sessions_are_told_with_all_that_belongs_to_them() ->
         };
         assert_eq!((sensor.expiry, sensor.protocol), (never, None));
         assert_eq!(sensor.username.as_deref(), Some("sensors"));
-        let waiting = |messages, bytes| Waiting { messages, bytes };
-        assert_eq!(sensor.waiting, waiting(5, 100_022));
-        assert_eq!(anonymous.waiting, waiting(4, 100_015));
+        let waiting = |session: &Session| (session.waiting.messages, session.waiting.bytes);
+        assert_eq!(waiting(sensor), (5, 100_022));
+        assert_eq!(waiting(anonymous), (4, 100_015));
+        assert_eq!(sensor.waiting.oldest, anonymous.waiting.oldest);
+        assert!(anonymous.waiting.oldest.is_some_and(|oldest| oldest < inventory.newest));
         assert_eq!(store.waiting("anonymous")?, anonymous.waiting);
 
         assert_eq!(
@@ -222,16 +224,61 @@ async fn what_a_client_has_begun_and_what_it_has_taken_shows() -> Result<()> {
         for _ in 0..3 {
             publisher.publish("t/1", "four", 1, false).await?;
         }
+        let mut before = None;
         for left in [2, 1] {
             let message = taking.receive(SOON).await?.context("nothing to take")?;
             taking.acknowledge(&message).await?;
             taking.settle().await?;
-            let wanted = Waiting {
-                messages: left,
-                bytes: 4 * left,
+            let is_wanted = |inventory: &Inventory| {
+                let Waiting { messages, bytes, .. } = inventory.session("taking").unwrap().waiting;
+                (messages, bytes) == (left, 4 * left)
             };
-            let is_wanted = |inventory: &Inventory| inventory.session("taking").unwrap().waiting == wanted;
-            kept.inventory(is_wanted).await?;
+            let (_, inventory) = kept.inventory(is_wanted).await?;
+            let oldest = inventory.session("taking").unwrap().waiting.oldest;
+            assert!(
+                before < oldest && oldest <= Some(inventory.newest),
+                "{series:?}: the oldest is taken, {before:?}, {oldest:?}"
+            );
+            before = oldest;
+        }
+    }
+    Ok(())
+}
+
+/// What a drain counts on: all that is to be waited for has a number up to the newest now, and what comes later has not.
+#[tokio::test]
+async fn numbers_of_messages_grow_also_after_an_end_and_a_kill() -> Result<()> {
+    for series in Series::ALL {
+        let mut kept = Kept::start(series, "").await?;
+        kept.session("waiting", None, &[("t/#", 1)]).await?;
+        let mut newest = 0;
+        for (round, kill) in [(1, false), (2, false), (3, true), (4, false)] {
+            let mut publisher = kept.client("publisher", true, None).await?;
+            publisher.publish("t/1", "", 1, false).await?;
+            let waits = |inventory: &Inventory| inventory.session("waiting").unwrap().waiting.messages == round;
+            let (_, inventory) = kept.inventory(waits).await?;
+            assert!(inventory.newest > newest, "{series:?} {round}: {inventory:?}");
+            newest = inventory.newest;
+            // They are taken, so that nothing that waits says how far numbers went.
+            if round == 2 {
+                let mut waiting = kept.client("waiting", false, None).await?;
+                assert_eq!(waiting.take(Duration::from_millis(150), true).await?.len(), 2);
+                waiting.disconnect().await?;
+                let taken = |inventory: &Inventory| inventory.session("waiting").unwrap().waiting.messages == 0;
+                kept.inventory(taken).await?;
+                publisher = kept.client("publisher", true, None).await?;
+                for _ in 0..2 {
+                    publisher.publish("t/1", "", 1, false).await?;
+                }
+                let waits = |inventory: &Inventory| inventory.session("waiting").unwrap().waiting.messages == 2;
+                kept.inventory(waits).await?;
+            }
+            if kill {
+                kept.broker.kill()?;
+            } else {
+                kept.broker.stop().await?;
+            }
+            kept.broker.restart(&mosquitto(series)).await?;
         }
     }
     Ok(())

@@ -5,13 +5,13 @@ mod chunks;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
-use crate::inventory::{Expiry, Retained, Session, stored_time};
+use crate::inventory::{Expiry, Retained, Sessions, stored_time};
 use crate::place::{Fingerprint, Stamp, State};
 use chunks::{Chunk, Chunks, Direction, Fault};
 
@@ -37,7 +37,7 @@ impl Classic {
         Ok(Fingerprint(State::File(Stamp::at(&self.path)?)))
     }
 
-    pub(crate) fn sessions(&self) -> Result<BTreeMap<String, Session>, StoreError> {
+    pub(crate) fn sessions(&self) -> Result<Sessions, StoreError> {
         self.read(sessions)
     }
 
@@ -71,13 +71,14 @@ impl Classic {
 }
 
 /// Reads all sessions. Memory goes with their number and that of the messages, not with payloads.
-fn sessions<R: Read + Seek>(input: &mut BufReader<R>) -> Result<BTreeMap<String, Session>, Fault> {
-    let mut sessions: BTreeMap<String, Session> = BTreeMap::new();
+fn sessions<R: Read + Seek>(input: &mut BufReader<R>) -> Result<Sessions, Fault> {
+    let mut sessions = Sessions::default();
     let mut sizes: HashMap<u64, u32> = HashMap::new();
     let mut chunks = Chunks::of(input)?;
     while let Some(chunk) = chunks.next(&mut |_| false)? {
         match chunk {
             Chunk::Message(message) => {
+                sessions.number(message.number);
                 sizes.insert(message.number, message.bytes);
             }
             Chunk::Client {
@@ -86,7 +87,7 @@ fn sessions<R: Read + Seek>(input: &mut BufReader<R>) -> Result<BTreeMap<String,
                 interval,
                 expires_at,
             } => {
-                let session = Session::named(&mut sessions, client_id);
+                let session = sessions.named(client_id);
                 session.username = username;
                 session.expiry = Expiry::stored(interval, expires_at);
             }
@@ -99,13 +100,10 @@ fn sessions<R: Read + Seek>(input: &mut BufReader<R>) -> Result<BTreeMap<String,
                 let Some(bytes) = sizes.get(&message) else {
                     continue;
                 };
-                let session = Session::named(&mut sessions, client_id);
+                let session = sessions.named(client_id);
                 match direction {
                     Direction::In => session.unreleased += 1,
-                    Direction::Out => {
-                        session.waiting.messages += 1;
-                        session.waiting.bytes += u64::from(*bytes);
-                    }
+                    Direction::Out => session.waiting.add(message, u64::from(*bytes)),
                 }
             }
             Chunk::Subscription {
@@ -114,12 +112,13 @@ fn sessions<R: Read + Seek>(input: &mut BufReader<R>) -> Result<BTreeMap<String,
                 qos,
                 options,
                 identifier,
-            } => Session::named(&mut sessions, client_id).subscribe(filter, qos, options, identifier),
+            } => sessions
+                .named(client_id)
+                .subscribe(filter, qos, options, identifier),
             Chunk::Retained { .. } | Chunk::Other => {}
         }
     }
-    sessions.values_mut().for_each(Session::complete);
-    Ok(sessions)
+    Ok(sessions.completed())
 }
 
 /// Reads all retained messages. Which messages are retained is said at the end of the file, so it is read twice.

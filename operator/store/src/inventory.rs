@@ -21,11 +21,11 @@ pub enum Kind {
 /// As JSON (what is absent has no field, but for `expiry.after`):
 ///
 /// ```json
-/// {"store": "sqlite", "sessions": [{
+/// {"store": "sqlite", "newest": 1318284612345, "sessions": [{
 ///   "clientId": "valve-7", "username": "valves", "protocol": "5.0",
 ///   "expiry": {"after": 3600, "at": 1790000000},
 ///   "subscriptions": [{"filter": "farm/+/valve", "qos": 1, "noLocal": true, "retainAsPublished": true, "identifier": 3}],
-///   "waiting": {"messages": 2, "bytes": 34},
+///   "waiting": {"messages": 2, "bytes": 34, "oldest": 1318284612001},
 ///   "unreleased": 1
 /// }]}
 /// ```
@@ -34,6 +34,20 @@ pub enum Kind {
 pub struct Inventory {
     /// The kind of store that it comes from, which says what may be missing.
     pub store: Kind,
+    /// The number of the newest message that is kept for anybody, retained ones included; 0 if there is none.
+    ///
+    /// A broker numbers messages as they come, and a number that it gives is greater than all before:
+    /// - 2.0 (2.0.11) counts. The store has the count, so it goes on after a restart; after a kill from the last save on, which
+    ///   has no greater number in it. It begins anew with the store.
+    /// - 2.1 (2.1.2) takes the time: nanoseconds since 2021 but for the last bits, and one more than the last number if the clock is
+    ///   behind that. With a classic store it remembers the last one. With sqlite **it does not: after a restart with the clock set
+    ///   back, numbers are smaller** than those of before, until the clock has caught up.
+    ///
+    /// Two things come to a session late with the number of when they came to the broker: a QoS 2 message that its publisher
+    /// was slow to release (until then it is [`Session::unreleased`] with that), and a retained message that a new subscription
+    /// brings.
+    #[serde(default)]
+    pub newest: u64,
     /// By client id.
     pub sessions: Vec<Session>,
 }
@@ -55,6 +69,35 @@ impl Inventory {
     }
 }
 
+/// What is read of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    /// By client id.
+    pub(crate) by_client: BTreeMap<String, Session>,
+    /// As [`Inventory::newest`].
+    pub(crate) newest: u64,
+}
+
+impl Sessions {
+    /// The one of a client; a new one if something of it comes before itself.
+    pub(crate) fn named(&mut self, client_id: impl Into<String>) -> &mut Session {
+        self.by_client
+            .entry(client_id.into())
+            .or_insert_with_key(|client_id| Session::new(client_id))
+    }
+
+    /// Notes the number of a message.
+    pub(crate) fn number(&mut self, number: u64) {
+        self.newest = self.newest.max(number);
+    }
+
+    /// What is to be done when all is read.
+    pub(crate) fn completed(mut self) -> Self {
+        self.by_client.values_mut().for_each(Session::complete);
+        self
+    }
+}
+
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -68,7 +111,8 @@ pub struct Session {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// The protocol, where the store proves it, which it does for 5.0 only: by a finite expiry, a subscription identifier, a
-    /// packet limit, or options that 3.1.1 has not. Who hears the broker's log knows more.
+    /// packet limit, or options that 3.1.1 has not. How retained messages were to be handled proves nothing: who opens a
+    /// client's session for it says that, too. Who hears the broker's log knows more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
     /// When the broker forgets it.
@@ -104,13 +148,6 @@ impl Session {
         }
     }
 
-    /// The one of a client among those that were read; a new one if something of it comes before itself.
-    pub(crate) fn named(sessions: &mut BTreeMap<String, Self>, client_id: impl Into<String>) -> &mut Self {
-        sessions
-            .entry(client_id.into())
-            .or_insert_with_key(|client_id| Self::new(client_id))
-    }
-
     /// Whether its client id is one of Skein's.
     #[must_use]
     pub fn is_ours(&self) -> bool {
@@ -127,17 +164,14 @@ impl Session {
             identifier: Some(identifier).filter(|identifier| *identifier != 0),
         };
         // 3.1.1 has no options; the broker gives a bridge the first two, and always both.
-        if subscription.identifier.is_some()
-            || options & RETAIN_HANDLING != 0
-            || subscription.no_local != subscription.retain_as_published
-        {
+        if subscription.identifier.is_some() || subscription.no_local != subscription.retain_as_published {
             self.protocol = Some(Protocol::V5_0);
         }
         self.subscriptions.push(subscription);
     }
 
     /// Orders the subscriptions, and notes what the expiry proves.
-    pub(crate) fn complete(&mut self) {
+    fn complete(&mut self) {
         self.subscriptions
             .sort_by(|left, right| left.filter.cmp(&right.filter));
         // A session of 3.1.1 outlives its connection for ever, or for as long as the broker's own setting says, which is no
@@ -150,7 +184,6 @@ impl Session {
 
 const NO_LOCAL: u8 = 1 << 2;
 const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
-const RETAIN_HANDLING: u8 = 3 << 4;
 
 /// A version of MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -218,6 +251,18 @@ pub struct Waiting {
     pub messages: u64,
     /// Of their payloads.
     pub bytes: u64,
+    /// The number of the oldest of them; see [`Inventory::newest`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u64>,
+}
+
+impl Waiting {
+    /// Counts one more.
+    pub(crate) fn add(&mut self, number: u64, bytes: u64) {
+        self.messages += 1;
+        self.bytes += bytes;
+        self.oldest = Some(self.oldest.map_or(number, |oldest| oldest.min(number)));
+    }
 }
 
 /// A retained message.
@@ -287,6 +332,7 @@ mod tests {
         let named = |client_id: &str| Session::new(client_id);
         let inventory = Inventory {
             store: Kind::Classic,
+            newest: 0,
             sessions: vec![named("skein"), named("skein:a:b:pull:soil"), named("valve")],
         };
         let ours: Vec<&str> = inventory

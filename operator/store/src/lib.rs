@@ -44,9 +44,10 @@ use std::path::Path;
 pub use error::StoreError;
 pub use inventory::{Expiry, Inventory, Kind, Protocol, Retained, Session, Subscription, Waiting};
 pub use link::{End, LinkSession};
-pub use place::{CLASSIC_FILE, Fingerprint, SQLITE_FILE};
+pub use place::{CLASSIC_FILE, Fingerprint, Glance, SQLITE_FILE, glance};
 
 use classic::Classic;
+use inventory::Sessions;
 use place::Found;
 use sqlite::Sqlite;
 
@@ -104,13 +105,14 @@ impl Store {
     /// If the store cannot be read, is damaged, or of a format that is too old or too new.
     pub fn inventory(&mut self) -> Result<Inventory, StoreError> {
         let kind = self.kind();
-        let sessions = match &mut self.0 {
+        let Sessions { by_client, newest } = match &mut self.0 {
             Reader::Classic(classic) => classic.sessions()?,
             Reader::Sqlite(sqlite) => sqlite.sessions()?,
         };
         Ok(Inventory {
             store: kind,
-            sessions: sessions.into_values().collect(),
+            newest,
+            sessions: by_client.into_values().collect(),
         })
     }
 
@@ -122,7 +124,7 @@ impl Store {
     pub fn waiting(&mut self, client_id: &str) -> Result<Waiting, StoreError> {
         match &mut self.0 {
             Reader::Classic(classic) => {
-                let session = classic.sessions()?.remove(client_id);
+                let session = classic.sessions()?.by_client.remove(client_id);
                 Ok(session.map(|session| session.waiting).unwrap_or_default())
             }
             Reader::Sqlite(sqlite) => sqlite.waiting(client_id),

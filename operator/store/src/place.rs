@@ -5,6 +5,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::error::StoreError;
 
@@ -27,6 +28,51 @@ pub(crate) enum State {
     File(Option<Stamp>),
     /// Somebody may: which connection of ours says so, and the number it gave.
     Live { connection: u64, version: i64 },
+}
+
+/// What the files of a store look like from outside; see [`glance`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    stamps: [Option<Stamp>; 3],
+    settled: bool,
+}
+
+impl Glance {
+    /// Whether a change after this one would show. File systems count time in steps, so of what was written just now the next
+    /// change may look the same.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+}
+
+/// Longer than any file system's step that a running broker is likely to have: the kernel's own is up to ten milliseconds.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Looks at the files that may be a store in a directory and opens none: for who watches many and has no need to hold any. Two
+/// that are equal, the first of them settled, mean that nothing changed between. Costs microseconds. Take it *before* the
+/// inventory that it stands for.
+///
+/// # Errors
+/// If a file cannot be looked at.
+pub fn glance(directory: &Path) -> Result<Glance, StoreError> {
+    let sqlite = directory.join(SQLITE_FILE);
+    let stamps = [
+        Stamp::at(&sqlite)?,
+        Stamp::at(&log_of(&sqlite))?,
+        Stamp::at(&directory.join(CLASSIC_FILE))?,
+    ];
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let settled = now.is_ok_and(|now| {
+        stamps.iter().flatten().all(|stamp| {
+            let (seconds, nanoseconds) = stamp.written;
+            let written = u64::try_from(seconds).unwrap_or_default();
+            let written = Duration::new(written, u32::try_from(nanoseconds).unwrap_or_default());
+            // One that lies ahead was written before the clock was set.
+            now.abs_diff(written) > STEP
+        })
+    });
+    Ok(Glance { stamps, settled })
 }
 
 /// Which file it is, and when it was last written.

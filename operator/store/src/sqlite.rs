@@ -5,7 +5,6 @@
 
 mod connection;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::ValueRef;
@@ -13,7 +12,7 @@ use rusqlite::{Connection, Row};
 use skein_api::name::Qos;
 
 use crate::error::StoreError;
-use crate::inventory::{Expiry, Protocol, Retained, Session, Waiting, stored_time};
+use crate::inventory::{Expiry, Protocol, Retained, Session, Sessions, Waiting, stored_time};
 use crate::place::Fingerprint;
 use connection::{Access, Fault};
 
@@ -33,10 +32,13 @@ const SUBSCRIPTIONS: &str =
 //
 // For all sessions, in the order in which messages came: that is how both tables lie on disk. Grouped by the index on clients it
 // takes six times as long, as each row of both tables is then somewhere else.
-const WAITING: &str = "SELECT client_id, direction, length(payload) \
+const WAITING: &str = "SELECT client_id, direction, length(payload), store_id \
      FROM client_msgs NOT INDEXED LEFT JOIN base_msgs USING (store_id)";
 
-const WAITING_FOR_ONE: &str = "SELECT count(*), coalesce(sum(length(payload)), 0) \
+// What is greatest in an index is at its end.
+const NEWEST: &str = "SELECT max(store_id) FROM base_msgs";
+
+const WAITING_FOR_ONE: &str = "SELECT count(*), coalesce(sum(length(payload)), 0), min(store_id) \
      FROM client_msgs LEFT JOIN base_msgs USING (store_id) WHERE client_id = ? AND direction = 1";
 
 // The column for topics has a numeric affinity, by mistake: what looks like a number is one.
@@ -63,7 +65,7 @@ impl Sqlite {
         self.access.fingerprint()
     }
 
-    pub(crate) fn sessions(&mut self) -> Result<BTreeMap<String, Session>, StoreError> {
+    pub(crate) fn sessions(&mut self) -> Result<Sessions, StoreError> {
         self.access.ask("sessions", sessions)
     }
 
@@ -74,9 +76,12 @@ impl Sqlite {
             let Some(row) = rows.next()? else {
                 return Ok(Waiting::default());
             };
+            let messages = count(row, 0, ("client_msgs", "direction"))?;
+            let oldest = count(row, 2, ("client_msgs", "store_id"))?;
             Ok(Waiting {
-                messages: count(row, 0, ("client_msgs", "direction"))?,
+                messages,
                 bytes: count(row, 1, ("base_msgs", "payload"))?,
+                oldest: Some(oldest).filter(|_| messages > 0),
             })
         })
     }
@@ -112,8 +117,8 @@ fn is_known(connection: &Connection) -> Result<bool, Fault> {
     }
 }
 
-fn sessions(connection: &Connection) -> Result<BTreeMap<String, Session>, Fault> {
-    let mut sessions: BTreeMap<String, Session> = BTreeMap::new();
+fn sessions(connection: &Connection) -> Result<Sessions, Fault> {
+    let mut sessions = Sessions::default();
     let mut statement = connection.prepare(CLIENTS)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -132,7 +137,7 @@ fn sessions(connection: &Connection) -> Result<BTreeMap<String, Session>, Fault>
         if number(row, 4, ("clients", "max_packet_size"))? != 0 {
             session.protocol = Some(Protocol::V5_0);
         }
-        sessions.insert(session.client_id.clone(), session);
+        sessions.by_client.insert(session.client_id.clone(), session);
     }
     let mut statement = connection.prepare(SUBSCRIPTIONS)?;
     let mut rows = statement.query([])?;
@@ -144,24 +149,27 @@ fn sessions(connection: &Connection) -> Result<BTreeMap<String, Session>, Fault>
         let qos = Qos::new(i64::from(options & 3)).ok_or_else(|| wrong(column, "QoS 3"))?;
         let column = ("subscriptions", "subscription_identifier");
         let identifier = u32::try_from(number(row, 3, column)?).map_err(|_| wrong(column, "out of range"))?;
-        Session::named(&mut sessions, client_id).subscribe(filter, qos, options, identifier);
+        sessions
+            .named(client_id)
+            .subscribe(filter, qos, options, identifier);
     }
     let mut statement = connection.prepare(WAITING)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let session = Session::named(&mut sessions, text(row, 0, ("client_msgs", "client_id"))?);
+        let session = sessions.named(text(row, 0, ("client_msgs", "client_id"))?);
         let column = ("client_msgs", "direction");
         match number(row, 1, column)? {
             0 => session.unreleased += 1,
-            1 => {
-                session.waiting.messages += 1;
-                session.waiting.bytes += count(row, 2, ("base_msgs", "payload"))?;
-            }
+            1 => session.waiting.add(
+                count(row, 3, ("client_msgs", "store_id"))?,
+                count(row, 2, ("base_msgs", "payload"))?,
+            ),
             _ => return Err(wrong(column, "neither in nor out")),
         }
     }
-    sessions.values_mut().for_each(Session::complete);
-    Ok(sessions)
+    let newest = |row: &Row<'_>| Ok(count(row, 0, ("base_msgs", "store_id")));
+    sessions.number(connection.query_row(NEWEST, [], newest)??);
+    Ok(sessions.completed())
 }
 
 fn retained(

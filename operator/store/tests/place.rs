@@ -67,3 +67,32 @@ fn a_classic_store_that_is_cut_off_says_so_with_its_name() {
     let text = store.inventory().unwrap_err().to_string();
     assert!(text.contains("cannot open"), "{text}");
 }
+
+#[test]
+fn a_glance_shows_every_change_of_a_store_and_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let settled = || loop {
+        let glance = skein_store::glance(folder.path()).unwrap();
+        if glance.is_settled() {
+            return glance;
+        }
+    };
+    let mut before = settled();
+    let database = sqlite::Database::create(&folder.path().join(SQLITE_FILE));
+    let changes: [&dyn Fn(); 4] = [
+        &|| database.client("a", None, -1, 0),
+        // In the log, which does not grow where it was begun anew.
+        &|| database.client("b", None, -1, 0),
+        &|| fs::write(folder.path().join(CLASSIC_FILE), "a").unwrap(),
+        &|| fs::write(folder.path().join(CLASSIC_FILE), "b").unwrap(),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        change();
+        let after = settled();
+        assert_ne!(after, before, "{number}");
+        assert_eq!(settled(), after, "looking changes nothing");
+        before = after;
+    }
+    fs::write(folder.path().join(CLASSIC_FILE), "c").unwrap();
+    assert!(!skein_store::glance(folder.path()).unwrap().is_settled());
+}

@@ -56,6 +56,7 @@ fn sessions_are_read_with_all_that_belongs_to_them() {
     assert_eq!(store.kind(), Kind::Sqlite);
     let inventory = store.inventory().unwrap();
     assert_eq!((inventory.store, inventory.sessions.len()), (Kind::Sqlite, 2));
+    assert_eq!(inventory.newest, 3, "the retained one");
 
     let old = inventory.session("old").unwrap();
     assert_eq!((old.username.as_deref(), old.protocol), (Some("sensor"), None));
@@ -69,6 +70,7 @@ fn sessions_are_read_with_all_that_belongs_to_them() {
     let waiting = Waiting {
         messages: 2,
         bytes: 12,
+        oldest: Some(1),
     };
     assert_eq!((old.waiting, old.unreleased), (waiting, 1));
     assert_eq!(store.waiting("old").unwrap(), waiting);
@@ -89,6 +91,32 @@ fn sessions_are_read_with_all_that_belongs_to_them() {
         (own.no_local, own.retain_as_published, own.identifier),
         (false, true, Some(7))
     );
+}
+
+#[test]
+fn the_oldest_message_that_waits_is_found_wherever_its_row_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::create(&folder.path().join(SQLITE_FILE));
+    assert_eq!(open(folder.path()).inventory().unwrap().newest, 0);
+    // Numbers are larger than 32 bits.
+    let base = 1 << 50;
+    for number in [7, 9, 8] {
+        database.message(base + number, "t", b"", 1, 0);
+    }
+    database.queued("a", base + 9, true);
+    database.queued("a", base + 8, true);
+    database.queued("b", base + 7, false);
+    let mut store = open(folder.path());
+    let inventory = store.inventory().unwrap();
+    let number = |offset: i64| u64::try_from(base + offset).unwrap();
+    assert_eq!(inventory.newest, number(9));
+    let oldest = |client_id| inventory.session(client_id).unwrap().waiting.oldest;
+    assert_eq!(
+        (oldest("a"), oldest("b")),
+        (Some(number(8)), None),
+        "b published its own"
+    );
+    assert_eq!(store.waiting("a").unwrap().oldest, oldest("a"));
 }
 
 #[test]

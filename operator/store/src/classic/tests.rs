@@ -13,7 +13,7 @@ use writer::Writer;
 #[path = "../../tests/common/classic.rs"]
 mod writer;
 
-fn read(bytes: &[u8]) -> Result<BTreeMap<String, Session>, Fault> {
+fn read(bytes: &[u8]) -> Result<Sessions, Fault> {
     sessions(&mut BufReader::new(Cursor::new(bytes)))
 }
 
@@ -59,7 +59,11 @@ fn a_whole_store_is_read() {
         .subscription("new", "t/#", 0, 0b0000_1000, 9)
         .subscription("skein:a:b:pull:soil", "farm/#", 1, 0b0000_1100, 0)
         .retained(3);
-    let sessions = read(&writer.bytes).unwrap();
+    let Sessions {
+        by_client: sessions,
+        newest,
+    } = read(&writer.bytes).unwrap();
+    assert_eq!(newest, 3, "the retained one");
     assert_eq!(
         sessions.keys().collect::<Vec<_>>(),
         ["new", "old", "skein:a:b:pull:soil"]
@@ -81,7 +85,8 @@ fn a_whole_store_is_read() {
         old.waiting,
         Waiting {
             messages: 2,
-            bytes: 12
+            bytes: 12,
+            oldest: Some(1),
         }
     );
     let filters = [
@@ -150,7 +155,7 @@ fn a_store_of_1_6_has_no_users() {
     writer
         .client("old", b"", u32::MAX, 0)
         .subscription("old", "t/#", 1, 0, 0);
-    let sessions = read(&writer.bytes).unwrap();
+    let sessions = read(&writer.bytes).unwrap().by_client;
     assert_eq!((sessions.len(), &sessions["old"].username), (1, &None));
 }
 
@@ -162,7 +167,7 @@ fn what_is_left_of_another_user_is_none() {
     let mut writer = Writer::new(6);
     writer.client("named", b"sensor", u32::MAX, 0);
     writer.client("anonymous", &leftover, u32::MAX, 0);
-    let sessions = read(&writer.bytes).unwrap();
+    let sessions = read(&writer.bytes).unwrap().by_client;
     assert_eq!(sessions["named"].username.as_deref(), Some("sensor"));
     assert_eq!(sessions["anonymous"].username, None);
 }
@@ -174,7 +179,7 @@ fn what_is_unknown_is_passed_over() {
         .chunk(9, b"from the future")
         .client("old", b"", u32::MAX, 0)
         .queued("old", 5, true);
-    let sessions = read(&writer.bytes).unwrap();
+    let sessions = read(&writer.bytes).unwrap().by_client;
     assert_eq!(
         sessions["old"].waiting,
         Waiting::default(),
@@ -284,7 +289,7 @@ proptest! {
         sketches.sort();
         sketches.dedup_by(|left, right| left.0 == right.0);
         let bytes = write(&payloads, &sketches);
-        let sessions = read(&bytes).unwrap();
+        let sessions = read(&bytes).unwrap().by_client;
         prop_assert_eq!(sessions.len(), sketches.len());
         for (session, (client_id, user, (interval, at), subscriptions, messages)) in sessions.values().zip(&sketches) {
             prop_assert_eq!(&session.client_id, client_id);
@@ -319,7 +324,8 @@ proptest! {
         // Only between two chunks can a shorter file be a whole one, and a writer that dies there has not renamed it.
         if let Ok(sessions) = read(&bytes[..cut]) {
             let whole = read(&bytes).unwrap();
-            prop_assert!(sessions.keys().all(|client_id| whole.contains_key(client_id)));
+            let clients = &whole.by_client;
+            prop_assert!(sessions.by_client.keys().all(|client_id| clients.contains_key(client_id)));
             let mut rest = BufReader::new(Cursor::new(&bytes));
             let mut chunks = Chunks::of(&mut rest).unwrap();
             let mut ends = vec![23];
