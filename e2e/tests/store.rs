@@ -13,6 +13,8 @@ mod kept;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use kept::{Kept, SOON};
 use rustix::process::Signal;
@@ -143,7 +145,12 @@ async fn a_running_broker_s_sessions_are_told_with_all_that_belongs_to_them() ->
         assert_eq!(waiting(sensor), (5, 100_022));
         assert_eq!(waiting(anonymous), (4, 100_015));
         assert_eq!(sensor.waiting.oldest, anonymous.waiting.oldest);
-        assert!(anonymous.waiting.oldest.is_some_and(|oldest| oldest < inventory.newest));
+        assert!(
+            anonymous
+                .waiting
+                .oldest
+                .is_some_and(|oldest| oldest < inventory.newest)
+        );
         assert_eq!(store.waiting("anonymous")?, anonymous.waiting);
 
         assert_eq!(
@@ -255,7 +262,8 @@ async fn numbers_of_messages_grow_also_after_an_end_and_a_kill() -> Result<()> {
         for (round, kill) in [(1, false), (2, false), (3, true), (4, false)] {
             let mut publisher = kept.client("publisher", true, None).await?;
             publisher.publish("t/1", "", 1, false).await?;
-            let waits = |inventory: &Inventory| inventory.session("waiting").unwrap().waiting.messages == round;
+            let waits =
+                |inventory: &Inventory| inventory.session("waiting").unwrap().waiting.messages == round;
             let (_, inventory) = kept.inventory(waits).await?;
             assert!(inventory.newest > newest, "{series:?} {round}: {inventory:?}");
             newest = inventory.newest;
@@ -264,13 +272,15 @@ async fn numbers_of_messages_grow_also_after_an_end_and_a_kill() -> Result<()> {
                 let mut waiting = kept.client("waiting", false, None).await?;
                 assert_eq!(waiting.take(Duration::from_millis(150), true).await?.len(), 2);
                 waiting.disconnect().await?;
-                let taken = |inventory: &Inventory| inventory.session("waiting").unwrap().waiting.messages == 0;
+                let taken =
+                    |inventory: &Inventory| inventory.session("waiting").unwrap().waiting.messages == 0;
                 kept.inventory(taken).await?;
                 publisher = kept.client("publisher", true, None).await?;
                 for _ in 0..2 {
                     publisher.publish("t/1", "", 1, false).await?;
                 }
-                let waits = |inventory: &Inventory| inventory.session("waiting").unwrap().waiting.messages == 2;
+                let waits =
+                    |inventory: &Inventory| inventory.session("waiting").unwrap().waiting.messages == 2;
                 kept.inventory(waits).await?;
             }
             if kill {
