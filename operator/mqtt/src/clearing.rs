@@ -1,10 +1,9 @@
 //! Ends the subscriptions of a session that another client left, by standing in for that client for a moment.
 
-use rumqttc::{Packet, Unsubscribe};
-
 use crate::Address;
+use crate::dialect::{Dialect, Request};
 use crate::session::SessionError;
-use crate::stand_in::{AT_ONCE, StandIn};
+use crate::stand_in::{Role, StandIn};
 
 /// A session to be cleared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +26,12 @@ pub struct LeftSession {
 /// # Errors
 /// If the broker cannot be reached or does not answer.
 pub async fn end_subscriptions(left: &LeftSession) -> Result<(), SessionError> {
-    let connect = |clean| StandIn::connect(&left.address, left.credentials.as_ref(), &left.client_id, clean);
+    let role = Role {
+        address: &left.address,
+        credentials: left.credentials.as_ref(),
+        client_id: &left.client_id,
+    };
+    let connect = |clean| StandIn::connect(role, Dialect::V3_1_1, clean);
     let mut stand_in = connect(left.discard).await?;
     if left.discard {
         return stand_in.leave().await;
@@ -37,11 +41,10 @@ pub async fn end_subscriptions(left: &LeftSession) -> Result<(), SessionError> {
         stand_in.leave().await?;
         return connect(true).await?.leave().await;
     }
-    for filters in left.filters.chunks(AT_ONCE) {
-        let requests = filters
-            .iter()
-            .map(|filter| Packet::Unsubscribe(Unsubscribe::new(filter)));
-        stand_in.ask(requests.collect()).await?;
-    }
+    let requests = left.filters.chunks(1);
+    let requests: Vec<Request> = requests
+        .map(|filters| Request::Unsubscribe(filters.to_vec()))
+        .collect();
+    stand_in.ask(&requests).await?;
     stand_in.leave().await
 }

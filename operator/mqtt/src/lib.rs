@@ -1,13 +1,15 @@
 //! Heartbeats and path probes over MQTT.
 //!
 //! [`Watch`] holds one connection per broker and tells whether each answers and which paths pass messages.
-//! [`seed`] opens the session of a bridge to come, [`end_subscriptions`] clears one that a bridge left. [`administration`]
+//! [`seed`] opens the session of a bridge to come, [`open_client_session`] that of a client, [`end_subscriptions`] clears or ends one that was
+//! left. [`administration`]
 //! bars users of a broker and lets them in again. [`session`] is the seam under the others: one MQTT 3.1.1 connection as a
 //! trait, with `rumqttc` behind it. Knows names as plain strings and addresses; knows no fleets, no plans, no processes. TLS
 //! is not there yet.
 
 pub mod administration;
 mod clearing;
+mod dialect;
 #[cfg(test)]
 mod fake;
 mod line;
@@ -22,7 +24,7 @@ mod watch;
 
 pub use clearing::{LeftSession, end_subscriptions};
 pub use rumqtt::RumqttSession;
-pub use seeding::{SeededSession, seed};
+pub use seeding::{ClientSession, ClientSubscription, SeededSession, open_client_session, seed};
 pub use watch::{Outcome, Probe, ProbeEnd, Settings, Watch, Watched};
 
 /// Where a broker listens.

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing,
-    Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode,
+    Packet, Publish, SubscribeFilter, SubscribeReasonCode,
 };
 
 use crate::Address;
+use crate::dialect::level;
 use crate::session::{Incoming, Message, Options, PACKET_LIMIT, Qos, Session, SessionError, Ticket};
 
 /// Requests that may wait for the network before the caller is told that the broker does not keep up.
@@ -252,14 +253,6 @@ fn reason(code: ConnectReturnCode) -> &'static str {
         ConnectReturnCode::ServiceUnavailable => "service unavailable",
         ConnectReturnCode::BadUserNamePassword => "bad user name or password",
         ConnectReturnCode::NotAuthorized => "not authorised",
-    }
-}
-
-pub(crate) fn level(qos: Qos) -> QoS {
-    match qos {
-        Qos::AtMostOnce => QoS::AtMostOnce,
-        Qos::AtLeastOnce => QoS::AtLeastOnce,
-        Qos::ExactlyOnce => QoS::ExactlyOnce,
     }
 }
 
