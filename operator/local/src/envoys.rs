@@ -1,16 +1,24 @@
-//! What is done over MQTT for the sake of links: markers, sessions opened for links to come, and sessions that links left
-//! cleared of their subscriptions.
+//! What is done over MQTT for the sake of links and of clients that move: markers, sessions opened for who is to come, and
+//! sessions that were left cleared of their subscriptions, or ended.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use skein_api::name::{BrokerName, Qos};
 use skein_engine::directive::Marker;
 use skein_engine::event::Event;
+use skein_engine::sessions::ClientSession;
 use skein_filters::TopicFilter;
 use skein_mqtt::session::{Qos as Level, SessionError};
-use skein_mqtt::{Address, LeftSession, Probe, ProbeEnd, SeededSession, end_subscriptions, seed};
-use tokio::sync::mpsc;
+use skein_mqtt::{
+    Address, ClientSubscription, LeftSession, Probe, ProbeEnd, SeededSession, end_subscriptions,
+    open_client_session, seed,
+};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Sessions of clients that are opened or ended at one broker at a time: it may have thousands.
+const AT_ONCE: usize = 16;
 
 /// How a broker is reached.
 #[derive(Clone, Debug)]
@@ -26,6 +34,8 @@ pub(crate) struct Access {
 pub(crate) struct Envoys {
     markers: Vec<Marker>,
     done: mpsc::UnboundedSender<Event>,
+    /// By broker, who may be busy with the sessions of its clients.
+    turns: BTreeMap<BrokerName, Arc<Semaphore>>,
 }
 
 impl Envoys {
@@ -35,6 +45,7 @@ impl Envoys {
         let envoys = Self {
             markers: Vec::new(),
             done,
+            turns: BTreeMap::new(),
         };
         (envoys, events)
     }
@@ -86,11 +97,6 @@ impl Envoys {
         at: Option<Access>,
         subscriptions: &[(TopicFilter, Qos)],
     ) {
-        let level = |qos| match qos {
-            Qos::AtMostOnce => Level::AtMostOnce,
-            Qos::AtLeastOnce => Level::AtLeastOnce,
-            Qos::ExactlyOnce => Level::ExactlyOnce,
-        };
         let subscriptions = subscriptions
             .iter()
             .map(|(filter, qos)| (filter.to_string(), level(*qos)))
@@ -148,12 +154,91 @@ impl Envoys {
         );
     }
 
-    /// Has something done under a client id at an address, and tells what came of it.
-    fn send<F>(
-        &self,
-        at: Option<Access>,
+    /// Opens a client's session beside the loop, without what it was subscribed to before; the event comes when that is done.
+    ///
+    /// As nobody, whatever the client calls itself: no broker of ours knows a client's name, and each lets in who gives none. A
+    /// session has another user than none only where nobody is asked for a name, or where 2.0 wrote down somebody else's.
+    pub(crate) fn open_client(
+        &mut self,
+        broker: &BrokerName,
         client_id: &str,
-        errand: impl FnOnce(String, Access) -> F + Send + 'static,
+        at: Option<Address>,
+        session: &ClientSession,
+        before: Option<&ClientSession>,
+    ) {
+        let subscriptions = session.subscriptions.iter();
+        let subscriptions = subscriptions.map(|(filter, how)| ClientSubscription {
+            filter: filter.clone(),
+            qos: level(how.qos),
+            no_local: how.no_local,
+            retain_as_published: how.retain_as_published,
+            identifier: how.identifier,
+        });
+        let subscriptions = subscriptions.collect();
+        let before = before.into_iter().flat_map(|before| before.subscriptions.keys());
+        let unwanted = before.filter(|filter| !session.subscriptions.contains_key(*filter));
+        let unwanted = unwanted.cloned().collect();
+        let expiry = session.expiry;
+        let (turn, broker) = (self.turn(broker), broker.clone());
+        self.send(
+            at,
+            client_id,
+            move |client_id, address| async move {
+                let _turn = turn.acquire().await;
+                let session = skein_mqtt::ClientSession {
+                    address,
+                    credentials: None,
+                    client_id,
+                    expiry,
+                    subscriptions,
+                    unwanted,
+                };
+                open_client_session(&session).await
+            },
+            move |client_id, error| Event::ClientSessionOpened {
+                broker,
+                client_id,
+                error,
+            },
+        );
+    }
+
+    /// Ends a client's session beside the loop; the event comes when that is done.
+    pub(crate) fn end_client(&mut self, broker: &BrokerName, client_id: &str, at: Option<Address>) {
+        let (turn, broker) = (self.turn(broker), broker.clone());
+        self.send(
+            at,
+            client_id,
+            move |client_id, address| async move {
+                let _turn = turn.acquire().await;
+                let left = LeftSession {
+                    address,
+                    credentials: None,
+                    client_id,
+                    filters: Vec::new(),
+                    discard: true,
+                };
+                end_subscriptions(&left).await
+            },
+            move |client_id, error| Event::ClientSessionEnded {
+                broker,
+                client_id,
+                error,
+            },
+        );
+    }
+
+    fn turn(&mut self, broker: &BrokerName) -> Arc<Semaphore> {
+        let turns = self.turns.entry(broker.clone());
+        turns.or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone()
+    }
+
+    /// Has something done under a client id at an address, and tells what came of it.
+    fn send<A: Send + 'static, F>(
+        &self,
+        at: Option<A>,
+        client_id: &str,
+        errand: impl FnOnce(String, A) -> F + Send + 'static,
         event: impl FnOnce(String, Option<String>) -> Event + Send + 'static,
     ) where
         F: Future<Output = Result<(), SessionError>> + Send,
@@ -170,5 +255,13 @@ impl Envoys {
             // Nobody listens only when the loop has ended.
             let _ = done.send(event(client_id, error));
         });
+    }
+}
+
+fn level(qos: Qos) -> Level {
+    match qos {
+        Qos::AtMostOnce => Level::AtMostOnce,
+        Qos::AtLeastOnce => Level::AtLeastOnce,
+        Qos::ExactlyOnce => Level::ExactlyOnce,
     }
 }

@@ -20,6 +20,7 @@ pub mod process;
 mod processes;
 mod state;
 mod status;
+mod stores;
 mod translate;
 mod up;
 mod users;

@@ -86,6 +86,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         self.observe(Event::FleetChanged(fleet));
         self.to_begin.extend(begun);
         self.watch_brokers();
+        self.watch_stores();
         self.look_after_users();
         Ok(())
     }
@@ -185,6 +186,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             (name.to_string(), watched)
         };
         self.watch.set_brokers(self.placed.iter().map(watched).collect());
+    }
+
+    /// Reads the stores of all that are ours, also of those that are not declared any more until they are stopped.
+    pub(super) fn watch_stores(&mut self) {
+        // Of a broker that somebody else runs there is none to be seen.
+        let ours = self.placed.iter().filter(|(_, it)| !it.data_directory.is_empty());
+        let directories = ours.map(|(name, it)| (name.clone(), it.data_directory.clone().into()));
+        self.stores.watch(directories.collect());
     }
 }
 

@@ -99,9 +99,20 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 self.users.bar(broker, downstreams, &directory)?;
                 self.look_after_users();
             }
-            Directive::ReadSessions { .. }
-            | Directive::OpenClientSession { .. }
-            | Directive::EndClientSession { .. } => {}
+            Directive::ReadSessions { broker, serial } => self.stores.read(broker.clone(), *serial),
+            Directive::OpenClientSession {
+                broker,
+                client_id,
+                session,
+            } => {
+                let at = self.peer(broker);
+                let before = self.stores.session(broker, client_id);
+                self.envoys.open_client(broker, client_id, at, session, before);
+            }
+            Directive::EndClientSession { broker, client_id } => {
+                let at = self.peer(broker);
+                self.envoys.end_client(broker, client_id, at);
+            }
             Directive::RecordSessions(sessions) => {
                 files::write_json(&self.place.state.sessions_file(), sessions)?;
             }
@@ -117,6 +128,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 self.placed.remove(broker);
                 self.users.forget(broker);
                 self.watch_brokers();
+                self.watch_stores();
                 if asked.is_empty() {
                     // It was stopped long ago: nothing will end that could be told later.
                     self.retired(broker);

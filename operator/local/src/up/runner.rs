@@ -30,6 +30,7 @@ use crate::probing::Probing;
 use crate::processes::{Gone, Processes, Role};
 use crate::state::StateDirectory;
 use crate::status::FleetStatus;
+use crate::stores::Stores;
 use crate::translate;
 use crate::users::Users;
 use crate::vitals::Vitals;
@@ -65,6 +66,7 @@ pub(super) struct Runner<F> {
     pub(super) changes: Changes,
     pub(super) probing: Probing,
     pub(super) envoys: Envoys,
+    pub(super) stores: Stores,
     vitals: Vitals,
     /// Where forwarders led when this life began, if not to their own broker; until they are told that again.
     pub(super) led: Option<BTreeMap<BrokerName, BrokerName>>,
@@ -110,6 +112,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
     let instance = instance();
     let watch = Watch::start(skein_mqtt::Settings::new(instance.clone()), outcomes_sender);
     let (envoys, mut returned) = Envoys::new();
+    let stores = Stores::start(envoys.way_back().clone()).map_err(system("start a thread"))?;
     let (users, secret_is_new) = Users::open(&place.state.secret_file())?;
     let plugin = |name| plugin::find(&place.mosquitto, name).map(|path| path.display().to_string());
     let security = plugin(plugin::SECURITY).map(|plugin| Securing {
@@ -140,6 +143,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         changes: Changes::new(),
         probing: Probing::default(),
         envoys,
+        stores,
         vitals: Vitals::default(),
         led: None,
         users,
@@ -212,6 +216,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 }
                 Some(event) = returned.recv() => {
                     let barred = matches!(event, Event::Barred { .. });
+                    self.stores.heard(&event);
                     self.observe(event);
                     if barred {
                         // More may have been said meanwhile.
