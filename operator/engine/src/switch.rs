@@ -142,9 +142,10 @@ impl<'a> Changes<'a> {
             *goes |= change.goes;
         }
         // What only ends, or only begins, takes nothing over from anybody.
+        let awaits = |broker: &BrokerName| awaiting_clients.contains(broker);
         let takes_over = |switch: &Switch, comes: bool, goes: bool| {
             let mut fresh = switch.fresh.keys();
-            comes && (goes || fresh.any(|link| awaiting_clients.contains(&link.upstream)))
+            comes && (goes || fresh.any(|link| awaits(&link.upstream) || awaits(&link.downstream)))
                 || switch.old.keys().any(passing)
         };
         switches

@@ -192,7 +192,7 @@ pub enum Rule {
     RemovedMayComeBack,
     /// A QoS 2 client that is led to another broker, where it has a session too, takes no message for another: it goes on
     /// with packet identifiers of the session that it left, and takes a new message for one that it had (and completes
-    /// one that the broker never had).
+    /// one that the broker never had). Nobody but the client could know better.
     IdentifiersStayApart,
     /// An edit that comes as a broker fails takes nothing with it that waits there for links that are not wanted any more.
     FailedAreDrained,
@@ -206,7 +206,7 @@ pub const NOT_KEPT: [Rule; 5] = [
     Rule::RefusedMayBeLoaded,
     // Sessions at a broker that is not declared any more are forgotten.
     Rule::RemovedMayComeBack,
-    // Sessions of clients that were moved are neither handed over nor ended.
+    // Sessions are handed over without the exchanges that are under way: no broker tells of them, or takes them.
     Rule::IdentifiersStayApart,
     // What waits in a dead broker's sessions stays there until its links are given again.
     Rule::FailedAreDrained,

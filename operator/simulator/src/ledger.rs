@@ -1,5 +1,7 @@
 //! What was published, acknowledged and received, how often, and in which order. It judges nothing but what must never be.
 
+use std::collections::BTreeSet;
+
 use crate::air::{BrokerId, MOST_BROKERS};
 use crate::names::ClientId;
 use crate::packet::{Message, Time};
@@ -45,6 +47,8 @@ pub(crate) struct Receiver {
     pub(crate) fresh_sessions: u32,
     /// By origin.
     pub(crate) received: Vec<Received>,
+    /// Messages that it took for others, by origin and number.
+    mistaken: BTreeSet<(u16, u32)>,
 }
 
 /// A client id went from hand to hand.
@@ -139,6 +143,18 @@ impl Ledger {
             known.highest = known.highest.max(message.number + 1);
         }
         *copies = copies.saturating_add(1);
+    }
+
+    /// A receiver took a message for another that it has, and will not look at it.
+    pub(crate) fn mistake(&mut self, receiver: usize, message: Message) {
+        let mistaken = &mut self.receivers[receiver].mistaken;
+        mistaken.insert((message.origin, message.number));
+    }
+
+    /// Whether a receiver took a message for another.
+    pub(crate) fn is_mistaken(&self, receiver: usize, origin: u16, number: usize) -> bool {
+        let mistaken = &self.receivers[receiver].mistaken;
+        mistaken.contains(&(origin, number as u32))
     }
 
     /// A broker passes a message on.

@@ -295,10 +295,12 @@ impl Engine {
             let seed = seeds.get(&(link.downstream.clone(), link.client_id()));
             seed.is_none_or(|seed| !matches!(seed.state, State::Done))
         };
-        let closed = waits.iter().filter(closed).map(|link| &link.upstream).collect();
+        let closed = waits.iter().filter(closed);
+        let closed = closed.flat_map(|link| [&link.upstream, &link.downstream]).collect();
         let moved = self.move_clients(&closed, directives);
         for switch in &switches {
-            if switch.fresh.keys().any(|link| moved.contains(&link.upstream)) {
+            let mut ends = switch.fresh.keys().flat_map(|link| [&link.upstream, &link.downstream]);
+            if ends.any(|end| moved.contains(end)) {
                 self.commitments.commit(&switch.classes, until);
             }
         }
@@ -323,7 +325,8 @@ impl Engine {
         }
     }
 
-    /// Lets client addresses lead elsewhere, but not to where the links that are to fetch their messages do not collect yet.
+    /// Lets client addresses lead elsewhere, but not to where the links that are to fetch their messages, or to bring them
+    /// others, do not collect yet.
     /// Says where to.
     fn move_clients(
         &mut self,

@@ -5,7 +5,7 @@
 
 use crate::air::{Air, Conn, End};
 use crate::names::Filter;
-use crate::packet::{Packet, PacketId};
+use crate::packet::{Message, Packet, PacketId};
 
 /// It subscribes one filter.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct Subscriber {
     /// Its number in the ledger.
     pub(crate) receiver: usize,
     /// QoS 2 messages that are not released yet: a repetition of one is no second copy.
-    unreleased: Vec<PacketId>,
+    unreleased: Vec<(PacketId, Message)>,
 }
 
 impl Subscriber {
@@ -42,12 +42,17 @@ impl Subscriber {
                 air.ledger.subscribed(self.receiver, air.clock.now());
             }
             Packet::Publish { message, id, qos, .. } => {
-                let again = qos == 2 && self.unreleased.contains(&id);
-                if !again {
-                    if qos == 2 {
-                        self.unreleased.push(id);
+                let held = self.unreleased.iter().find(|(held, _)| *held == id);
+                match held.filter(|_| qos == 2) {
+                    Some((_, held)) if *held == message => {}
+                    // It is led to another session in the midst of an exchange, and cannot know that.
+                    Some(_) => air.ledger.mistake(self.receiver, message),
+                    None => {
+                        if qos == 2 {
+                            self.unreleased.push((id, message));
+                        }
+                        air.ledger.receive(self.receiver, message);
                     }
-                    air.ledger.receive(self.receiver, message);
                 }
                 match qos {
                     0 => {}
@@ -56,7 +61,7 @@ impl Subscriber {
                 }
             }
             Packet::PubRel { id } => {
-                self.unreleased.retain(|held| *held != id);
+                self.unreleased.retain(|(held, _)| *held != id);
                 air.send(conn, End::Opener, Packet::PubComp { id });
             }
             _ => {}

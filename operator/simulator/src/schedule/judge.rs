@@ -239,7 +239,8 @@ impl Trial<'_> {
             let expected = since.is_some_and(|since| since < sent.at);
             if sent.acknowledged.is_some() && expected {
                 acknowledged += 1;
-                if copies == 0 {
+                let mistaken = ledger.is_mistaken(flow.receiver, flow.origin, number);
+                if copies == 0 && (Rule::IdentifiersStayApart.is_kept() || !mistaken) {
                     lost += 1;
                     first.get_or_insert(sent.at);
                 }
