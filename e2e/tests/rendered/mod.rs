@@ -27,6 +27,8 @@ pub(crate) struct Rendered {
     pub(crate) config: Config,
     series: Series,
     child: Child,
+    /// Lines that follow what Skein rendered, from the next start on.
+    pub(crate) further: &'static str,
 }
 
 impl Rendered {
@@ -60,6 +62,7 @@ impl Rendered {
             config,
             series,
             child,
+            further: "",
         };
         broker.wait_listening().await?;
         Ok(broker)
@@ -79,7 +82,8 @@ impl Rendered {
 
     /// On its configuration as it is now, and the files that are there.
     pub(crate) async fn start_again(&mut self) -> Result<()> {
-        self.child = spawn(&mosquitto(self.series), self.folder.path(), &self.config)?;
+        let text = render(&self.config) + self.further;
+        self.child = spawn_on(&mosquitto(self.series), self.folder.path(), &text)?;
         self.wait_listening().await
     }
 
@@ -119,8 +123,12 @@ impl Drop for Rendered {
 }
 
 pub(crate) fn spawn(binary: &Path, folder: &Path, config: &Config) -> Result<Child> {
+    spawn_on(binary, folder, &render(config))
+}
+
+fn spawn_on(binary: &Path, folder: &Path, text: &str) -> Result<Child> {
     let file = folder.join("mosquitto.conf");
-    fs::write(&file, render(config))?;
+    fs::write(&file, text)?;
     let log = fs::OpenOptions::new()
         .create(true)
         .append(true)
