@@ -167,6 +167,7 @@ pub(crate) fn judge(
             fleet.topics.insert(name, Arc::new(topic));
         }
     }
+    migration::judge_together(&declared.migrations, report);
     let mut migrations: Vec<Migration> = declared
         .migrations
         .iter()

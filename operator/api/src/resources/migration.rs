@@ -36,13 +36,13 @@ pub struct MigrationSpec {
     /// Why. Default: Drain.
     #[serde(default)]
     pub reason: MigrationReason,
-    /// A person agrees; failover policy Manual waits for it. Default: false.
+    /// A person agrees: failover policy Manual and failback Manual wait for it. Default: false.
     #[serde(default)]
     pub approved: bool,
-    /// Messages that wait in moved sessions no longer block the way back; they are counted as lost. Default: false.
+    /// Do not wait for clients that do not get what waits for them: it is given up, and counted. Default: false.
     #[serde(default)]
     pub abandon: bool,
-    /// Move back now. Default: false.
+    /// Move back now; removing a drain does the same. Default: false.
     #[serde(default)]
     pub end: bool,
 }

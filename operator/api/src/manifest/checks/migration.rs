@@ -1,11 +1,14 @@
 //! Migrations: brokers that exist and can be moved from and to.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::super::envelope::Document;
 use super::super::problem::Report;
 use super::{Brokers, Item};
-use crate::resources::{API_VERSION, Migration};
+use crate::name::BrokerName;
+use crate::resources::{API_VERSION, Migration, MigrationReason};
 
 /// The whole resource, with its status: that is where it stands.
 pub(super) fn read<'a>(
@@ -73,4 +76,37 @@ pub(super) fn judge(
         }
     }
     sound.then(|| item.spec.clone())
+}
+
+/// One Migration says whether a broker is drained, and clients are led to a broker that keeps its own.
+pub(super) fn judge_together(items: &[Item<'_, Migration>], report: &mut Report) {
+    let mut first: BTreeMap<&BrokerName, &Item<'_, Migration>> = BTreeMap::new();
+    for item in items
+        .iter()
+        .filter(|item| item.spec.spec.reason == MigrationReason::Drain)
+    {
+        let broker = &item.spec.spec.broker;
+        if let Some(first) = first.get(broker) {
+            let message = format!(
+                "{} says whether {broker} is drained already",
+                first.document.object()
+            );
+            report.error(item.document, "spec.broker", message, "keep one of them");
+        } else {
+            first.insert(broker, item);
+        }
+    }
+    for item in first.values().filter(|item| !item.spec.spec.end) {
+        let drained = |to: &&BrokerName| first.get(*to).filter(|other| !other.spec.spec.end);
+        let Some(to) = &item.spec.spec.to else { continue };
+        if let Some(other) = drained(&to).filter(|_| *to != item.spec.spec.broker) {
+            let message = format!("{to} is drained itself, by {}", other.document.object());
+            report.error(
+                item.document,
+                "spec.to",
+                message,
+                "name another broker, or leave it out",
+            );
+        }
+    }
 }
