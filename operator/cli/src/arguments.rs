@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use skein_api::name::{BrokerName, NameError};
+use skein_api::resources::Period;
 
 use crate::help;
 
@@ -69,6 +70,15 @@ pub(crate) enum Command {
     /// Let a broken broker come back
     #[command(after_help = help::MEND)]
     Mend(Mend),
+    /// Lead a broker's clients to another, without loss, so that it can be stopped
+    #[command(after_help = help::DRAIN)]
+    Drain(Drain),
+    /// Give a drained broker its clients back, or call a drain off
+    #[command(after_help = help::UNDRAIN)]
+    Undrain(Undrain),
+    /// Approve what waits for a person: moving a dead broker's clients, or taking a returned one back
+    #[command(after_help = help::APPROVE)]
+    Approve(Approve),
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions(Completions),
@@ -250,6 +260,61 @@ pub(crate) struct Break {
 #[derive(Debug, Args)]
 pub(crate) struct Mend {
     /// The broker
+    pub(crate) broker: BrokerName,
+    /// The running fleet to ask, if there are several: its state directory
+    #[arg(long, value_name = "PATH")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+/// How long a command waits for what it asked for.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Waiting {
+    /// Return as soon as it is asked for
+    #[arg(long, conflicts_with_all = ["timeout", "format"])]
+    pub(crate) no_wait: bool,
+    /// Wait no longer than this (5s, 10m, 1h30m); it goes on all the same [default: as long as it takes]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<Period>,
+}
+
+/// `skein drain`
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    /// The broker that is to be without clients
+    pub(crate) broker: BrokerName,
+    /// Where they are to go [default: its planned substitute]
+    #[arg(long, value_name = "BROKER")]
+    pub(crate) to: Option<BrokerName>,
+    /// Do not wait for clients that do not get what waits for them: it is given up, and counted
+    #[arg(long)]
+    pub(crate) abandon: bool,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    /// The running fleet to ask, if there are several: its state directory
+    #[arg(long, value_name = "PATH")]
+    pub(crate) state: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `skein undrain`
+#[derive(Debug, Args)]
+pub(crate) struct Undrain {
+    /// The broker
+    pub(crate) broker: BrokerName,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    /// The running fleet to ask, if there are several: its state directory
+    #[arg(long, value_name = "PATH")]
+    pub(crate) state: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `skein approve`
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// The broker that died, or came back
     pub(crate) broker: BrokerName,
     /// The running fleet to ask, if there are several: its state directory
     #[arg(long, value_name = "PATH")]

@@ -2,8 +2,10 @@
 
 pub(crate) mod check;
 pub(crate) mod diff;
+pub(crate) mod drain;
 pub(crate) mod explain;
 pub(crate) mod graph;
+pub(crate) mod moving;
 pub(crate) mod plan;
 pub(crate) mod render;
 pub(crate) mod status;

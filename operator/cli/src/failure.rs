@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use skein_local::StateDirectory;
-use skein_local::client::ClientError;
+use skein_local::client::{ClientError, MoveError};
 
 use crate::paint::{BAD, paint};
 
@@ -59,6 +59,16 @@ impl From<ClientError> for Failure {
             ClientError::NoneRunning { .. } => Self::CouldNot(none_running()),
             ClientError::NoBroker { .. } => Self::BadInput(error.to_string()),
             error => Self::CouldNot(error.to_string()),
+        }
+    }
+}
+
+impl From<MoveError> for Failure {
+    fn from(error: MoveError) -> Self {
+        match error {
+            MoveError::Client(error) => error.into(),
+            MoveError::NobodyRuns { .. } | MoveError::File(_) => Self::CouldNot(error.to_string()),
+            error => Self::BadInput(error.to_string()),
         }
     }
 }

@@ -26,6 +26,12 @@ pub(crate) fn template() -> String {
                     ("status", "Show its brokers, paths and migrations"),
                     ("break", "Keep a broker down (or hung), to see what happens"),
                     ("mend", "Let a broken broker come back"),
+                    (
+                        "drain",
+                        "Lead a broker's clients to another, so that it can be stopped"
+                    ),
+                    ("undrain", "Give a drained broker its clients back"),
+                    ("approve", "Approve what waits for a person"),
                 ],
             ),
             group(
@@ -151,6 +157,44 @@ Examples:
 pub(crate) const MEND: &str = "\
 Example:
   skein mend c";
+
+pub(crate) const DRAIN: &str = "\
+The sessions of its clients are opened at the other broker first; then both serve until every client has got what
+waits for it, and only then the client address moves. What is acknowledged at QoS 1 or 2 is not lost. The drain
+stands until `skein undrain`, also when this command or `skein up` ends. A Migration among the manifests goes before
+this command.
+
+Examples:
+  skein drain i                        lead its clients to its planned substitute, and wait until it is empty
+  skein drain i --to i2                to that broker
+  skein drain i --timeout 10m          wait no longer; it goes on all the same
+  skein drain i --abandon              give up what waits for clients that are not there
+  skein drain i && skein break i       stop it once it is empty
+
+Exit codes:
+  0  it is empty    1  it failed, or is not done in time    2  it cannot be meant: no such broker, one that is down, ...";
+
+pub(crate) const UNDRAIN: &str = "\
+Its clients come back without loss, as they went. A drain that is still under way is called off.
+
+Examples:
+  skein undrain i
+  skein undrain i --no-wait
+
+Exit codes:
+  0  it has its clients    1  not in time    2  there is no such broker, or a manifest drains it";
+
+pub(crate) const APPROVE: &str = "\
+`spec.failover.policy: Manual` lets a dead broker's clients wait until a person has them moved, and
+`spec.failover.failback: Manual` lets them stay at the substitute until a person wants them back. An approval is of
+what waits now, and of nothing that comes later.
+
+Examples:
+  skein status                         what waits is Pending (a migration) or Returning (a broker)
+  skein approve i                      let it go on
+
+Exit codes:
+  0  approved    1  there is no running fleet    2  nothing waits there";
 
 pub(crate) const COMPLETIONS: &str = "\
 Examples:

@@ -64,6 +64,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Up(arguments) => commands::up::run(&arguments),
         Command::Break(arguments) => commands::trouble::break_broker(&arguments),
         Command::Mend(arguments) => commands::trouble::mend(&arguments),
+        Command::Drain(arguments) => commands::drain::drain(&arguments),
+        Command::Undrain(arguments) => commands::drain::undrain(&arguments),
+        Command::Approve(arguments) => commands::drain::approve(&arguments),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What people and programs read, on a plan made by hand so that only showing is tested here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anstream::adapter::strip_str;
@@ -8,9 +8,9 @@ use skein_api::fleet::{Durability, Expected, Fleet, FleetBuilder, Hosting};
 use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
 use skein_check::{Kind, Problem, Report};
 use skein_contract::Profile;
-use skein_engine::directive::{BrokerPhase, BrokerStatus, Migration, MigrationPhase, PathStatus};
+use skein_engine::directive::{BrokerPhase, BrokerStatus, Migration, MigrationPhase, PathStatus, Reason};
 use skein_filters::TopicFilter;
-use skein_local::{FleetStatus, MigrationRecord};
+use skein_local::{Drain, FleetStatus, MigrationRecord};
 use skein_mosquitto::link::{Direction, Line, Link, Mode};
 use skein_mosquitto::version::Version;
 use skein_planner::explain::{KnownFrom, Software};
@@ -361,18 +361,86 @@ fn status() -> FleetStatus {
             one("north", BrokerPhase::Down, Some("south")),
         ],
         paths: vec![path("hq hub south", true), path("", false)],
-        migrations: vec![MigrationRecord {
-            migration: Migration {
-                to: Some(broker("south")),
-                phase: MigrationPhase::Completed,
-                evidence: vec!["3 heartbeats missed".to_owned(), "connection refused".to_owned()],
-                ..Migration::new("north-1".to_owned(), broker("north"))
+        migrations: vec![
+            MigrationRecord {
+                migration: Migration {
+                    to: Some(broker("south")),
+                    phase: MigrationPhase::FailedBack,
+                    evidence: vec!["3 heartbeats missed".to_owned(), "connection refused".to_owned()],
+                    ..Migration::new("north-1".to_owned(), broker("north"))
+                },
+                times: at("FailedBack", "2026-01-02T02:00:00Z"),
+                abandoned: BTreeMap::new(),
             },
-            times: BTreeMap::from([("Completed".to_owned(), "2026-01-02T03:04:04Z".to_owned())]),
+            MigrationRecord {
+                migration: Migration {
+                    to: Some(broker("south")),
+                    phase: MigrationPhase::Completed,
+                    evidence: vec!["connection refused".to_owned()],
+                    ..Migration::new("north-2".to_owned(), broker("north"))
+                },
+                times: at("Completed", "2026-01-02T03:04:04.5Z"),
+                abandoned: BTreeMap::new(),
+            },
+            drain(),
+        ],
+        drains: vec![Drain {
+            broker: broker("hq"),
+            to: None,
+            abandon: false,
+            declared_by: Some("drain-hq".to_owned()),
         }],
         settled: true,
         problems: vec!["broker hub has no configuration".to_owned()],
     }
+}
+
+fn at(phase: &str, when: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(phase.to_owned(), when.to_owned())])
+}
+
+fn drain() -> MigrationRecord {
+    let count = |clients: &[(&str, u64)]| {
+        clients
+            .iter()
+            .map(|(client, n)| ((*client).to_owned(), *n))
+            .collect()
+    };
+    MigrationRecord {
+        migration: Migration {
+            to: Some(broker("twin")),
+            reason: Reason::Drain,
+            phase: MigrationPhase::Draining,
+            moved: BTreeSet::from(["gate".to_owned(), "pump".to_owned()]),
+            not_moved: BTreeMap::from([("old".to_owned(), "it has no client id of its own".to_owned())]),
+            waiting: count(&[("gate", 1), ("pump", 12)]),
+            ..Migration::new("hq-1".to_owned(), broker("hq"))
+        },
+        times: at("Draining", "2026-01-02T03:03:05Z"),
+        abandoned: count(&[("pump", 3)]),
+    }
+}
+
+#[test]
+fn a_drain_ends_with_what_moved_and_what_did_not() {
+    let mut record = drain();
+    let mut told = String::new();
+    for phase in [
+        MigrationPhase::Detected,
+        MigrationPhase::Seeded,
+        MigrationPhase::Draining,
+        MigrationPhase::Retargeted,
+        MigrationPhase::FailingBack,
+        MigrationPhase::FailedBack,
+        MigrationPhase::Aborted,
+        MigrationPhase::Failed,
+    ] {
+        record.migration.phase = phase;
+        told += &(commands::moving::sentence(&record) + "\n");
+    }
+    record.migration.phase = MigrationPhase::Completed;
+    record.migration.waiting.clear();
+    insta::assert_snapshot!(told + "\n" + &commands::drain::drained(&record));
 }
 
 fn now() -> jiff::Timestamp {
@@ -474,8 +542,10 @@ fn every_field_is_documented() {
     ] {
         fields(&serde_json::from_str(&text.unwrap()).unwrap(), &mut found);
     }
-    // The phases of a migration are keys, not fields.
-    found.remove("Completed");
+    // The phases of a migration and the ids of clients are keys, not fields.
+    for key in ["Completed", "Draining", "FailedBack", "gate", "pump", "old"] {
+        found.remove(key);
+    }
     let missing: Vec<&String> = found
         .iter()
         .filter(|name| {

@@ -9,7 +9,7 @@ mod status;
 
 pub(crate) use check::CheckView;
 pub(crate) use plan::{PlanView, RolesView};
-pub(crate) use status::StatusView;
+pub(crate) use status::{MigrationView, StatusView};
 
 /// At most three decimals.
 fn rounded(number: f64) -> f64 {

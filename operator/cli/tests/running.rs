@@ -11,7 +11,15 @@ use serde_json::Value;
 
 #[test]
 fn without_a_running_fleet_the_way_out_is_told() {
-    for arguments in [&["status"][..], &["plan"], &["break", "a"], &["mend", "a"]] {
+    for arguments in [
+        &["status"][..],
+        &["plan"],
+        &["break", "a"],
+        &["mend", "a"],
+        &["drain", "a"],
+        &["undrain", "a"],
+        &["approve", "a"],
+    ] {
         let ran = skein(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{arguments:?}");
         assert!(ran.err.contains("skein up -f DIR"), "{}", ran.err);
@@ -55,6 +63,9 @@ fn a_state_without_a_fleet_is_named_with_the_way_out() {
             &["plan"],
             &["break", "a"],
             &["mend", "a"],
+            &["drain", "a"],
+            &["undrain", "a"],
+            &["approve", "a"],
         ] {
             let ran = skein(&[command, &["--state", path]].concat());
             assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{command:?}: {}", ran.err);
@@ -71,6 +82,9 @@ fn a_state_without_a_fleet_is_named_with_the_way_out() {
         (&["plan"], 2),
         (&["break", "a"], 2),
         (&["mend", "a"], 2),
+        (&["drain", "a"], 2),
+        (&["undrain", "a"], 2),
+        (&["approve", "a"], 2),
     ] {
         let ran = skein(&[command, &["--state", path]].concat());
         assert_eq!(

@@ -44,6 +44,9 @@ fn help_shows_examples_and_exit_codes() {
         "status",
         "break",
         "mend",
+        "drain",
+        "undrain",
+        "approve",
         "completions",
     ] {
         assert!(
@@ -65,7 +68,7 @@ fn completions_know_the_commands() {
         let ran = skein(&["completions", shell]);
         assert_eq!(ran.code, 0);
         assert!(
-            ran.out.contains("explain") && ran.out.contains("render"),
+            ran.out.contains("explain") && ran.out.contains("undrain") && ran.out.contains("abandon"),
             "{shell}"
         );
     }
@@ -103,6 +106,7 @@ fn a_reader_that_goes_away_is_no_failure() {
         &["status", "--state", state, "--watch", "-o", "yaml"],
         &["break", "c", "--state", state],
         &["mend", "c", "--state", state],
+        &["undrain", "--help"],
     ] {
         let ran = ran(command(arguments).stdout(closed()));
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{arguments:?}");

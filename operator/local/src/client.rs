@@ -1,5 +1,7 @@
 //! For everyone beside `skein up`: find a running fleet, read its status, wait for it, break and mend its brokers.
 
+mod moves;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +11,8 @@ use skein_agent::files::{self, FileError};
 use skein_agent::watch::Changes;
 use skein_api::name::BrokerName;
 use tokio::time::Instant;
+
+pub use moves::{MoveError, approve, drain, undrain};
 
 use crate::manifests::ManifestFile;
 use crate::state::StateDirectory;
@@ -244,6 +248,7 @@ mod tests {
             brokers: Vec::new(),
             paths: Vec::new(),
             migrations: Vec::new(),
+            drains: Vec::new(),
             settled: true,
             problems: Vec::new(),
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use skein_api::name::{BrokerName, TopicName};
 
 use crate::manifests::Problem;
+use crate::status::MigrationRecord;
 
 /// Something that a person in front of `skein up` wants to see.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +70,8 @@ pub enum UpEvent {
         /// Which.
         broker: BrokerName,
     },
+    /// A drain was begun, or got on.
+    Drain(MigrationRecord),
     /// Messages pass again (or for the first time).
     PathUp {
         /// The topic.

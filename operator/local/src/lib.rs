@@ -25,6 +25,7 @@ mod translate;
 mod up;
 mod users;
 mod vitals;
+mod wishes;
 
 pub use happening::{Summary, UpEvent};
 pub use manifests::{ManifestFile, Problem};
@@ -33,3 +34,4 @@ pub use state::{LockError, StateDirectory};
 pub use status::{FleetStatus, MigrationRecord};
 pub use up::{Up, UpError};
 pub use users::SecretFileError;
+pub use wishes::{Approval, Drain, DrainWish, Step};

@@ -1,5 +1,6 @@
 //! Manifests from files: which files count, and whether what they declare can run.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use skein_api::fleet::{Control, Fleet, Hosting};
 pub use skein_api::manifest::Problem;
 use skein_api::manifest::{self, Severity, Source, is_manifest};
+use skein_api::resources::{Migration, MigrationSpec};
 
 /// A manifest file, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,8 @@ pub struct ManifestFile {
 pub struct Declared {
     /// The fleet.
     pub fleet: Arc<Fleet>,
+    /// What people want moved, by the name of the Migration.
+    pub migrations: BTreeMap<String, MigrationSpec>,
     /// What does not stand against it, and may surprise.
     pub warnings: Vec<Problem>,
 }
@@ -99,10 +103,16 @@ pub fn load(files: &[ManifestFile]) -> Result<Declared, Vec<Problem>> {
     match fleet {
         Some(fleet) if problems.iter().all(|problem| problem.severity != Severity::Error) => Ok(Declared {
             fleet: Arc::new(fleet),
+            migrations: named(loaded.migrations),
             warnings: problems,
         }),
         _ => Err(problems),
     }
+}
+
+fn named(migrations: Vec<Migration>) -> BTreeMap<String, MigrationSpec> {
+    let named = |migration: Migration| Some((migration.metadata.name?, migration.spec));
+    migrations.into_iter().filter_map(named).collect()
 }
 
 /// What may be declared and is not there yet: object, field, what is wrong, what to do.
@@ -143,10 +153,11 @@ pub(crate) fn differences(old: &Fleet, new: &Fleet) -> Vec<String> {
     lines
 }
 
-fn compare<K: Ord + std::fmt::Display, V: PartialEq>(
+/// What differs between objects of a kind, a line each.
+pub(crate) fn compare<K: Ord + std::fmt::Display, V: PartialEq>(
     kind: &str,
-    old: &std::collections::BTreeMap<K, V>,
-    new: &std::collections::BTreeMap<K, V>,
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
     lines: &mut Vec<String>,
 ) {
     for (name, value) in new {

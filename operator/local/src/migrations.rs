@@ -1,15 +1,16 @@
-//! Failovers, remembered with wall clock times: the engine has no clock, people want to know when.
+//! Failovers and drains, remembered with wall clock times: the engine has no clock, people want to know when. And with
+//! what a drain gave up.
 
 use std::collections::BTreeMap;
 
-use skein_engine::directive::{Migration, MigrationPhase};
+use skein_engine::directive::{Migration, MigrationPhase, Reason};
 
 use crate::status::MigrationRecord;
 
 /// How many finished ones are kept.
 const KEPT: usize = 200;
 
-/// All failovers of a fleet, oldest first.
+/// All migrations of a fleet, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Migrations {
     records: Vec<MigrationRecord>,
@@ -42,11 +43,23 @@ impl Migrations {
         {
             if known.migration.phase != migration.phase {
                 known.times.insert(phase, now.to_owned());
+                if gives_up(&migration) && !gives_up(&known.migration) {
+                    known.abandoned.clone_from(&migration.waiting);
+                }
             }
             known.migration = migration;
         } else {
             let times = BTreeMap::from([(phase, now.to_owned())]);
-            self.records.push(MigrationRecord { migration, times });
+            let abandoned = if gives_up(&migration) {
+                migration.waiting.clone()
+            } else {
+                BTreeMap::new()
+            };
+            self.records.push(MigrationRecord {
+                migration,
+                times,
+                abandoned,
+            });
             self.drop_surplus();
         }
     }
@@ -59,7 +72,7 @@ impl Migrations {
             && let Some(record) = self.records.get(index)
         {
             let same_broker = |later: &MigrationRecord| later.migration.broker == record.migration.broker;
-            if is_over(record) && self.records.iter().skip(index + 1).any(same_broker) {
+            if record.is_over() && self.records.iter().skip(index + 1).any(same_broker) {
                 self.records.remove(index);
                 surplus -= 1;
             } else {
@@ -69,11 +82,13 @@ impl Migrations {
     }
 }
 
-fn is_over(record: &MigrationRecord) -> bool {
-    matches!(
-        record.migration.phase,
-        MigrationPhase::FailedBack | MigrationPhase::Aborted
-    )
+/// A drain that no longer waits for anybody: what waits now, nobody of those who go will get.
+fn gives_up(migration: &Migration) -> bool {
+    migration.reason == Reason::Drain
+        && matches!(
+            migration.phase,
+            MigrationPhase::Retargeted | MigrationPhase::Completed
+        )
 }
 
 #[cfg(test)]
@@ -102,6 +117,30 @@ mod tests {
             ])
         );
         assert_eq!(migrations.plain(), [migration(MigrationPhase::Completed)]);
+    }
+
+    #[test]
+    fn what_waited_when_the_address_moved_is_given_up() {
+        let drain = |phase, waiting: &[(&str, u64)]| Migration {
+            phase,
+            reason: Reason::Drain,
+            waiting: waiting
+                .iter()
+                .map(|(client, count)| ((*client).to_owned(), *count))
+                .collect(),
+            ..Migration::new("c-1".to_owned(), BrokerName::new("c").unwrap())
+        };
+        let mut migrations = Migrations::default();
+        migrations.record(drain(MigrationPhase::Draining, &[("pump", 9), ("gate", 1)]), "1");
+        migrations.record(drain(MigrationPhase::Draining, &[("pump", 7)]), "2");
+        assert!(
+            migrations.records()[0].abandoned.is_empty(),
+            "they may still get it"
+        );
+        migrations.record(drain(MigrationPhase::Retargeted, &[("pump", 3)]), "3");
+        migrations.record(drain(MigrationPhase::Completed, &[]), "4");
+        let given_up = BTreeMap::from([("pump".to_owned(), 3)]);
+        assert_eq!(migrations.records()[0].abandoned, given_up);
     }
 
     #[test]

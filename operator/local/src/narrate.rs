@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use skein_engine::directive::{BrokerPhase, BrokerStatus, PathStatus};
+use skein_engine::directive::{BrokerPhase, BrokerStatus, Migration, MigrationPhase, PathStatus, Reason};
 
 use crate::happening::UpEvent;
-use crate::status::FleetStatus;
+use crate::status::{FleetStatus, MigrationRecord};
 
 /// Everything worth telling, brokers first.
 pub(crate) fn narrate(before: Option<&FleetStatus>, after: &FleetStatus) -> Vec<UpEvent> {
@@ -18,6 +18,7 @@ pub(crate) fn narrate(before: Option<&FleetStatus>, after: &FleetStatus) -> Vec<
     for broker in &after.brokers {
         tell_broker(brokers.get(&broker.name).copied(), broker, after, &mut told);
     }
+    tell_drains(before, after, &mut told);
     let key = |path: &PathStatus| (path.topic.clone(), path.producer.clone(), path.consumer.clone());
     let paths: BTreeMap<_, _> = before
         .iter()
@@ -67,6 +68,10 @@ fn tell_broker(
     told: &mut Vec<UpEvent>,
 ) {
     let broker = &after.name;
+    // What becomes of a drained broker's clients is told as its drain gets on.
+    let drained = status
+        .newest_migration(broker)
+        .is_some_and(|newest| newest.reason == Reason::Drain);
     let was_down =
         before.is_some_and(|before| matches!(before.phase, BrokerPhase::Down | BrokerPhase::Returning));
     let served_before = before.and_then(|before| before.served_by.as_ref());
@@ -88,6 +93,7 @@ fn tell_broker(
     if let Some(to) = &after.served_by
         && to != broker
         && served_before != Some(to)
+        && !drained
     {
         told.push(UpEvent::Migrated {
             broker: broker.clone(),
@@ -100,10 +106,38 @@ fn tell_broker(
     }
     let serves = after.phase == BrokerPhase::Ready && after.served_by.as_ref() == Some(broker);
     let was_replaced = served_before.is_some_and(|to| to != broker);
-    if serves && (was_down || was_replaced) {
+    if serves && (was_down || was_replaced && !drained) {
         told.push(UpEvent::Returned {
             broker: broker.clone(),
         });
+    }
+}
+
+/// Drains whose phase changed, and those that begin or end to wait for clients.
+fn tell_drains(before: Option<&FleetStatus>, after: &FleetStatus, told: &mut Vec<UpEvent>) {
+    let known: BTreeMap<&str, &MigrationRecord> = before
+        .iter()
+        .flat_map(|status| &status.migrations)
+        .map(|record| (record.migration.name.as_str(), record))
+        .collect();
+    for record in &after.migrations {
+        let migration = &record.migration;
+        if migration.reason != Reason::Drain {
+            continue;
+        }
+        let waits = |migration: &Migration| {
+            migration.phase == MigrationPhase::Draining && !migration.waiting.is_empty()
+        };
+        let news = match known.get(migration.name.as_str()) {
+            Some(known) => {
+                known.migration.phase != migration.phase || waits(&known.migration) != waits(migration)
+            }
+            // What was over before this life is no news.
+            None => before.is_some() || !record.is_over(),
+        };
+        if news {
+            told.push(UpEvent::Drain(record.clone()));
+        }
     }
 }
 
@@ -111,9 +145,6 @@ fn tell_broker(
 mod tests {
     use super::*;
     use skein_api::name::{BrokerName, TopicName};
-    use skein_engine::directive::{Migration, MigrationPhase};
-
-    use crate::status::MigrationRecord;
 
     fn name(text: &str) -> BrokerName {
         BrokerName::new(text).unwrap()
@@ -146,6 +177,7 @@ mod tests {
                 probe_ms: None,
             }],
             migrations: Vec::new(),
+            drains: Vec::new(),
             settled: true,
             problems: Vec::new(),
         }
@@ -169,6 +201,10 @@ mod tests {
             UpEvent::PathDown {
                 producer, consumer, ..
             } => format!("{producer} to {consumer} down"),
+            UpEvent::Drain(record) => format!(
+                "drain of {}: {:?}",
+                record.migration.broker, record.migration.phase
+            ),
             UpEvent::Trouble(text) => text,
             other => panic!("{other:?}"),
         };
@@ -187,6 +223,7 @@ mod tests {
                 ..Migration::new("c-1".to_owned(), name("c"))
             },
             times: BTreeMap::new(),
+            abandoned: BTreeMap::new(),
         });
         let problem = "Broker/c: down: refused".to_owned();
         down.problems.push(problem.clone());
@@ -217,6 +254,56 @@ mod tests {
             ["c returned"],
             "its clients come back later than it does"
         );
+    }
+
+    #[test]
+    fn a_drain_is_told_phase_by_phase_and_nothing_else_of_it() {
+        use MigrationPhase::{Completed, Detected, Draining, FailedBack, Retargeted};
+        let at = |phase, served_by, waiting: &[&str]| {
+            let mut status = status(BrokerPhase::Ready, Some(served_by), "a c i", true);
+            status.migrations.push(MigrationRecord {
+                migration: Migration {
+                    phase,
+                    reason: Reason::Drain,
+                    waiting: waiting.iter().map(|client| ((*client).to_owned(), 1)).collect(),
+                    ..Migration::new("c-1".to_owned(), name("c"))
+                },
+                times: BTreeMap::new(),
+                abandoned: BTreeMap::new(),
+            });
+            status
+        };
+        let well = status(BrokerPhase::Ready, Some("c"), "a c i", true);
+        let steps = [
+            at(Detected, "c", &[]),
+            at(Draining, "c", &[]),
+            at(Draining, "c", &["pump"]),
+            at(Draining, "c", &["pump", "gate"]),
+            at(Retargeted, "e", &[]),
+            at(Completed, "e", &[]),
+            at(FailedBack, "c", &[]),
+        ];
+        let mut before = &well;
+        let mut told = Vec::new();
+        for step in &steps {
+            told.extend(words(Some(before), step));
+            before = step;
+        }
+        let phases = [
+            "Detected",
+            "Draining",
+            "Draining",
+            "Retargeted",
+            "Completed",
+            "FailedBack",
+        ];
+        assert_eq!(told, phases.map(|phase| format!("drain of c: {phase}")));
+        assert_eq!(
+            words(None, &steps[5]),
+            ["drain of c: Completed", "up a c i"],
+            "at a start"
+        );
+        assert_eq!(words(None, &steps[6]), ["up a c i"], "what was over is no news");
     }
 
     #[test]

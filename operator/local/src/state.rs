@@ -10,6 +10,8 @@ use skein_agent::files::{self, FileError};
 use skein_agent::{BrokerDirectory, ForwarderDirectory};
 use skein_api::name::BrokerName;
 
+use crate::wishes::WishDirectory;
+
 /// What `skein up` keeps between runs.
 ///
 /// ```text
@@ -18,9 +20,10 @@ use skein_api::name::BrokerName;
 /// ports.json        client and peer port of each broker, kept for good
 /// fleet.json        the manifests last accepted
 /// classes.json      the class of each topic
-/// migrations.json   failovers, with the time of each phase
+/// migrations.json   failovers and drains, with the time of each phase
 /// sessions.json     sessions open upstream for links to come, which no configuration tells of
 /// status.json       the fleet as the engine sees it, written at least once a second
+/// wishes/           what people wish of the fleet while it runs: see `crate::wishes`
 /// brokers/NAME/     see `skein_agent::BrokerDirectory`
 /// forwarders/NAME/  see `skein_agent::ForwarderDirectory`
 /// ```
@@ -177,6 +180,7 @@ impl StateDirectory {
     pub(crate) fn create(&self) -> Result<(), LockError> {
         Self::make(&self.path)
             .and_then(|()| Self::make(&self.path.join("brokers")))
+            .and_then(|()| Self::make(WishDirectory::of(self).path()))
             .map_err(|source| self.system(source))
     }
 

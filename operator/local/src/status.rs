@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use skein_api::name::BrokerName;
 use skein_engine::directive::{BrokerStatus, Migration, PathStatus};
+
+use crate::wishes::{self, Drain};
 
 /// A running fleet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +25,9 @@ pub struct FleetStatus {
     pub paths: Vec<PathStatus>,
     /// Oldest first.
     pub migrations: Vec<MigrationRecord>,
+    /// The drains that are wished, as the engine was told of them; by broker.
+    #[serde(default)]
+    pub drains: Vec<Drain>,
     /// All that can be reached runs what the plan says: until something happens, nothing will be changed.
     #[serde(default)]
     pub settled: bool,
@@ -29,15 +35,26 @@ pub struct FleetStatus {
     pub problems: Vec<String>,
 }
 
-/// A failover, with the time of each phase.
+/// A failover or a drain, with the time of each phase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MigrationRecord {
-    /// The failover.
+    /// What the engine says of it.
     #[serde(flatten)]
     pub migration: Migration,
     /// When it reached each phase (the last time, if several): RFC 3339, UTC.
     pub times: BTreeMap<String, String>,
+    /// Of a drain: the clients for whom messages waited when their address moved, and how many; those are given up.
+    #[serde(default)]
+    pub abandoned: BTreeMap<String, u64>,
+}
+
+impl MigrationRecord {
+    /// Nothing of it is left to be done, or to be undone.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        wishes::is_over(self.migration.phase)
+    }
 }
 
 impl FleetStatus {
@@ -45,6 +62,13 @@ impl FleetStatus {
     #[must_use]
     pub fn broker(&self, name: &str) -> Option<&BrokerStatus> {
         self.brokers.iter().find(|broker| broker.name.as_str() == name)
+    }
+
+    /// The newest migration of a broker.
+    #[must_use]
+    pub fn newest_migration(&self, broker: &BrokerName) -> Option<&Migration> {
+        let mut newest = self.migrations.iter().rev().map(|record| &record.migration);
+        newest.find(|migration| migration.broker == *broker)
     }
 
     /// Equal but for figures that change all the time: round trips, probe times and the time of writing.
@@ -70,7 +94,7 @@ mod tests {
     use super::*;
     use serde_json::json;
     use skein_api::name::{BrokerName, TopicName};
-    use skein_engine::directive::{BrokerPhase, MigrationPhase};
+    use skein_engine::directive::BrokerPhase;
 
     fn status() -> FleetStatus {
         let name = |text| BrokerName::new(text).unwrap();
@@ -104,7 +128,9 @@ mod tests {
                     ..Migration::new("c-1".to_owned(), name("c"))
                 },
                 times: BTreeMap::from([("Detected".to_owned(), "2026-01-01T00:00:00Z".to_owned())]),
+                abandoned: BTreeMap::new(),
             }],
+            drains: Vec::new(),
             settled: true,
             problems: Vec::new(),
         }
@@ -127,9 +153,11 @@ mod tests {
                     "topic": "soil", "producer": "i", "consumer": "a", "path": ["a", "i"], "up": true, "probeMs": 1.5,
                 }],
                 "migrations": [{
-                    "name": "c-1", "broker": "c", "to": null, "phase": "Detected", "evidence": ["refused"],
+                    "name": "c-1", "broker": "c", "to": null, "reason": "Failure", "phase": "Detected",
+                    "evidence": ["refused"], "moved": [], "notMoved": {}, "waiting": {}, "abandoned": {},
                     "times": {"Detected": "2026-01-01T00:00:00Z"},
                 }],
+                "drains": [],
                 "settled": true,
                 "problems": [],
             })

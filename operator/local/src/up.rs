@@ -2,6 +2,7 @@
 
 mod declare;
 mod execute;
+mod heed;
 mod runner;
 mod security;
 mod show;

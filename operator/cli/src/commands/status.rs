@@ -4,11 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use skein_api::name::BrokerName;
 use skein_engine::directive::{BrokerPhase, MigrationPhase};
 use skein_local::StateDirectory;
 use skein_local::client::{self, StatusWatch};
 use skein_planner::explain::arrows;
 
+use super::moving;
 use crate::arguments::{self, Format};
 use crate::failure::Failure;
 use crate::output;
@@ -84,8 +86,9 @@ fn redrawn(text: &str) -> String {
 pub(crate) fn human(status: &StatusView, now: Timestamp) -> String {
     let sections = [
         ("Brokers", brokers(status)),
-        ("Paths", paths(status)),
         ("Migrations", migrations(status)),
+        ("Paths", paths(status)),
+        ("Past migrations", past(status)),
     ];
     let mut text = String::new();
     for (title, table) in sections.iter().filter(|(_, table)| !table.is_empty()) {
@@ -232,21 +235,52 @@ fn paths(status: &StatusView) -> Table {
     table
 }
 
+/// Those that are not over.
 fn migrations(status: &StatusView) -> Table {
-    let mut table = Table::new(&["MIGRATION", "BROKER", "TO", "PHASE", "WHY"]).indented();
-    for migration in &status.migrations {
+    let mut table = Table::new(&["BROKER", "TO", "REASON", "PHASE", "SINCE", "WAITING"]).indented();
+    for migration in status.migrations.iter().filter(|migration| !migration.is_over()) {
+        let waiting = if migration.waiting.is_empty() {
+            Cell::styled("-", FAINT)
+        } else {
+            moving::waiting(&migration.waiting).into()
+        };
+        table.row(vec![
+            Cell::from(&migration.broker),
+            or_nobody(migration.to.as_ref()),
+            format!("{:?}", migration.reason).into(),
+            migration_phase(migration.phase),
+            or_dash(migration.since().map(instant).as_ref()),
+            waiting,
+        ]);
+    }
+    table
+}
+
+fn past(status: &StatusView) -> Table {
+    let mut table = Table::new(&["MIGRATION", "BROKER", "TO", "REASON", "PHASE", "WHY"]).indented();
+    for migration in status.migrations.iter().filter(|migration| migration.is_over()) {
         table.row(vec![
             Cell::from(&migration.name),
             Cell::from(&migration.broker),
-            migration
-                .to
-                .as_ref()
-                .map_or(Cell::styled("nobody", FAINT), Cell::from),
+            or_nobody(migration.to.as_ref()),
+            format!("{:?}", migration.reason).into(),
             migration_phase(migration.phase),
             migration.evidence.join("; ").into(),
         ]);
     }
     table
+}
+
+fn or_nobody(broker: Option<&BrokerName>) -> Cell {
+    broker.map_or(Cell::styled("nobody", FAINT), Cell::from)
+}
+
+/// An RFC 3339 instant to the second: `2026-01-02 03:04:05Z`.
+fn instant(text: &str) -> String {
+    text.parse::<Timestamp>().map_or_else(
+        |_| text.to_owned(),
+        |instant| instant.strftime("%F %TZ").to_string(),
+    )
 }
 
 fn migration_phase(phase: MigrationPhase) -> Cell {

@@ -27,7 +27,7 @@ pub(crate) fn mend(arguments: &Mend) -> Result<ExitCode, Failure> {
 }
 
 /// A fleet without brokers has no names to offer: more likely it is the wrong one, or has not begun.
-fn failure(error: ClientError, state: &StateDirectory) -> Failure {
+pub(super) fn failure(error: ClientError, state: &StateDirectory) -> Failure {
     match error {
         ClientError::NoBroker { broker, known } if known.is_empty() => Failure::bad_input(format!(
             "there is no broker {broker}: Skein runs none in {state}; start the fleet with `skein up -f DIR --state {state}`",

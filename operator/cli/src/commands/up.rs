@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use skein_api::name::BrokerName;
+use skein_engine::directive::MigrationPhase;
 use skein_local::{Up, UpError, UpEvent};
 use skein_planner::explain::{arrows, listed};
 
+use super::moving;
 use crate::arguments;
 use crate::failure::Failure;
 use crate::manifests;
@@ -60,6 +62,14 @@ fn write(text: &str) -> std::io::Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+fn drain_style(phase: MigrationPhase) -> anstyle::Style {
+    match phase {
+        MigrationPhase::Completed | MigrationPhase::FailedBack => GOOD,
+        MigrationPhase::Failed => BAD,
+        _ => CAREFUL,
+    }
 }
 
 /// What a person in front of it reads.
@@ -125,6 +135,10 @@ fn lines(event: &UpEvent) -> Vec<String> {
                 format!("broker {broker} is back and serves its clients itself"),
             )]
         }
+        UpEvent::Drain(record) => vec![paint(
+            drain_style(record.migration.phase),
+            moving::sentence(record),
+        )],
         UpEvent::PathUp {
             topic,
             path,

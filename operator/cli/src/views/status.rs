@@ -1,11 +1,11 @@
 //! `status -o json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use skein_api::name::{BrokerName, TopicName};
-use skein_engine::directive::{BrokerPhase, BrokerStatus, MigrationPhase, PathStatus};
-use skein_local::{FleetStatus, MigrationRecord};
+use skein_engine::directive::{BrokerPhase, BrokerStatus, MigrationPhase, PathStatus, Reason};
+use skein_local::{Drain, FleetStatus, MigrationRecord};
 
 use super::rounded;
 
@@ -27,6 +27,8 @@ pub(crate) struct StatusView {
     pub(crate) paths: Vec<PathView>,
     /// Oldest first.
     pub(crate) migrations: Vec<MigrationView>,
+    /// The drains that are wished, by broker.
+    pub(crate) drains: Vec<Drain>,
     /// Until something happens, nothing will be changed.
     pub(crate) settled: bool,
     /// What does not work and why, in sentences.
@@ -80,8 +82,17 @@ pub(crate) struct MigrationView {
     pub(crate) broker: BrokerName,
     /// The substitute; null if there is none.
     pub(crate) to: Option<BrokerName>,
+    pub(crate) reason: Reason,
     pub(crate) phase: MigrationPhase,
     pub(crate) evidence: Vec<String>,
+    /// Clients whose sessions were opened at the substitute.
+    pub(crate) moved: BTreeSet<String>,
+    /// Clients whose sessions could not be, and why.
+    pub(crate) not_moved: BTreeMap<String, String>,
+    /// Messages that wait for clients, which must be got before others can go on.
+    pub(crate) waiting: BTreeMap<String, u64>,
+    /// Messages that waited for clients when their address moved.
+    pub(crate) abandoned: BTreeMap<String, u64>,
     /// When it reached each phase: RFC 3339, UTC.
     pub(crate) times: BTreeMap<String, String>,
 }
@@ -96,7 +107,8 @@ impl StatusView {
             running,
             brokers: status.brokers.iter().map(broker).collect(),
             paths: status.paths.iter().map(path).collect(),
-            migrations: status.migrations.iter().map(migration).collect(),
+            migrations: status.migrations.iter().map(MigrationView::from).collect(),
+            drains: status.drains.clone(),
             settled: status.settled,
             problems: status.problems.clone(),
         }
@@ -107,6 +119,18 @@ impl StatusView {
         self.paths
             .iter()
             .any(|path| path.producer == *broker || path.consumer == *broker)
+    }
+}
+
+impl MigrationView {
+    /// Nothing of it is left to be done, or to be undone.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, MigrationPhase::FailedBack | MigrationPhase::Aborted)
+    }
+
+    /// When it reached its phase.
+    pub(crate) fn since(&self) -> Option<&str> {
+        self.times.get(&format!("{:?}", self.phase)).map(String::as_str)
     }
 }
 
@@ -143,13 +167,21 @@ fn path(status: &PathStatus) -> PathView {
     }
 }
 
-fn migration(record: &MigrationRecord) -> MigrationView {
-    MigrationView {
-        name: record.migration.name.clone(),
-        broker: record.migration.broker.clone(),
-        to: record.migration.to.clone(),
-        phase: record.migration.phase,
-        evidence: record.migration.evidence.clone(),
-        times: record.times.clone(),
+impl From<&MigrationRecord> for MigrationView {
+    fn from(record: &MigrationRecord) -> Self {
+        let migration = record.migration.clone();
+        Self {
+            name: migration.name,
+            broker: migration.broker,
+            to: migration.to,
+            reason: migration.reason,
+            phase: migration.phase,
+            evidence: migration.evidence,
+            moved: migration.moved,
+            not_moved: migration.not_moved,
+            waiting: migration.waiting,
+            abandoned: record.abandoned.clone(),
+            times: record.times.clone(),
+        }
     }
 }

@@ -15,7 +15,7 @@ use skein_mqtt::{Address, Watched};
 use super::runner::{Runner, is_managed, is_report, join};
 use super::{UpError, read};
 use crate::happening::UpEvent;
-use crate::manifests::{Declared, ManifestFile, differences};
+use crate::manifests::{Declared, ManifestFile, compare, differences};
 use crate::ports::{self, Ports};
 use crate::state::StateDirectory;
 
@@ -36,7 +36,10 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         };
         self.changes
             .add(&directory, |name| name.to_str().is_some_and(is_manifest));
+        self.remember_drains();
         self.put_in_force(sources, declared.fleet)?;
+        self.wishes.declared = declared.migrations;
+        self.heed_wishes();
         self.refresh_status();
         Ok(())
     }
@@ -145,9 +148,24 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     pub(super) fn edit(&mut self) {
         const TROUBLE: &str = "manifests";
         let applied = read(&self.place.manifests).and_then(|(sources, declared)| {
-            let changes = differences(&self.fleet, &declared.fleet);
+            let mut changes = differences(&self.fleet, &declared.fleet);
             if !changes.is_empty() {
                 self.put_in_force(&sources, declared.fleet)?;
+            }
+            let before = changes.len();
+            compare(
+                "migration",
+                &self.wishes.declared,
+                &declared.migrations,
+                &mut changes,
+            );
+            if changes.len() > before {
+                files::write_json(&self.place.state.fleet_file(), &sources)?;
+                self.wishes.declared = declared.migrations;
+            }
+            if !changes.is_empty() {
+                // What is wished may be possible only now, or no longer.
+                self.heed_wishes();
             }
             Ok(changes)
         });

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::UpError;
+use super::heed::Heeded;
 use super::show::{GATHER, WRITE};
 use crate::changes::Changes;
 use crate::envoys::Envoys;
@@ -34,6 +35,7 @@ use crate::stores::Stores;
 use crate::translate;
 use crate::users::Users;
 use crate::vitals::Vitals;
+use crate::wishes::WishDirectory;
 
 /// An edit is read this long after the last write: an editor writes more than once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -77,6 +79,8 @@ pub(super) struct Runner<F> {
     pub(super) instance: String,
     pub(super) classes: BTreeMap<TopicName, ClassName>,
     pub(super) migrations: Migrations,
+    /// What people wish.
+    pub(super) wishes: Heeded,
     /// What is wrong beside what the engine knows, by what it is about.
     pub(super) troubles: BTreeMap<String, String>,
     /// Directives that could not be executed, to be tried again, by what they are about.
@@ -132,6 +136,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
             StateDirectory::read(&place.state.migrations_file())?.unwrap_or_default(),
         ),
         classes: StateDirectory::read(&place.state.classes_file())?.unwrap_or_default(),
+        wishes: Heeded::new(WishDirectory::of(&place.state)),
         place,
         tell,
         engine: Engine::new(settings),
@@ -281,6 +286,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             .and_then(OsStr::to_str)
             .and_then(|name| BrokerName::new(name).ok());
         match broker {
+            _ if self.is_of_wishes(directory) => self.heed_wishes(),
             Some(name) if self.place.state.broker(&name).path() == directory => self.hear_supervisor(&name),
             _ => self.edited = Some(Instant::now()),
         }

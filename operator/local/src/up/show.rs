@@ -36,6 +36,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             brokers: seen.brokers,
             paths: seen.paths,
             migrations: self.migrations.records().to_vec(),
+            drains: self.wishes.drains(),
             settled: seen.settled,
             problems,
         };
@@ -63,6 +64,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             }
         }
         self.tell_readiness(&status);
+        self.approve_what_waits(&status);
         self.status = Some(status);
         self.gathering = (began.elapsed() * 10).clamp(GATHER, WRITE);
     }
