@@ -411,7 +411,10 @@ fn drain() -> MigrationRecord {
             to: Some(broker("twin")),
             reason: Reason::Drain,
             phase: MigrationPhase::Draining,
-            moved: BTreeSet::from(["gate".to_owned(), "pump".to_owned()]),
+            moved: BTreeMap::from([(
+                broker("twin"),
+                BTreeSet::from(["gate".to_owned(), "pump".to_owned()]),
+            )]),
             not_moved: BTreeMap::from([("old".to_owned(), "it has no client id of its own".to_owned())]),
             waiting: count(&[("gate", 1), ("pump", 12)]),
             ..Migration::new("hq-1".to_owned(), broker("hq"))
@@ -542,8 +545,16 @@ fn every_field_is_documented() {
     ] {
         fields(&serde_json::from_str(&text.unwrap()).unwrap(), &mut found);
     }
-    // The phases of a migration and the ids of clients are keys, not fields.
-    for key in ["Completed", "Draining", "FailedBack", "gate", "pump", "old"] {
+    // Phases, the ids of clients and where they are moved to are keys, not fields.
+    for key in [
+        "Completed",
+        "Draining",
+        "FailedBack",
+        "gate",
+        "pump",
+        "old",
+        "twin",
+    ] {
         found.remove(key);
     }
     let missing: Vec<&String> = found

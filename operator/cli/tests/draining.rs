@@ -1,6 +1,6 @@
 //! `skein drain`, `undrain` and `approve` over the state of a fleet whose `skein up` is played by the test.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // It is all test.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::format_push_string)] // It is all test.
 
 mod common;
 
@@ -132,7 +132,7 @@ fn a_drain_is_shown_step_by_step_until_the_broker_is_empty() {
     let play = Play::begin();
     let mut waiting = Waiting::begin(&["drain", "c", "--to", "d", "--abandon", "--state", play.path()]);
     appears(&play.wish("drain-c.json"));
-    play.at("Seeded", &json!({"moved": ["pump", "gate"]}));
+    play.at("Seeded", &json!({"moved": {"d": ["pump", "gate"]}}));
     assert_eq!(
         waiting.line(),
         "draining c: the sessions of 2 clients are open at d, and both serve"
@@ -149,7 +149,7 @@ fn a_drain_is_shown_step_by_step_until_the_broker_is_empty() {
     assert_eq!(waiting.line(), "draining c: its address leads to d now");
     play.at(
         "Completed",
-        &json!({"moved": ["pump", "gate"], "abandoned": {"pump": 12}}),
+        &json!({"moved": {"d": ["pump", "gate"]}, "abandoned": {"pump": 12}}),
     );
     let (code, out, err) = waiting.end();
     assert_eq!((code, err.as_str()), (0, ""));
@@ -171,7 +171,7 @@ fn programs_get_the_record() {
     let play = Play::begin();
     let waiting = Waiting::begin(&["drain", "c", "-o", "json", "--state", play.path()]);
     appears(&play.wish("drain-c.json"));
-    play.at("Completed", &json!({"moved": ["pump"]}));
+    play.at("Completed", &json!({"moved": {"d": ["pump"]}}));
     let (code, out, _) = waiting.end();
     let record: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
@@ -275,7 +275,7 @@ fn what_cannot_be_meant_is_refused_with_what_to_do() {
     let play = Play::begin();
     let path = play.path();
     play.say(|status| {
-        status["drains"] = json!([{"broker": "d", "to": null, "abandon": false, "declaredBy": null}])
+        status["drains"] = json!([{"broker": "d", "to": null, "abandon": false, "declaredBy": null}]);
     });
     for (arguments, said) in [
         (&["drain", "zebra"][..], &["\"zebra\"", "a, b, c, d"][..]),

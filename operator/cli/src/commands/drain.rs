@@ -142,8 +142,9 @@ fn show(
 pub(crate) fn drained(record: &MigrationRecord) -> String {
     let migration = &record.migration;
     let mut text = moving::sentence(record) + "\n";
-    if !migration.moved.is_empty() {
-        text += &format!("{} moved\n", count(migration.moved.len(), "session"));
+    let moved = moving::moved(migration);
+    if moved > 0 {
+        text += &format!("{} moved\n", count(moved, "session"));
     }
     for (client, why) in &migration.not_moved {
         text += &format!("not moved: {client}: {why}\n");

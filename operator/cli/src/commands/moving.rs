@@ -1,6 +1,6 @@
 //! How far a drain is, in a sentence: for `skein up`, which tells each step, and for `skein drain`, which waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skein_engine::directive::{Migration, MigrationPhase};
 use skein_local::MigrationRecord;
@@ -64,9 +64,15 @@ pub(crate) fn sentence(record: &MigrationRecord) -> String {
     }
 }
 
+/// How many clients have their sessions at the substitute.
+pub(crate) fn moved(migration: &Migration) -> usize {
+    let there = migration.to.as_ref().and_then(|to| migration.moved.get(to));
+    there.map_or(0, BTreeSet::len)
+}
+
 /// `the sessions of 2 clients are open`.
 fn opened(migration: &Migration) -> String {
-    match migration.moved.len() {
+    match moved(migration) {
         0 => "all is ready".to_owned(),
         1 => "the session of 1 client is open".to_owned(),
         moved => format!("the sessions of {} are open", clients(moved)),

@@ -85,8 +85,8 @@ pub(crate) struct MigrationView {
     pub(crate) reason: Reason,
     pub(crate) phase: MigrationPhase,
     pub(crate) evidence: Vec<String>,
-    /// Clients whose sessions were opened at the substitute.
-    pub(crate) moved: BTreeSet<String>,
+    /// Where sessions were opened for its clients that are not ended yet, and for whom.
+    pub(crate) moved: BTreeMap<BrokerName, BTreeSet<String>>,
     /// Clients whose sessions could not be, and why.
     pub(crate) not_moved: BTreeMap<String, String>,
     /// Messages that wait for clients, which must be got before others can go on.

@@ -152,6 +152,7 @@ fn a_drain_among_the_manifests_ends_with_its_removal() {
 
 #[test]
 fn an_approval_is_told_once_it_is_awaited_and_forgotten_when_its_step_is_behind() {
+    use MigrationPhase::{Completed, FailingBack};
     let temporary = tempfile::tempdir().unwrap();
     let mut life = Life::begin(&StateDirectory::new(temporary.path()), Vec::new());
     let approval = Approval {
@@ -164,7 +165,6 @@ fn an_approval_is_told_once_it_is_awaited_and_forgotten_when_its_step_is_behind(
         let (due, behind) = life.heeded.approvals_due(&status, &life.fleet);
         (due.len(), behind.len())
     };
-    use MigrationPhase::{Completed, FailingBack};
     assert_eq!(
         look(BrokerPhase::Down, Completed),
         (0, 0),
