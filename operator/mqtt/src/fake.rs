@@ -1,5 +1,6 @@
-//! A broker for tests, in this process: enough MQTT 3.1.1 for sessions, heartbeats and probes, and the faults that a
-//! real one shows: nobody listening, a stopped process, a connection dropped. Fakes can be bridged.
+//! A broker for tests, in this process: enough MQTT 3.1.1 for sessions, heartbeats and probes, enough 5.0 for who stands in
+//! for a client, and the faults that a real one shows: nobody listening, a stopped process, a connection dropped. Fakes can
+//! be bridged.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -18,6 +19,12 @@ struct Shared {
     bridges: Vec<Arc<FakeBroker>>,
     rejected: Option<String>,
     refuse_with: u8,
+    /// Sent behind every CONNACK.
+    greeting: Vec<u8>,
+    /// A session is there.
+    session_present: bool,
+    /// What came: kind and flags, and the rest.
+    heard: Vec<(u8, Vec<u8>)>,
 }
 
 struct Client {
@@ -34,6 +41,7 @@ pub(crate) struct FakeBroker {
     dropped: watch::Sender<u64>,
     accepting: Mutex<Option<JoinHandle<()>>>,
     connects: watch::Sender<usize>,
+    heard_more: watch::Sender<()>,
 }
 
 impl FakeBroker {
@@ -46,6 +54,7 @@ impl FakeBroker {
             dropped: watch::channel(0).0,
             accepting: Mutex::new(None),
             connects: watch::channel(0).0,
+            heard_more: watch::channel(()).0,
         });
         broker.accept(listener);
         broker
@@ -90,6 +99,28 @@ impl FakeBroker {
     /// Connections are answered with this return code.
     pub(crate) fn refuse_with(&self, code: u8) {
         self.shared.lock().unwrap().refuse_with = code;
+    }
+
+    /// Whoever connects finds a session, and hears this first.
+    pub(crate) fn greet_with(&self, packets: &[u8]) {
+        let mut shared = self.shared.lock().unwrap();
+        packets.clone_into(&mut shared.greeting);
+        shared.session_present = true;
+    }
+
+    /// What came since the last time, once whoever connected has left: kind and flags of each packet, and the rest of it.
+    pub(crate) async fn heard(&self) -> Vec<(u8, Vec<u8>)> {
+        loop {
+            let mut more = self.heard_more.subscribe();
+            {
+                let heard = &mut self.shared.lock().unwrap().heard;
+                let count = |wanted| heard.iter().filter(|(kind, _)| kind >> 4 == wanted).count();
+                if count(1) == count(14) {
+                    return std::mem::take(heard);
+                }
+            }
+            more.changed().await.unwrap();
+        }
     }
 
     /// What is published here also goes to the other.
@@ -145,13 +176,14 @@ impl FakeBroker {
         let (mut read, mut write) = stream.into_split();
         let (sink, mut queue) = mpsc::unbounded_channel::<Vec<u8>>();
         let mut id = String::new();
+        let mut is_5 = false;
         let mut hung = self.hung.subscribe();
         let reading = async {
             loop {
                 let _ = hung.wait_for(|hung| !hung).await;
                 let (kind, body) = packet(&mut read).await?;
                 let _ = hung.wait_for(|hung| !hung).await;
-                self.handle(kind, &body, &mut id, &sink);
+                self.handle(kind, &body, &mut id, &mut is_5, &sink);
             }
         };
         let writing = async {
@@ -166,16 +198,33 @@ impl FakeBroker {
         }
     }
 
-    fn handle(&self, kind: u8, body: &[u8], id: &mut String, sink: &mpsc::UnboundedSender<Vec<u8>>) {
+    fn handle(
+        &self,
+        kind: u8,
+        body: &[u8],
+        id: &mut String,
+        is_5: &mut bool,
+        sink: &mpsc::UnboundedSender<Vec<u8>>,
+    ) {
         let answer = |bytes: &[u8]| {
             let _ = sink.send(bytes.to_vec());
         };
         let mut shared = self.shared.lock().unwrap();
+        shared.heard.push((kind, body.to_vec()));
+        self.heard_more.send_replace(());
         match kind >> 4 {
             1 => {
-                // Protocol name, level, flags, keep-alive: ten bytes; then the client id.
-                *id = String::from_utf8(text(&body[10..]).to_vec()).unwrap();
-                answer(&[0x20, 2, 0, shared.refuse_with]);
+                // Protocol name, level, flags, keep-alive: ten bytes; properties; then the client id.
+                *is_5 = body[6] == 5;
+                let after = behind_properties(*is_5, &body[10..]);
+                *id = String::from_utf8(text(after).to_vec()).unwrap();
+                let present = u8::from(shared.session_present);
+                if *is_5 {
+                    answer(&[0x20, 3, present, shared.refuse_with, 0]);
+                } else {
+                    answer(&[0x20, 2, present, shared.refuse_with]);
+                }
+                answer(&shared.greeting);
                 if shared.refuse_with == 0 {
                     shared.clients.insert(
                         id.clone(),
@@ -203,7 +252,8 @@ impl FakeBroker {
             }
             8 => {
                 let mut ack = vec![0x90, 0, body[0], body[1]];
-                let mut rest = &body[2..];
+                ack.extend(is_5.then_some(0));
+                let mut rest = behind_properties(*is_5, &body[2..]);
                 while !rest.is_empty() {
                     let filter = std::str::from_utf8(text(rest)).unwrap().to_owned();
                     rest = &rest[3 + filter.len()..];
@@ -219,11 +269,19 @@ impl FakeBroker {
                 answer(&ack);
             }
             10 => {
-                let filter = text(&body[2..]);
-                if let Some(client) = shared.clients.get_mut(id) {
-                    client.filters.retain(|known| known.as_bytes() != filter);
+                let mut ack = vec![0xb0, 0, body[0], body[1]];
+                ack.extend(is_5.then_some(0));
+                let mut rest = behind_properties(*is_5, &body[2..]);
+                while !rest.is_empty() {
+                    let filter = text(rest);
+                    rest = &rest[2 + filter.len()..];
+                    ack.extend(is_5.then_some(0));
+                    if let Some(client) = shared.clients.get_mut(id) {
+                        client.filters.retain(|known| known.as_bytes() != filter);
+                    }
                 }
-                answer(&[0xb0, 2, body[0], body[1]]);
+                ack[1] = u8::try_from(ack.len() - 2).unwrap();
+                answer(&ack);
             }
             12 => answer(&[0xd0, 0]),
             14 => {
@@ -264,6 +322,15 @@ fn publish_packet(topic: &str, payload: &[u8]) -> Vec<u8> {
     packet.push(u8::try_from(length).unwrap());
     packet.extend(body);
     packet
+}
+
+/// Short ones.
+fn behind_properties(is_5: bool, bytes: &[u8]) -> &[u8] {
+    if is_5 {
+        &bytes[1 + usize::from(bytes[0])..]
+    } else {
+        bytes
+    }
 }
 
 fn text(bytes: &[u8]) -> &[u8] {

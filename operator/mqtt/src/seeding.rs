@@ -1,6 +1,9 @@
 //! Opens a session that another client is going to resume, by standing in for that client for a moment: a bridge's, or that
 //! of any client.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use crate::Address;
