@@ -176,7 +176,7 @@ impl Reader {
     fn work(&mut self, now: Instant) {
         if let Some(broker) = self.at_once.pop_front() {
             self.due.retain(|(_, other)| *other != broker);
-            self.look(broker);
+            self.look(broker, now);
             return;
         }
         while self.rests <= now
@@ -184,14 +184,14 @@ impl Reader {
             && *due <= now
             && let Some((_, broker)) = self.due.pop_first()
         {
-            if self.look(broker) {
+            if self.look(broker, now) {
                 return;
             }
         }
     }
 
     /// Reads a store if it changed or was asked for, and tells what it should; whether it was read.
-    fn look(&mut self, broker: BrokerName) -> bool {
+    fn look(&mut self, broker: BrokerName, now: Instant) -> bool {
         let Some(watched) = self.watched.get_mut(&broker) else {
             return false;
         };
@@ -209,7 +209,7 @@ impl Reader {
                 serial: watched.serial,
             });
         }
-        self.due.insert((ended + LOOK, broker));
+        self.due.insert((ended.max(now) + LOOK, broker));
         is_read
     }
 }
@@ -366,3 +366,6 @@ fn differ_in_counts_only(one: &ClientSessions, other: &ClientSessions) -> bool {
                 && one.subscriptions == other.subscriptions
         })
 }
+
+#[cfg(test)]
+mod tests;
