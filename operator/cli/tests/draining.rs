@@ -265,6 +265,14 @@ fn an_undrain_waits_until_the_clients_are_back() {
         (0, "broker c serves its clients itself again\n")
     );
 
+    fs::write(play.wish("drain-c.json"), "{}").unwrap();
+    play.say(|status| status["drains"] = json!([]));
+    let early = skein(&["undrain", "c", "--state", play.path()]);
+    assert_eq!(
+        early.out, "the drain of c is called off; nothing had moved\n",
+        "nobody had begun it"
+    );
+
     let again = skein(&["undrain", "c", "--state", play.path()]);
     assert_eq!((again.code, again.out.as_str()), (0, ""));
     assert!(again.err.contains("c is not drained"), "{}", again.err);

@@ -31,14 +31,14 @@ pub(crate) fn drain(arguments: &Drain) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let timeout = arguments.waiting.timeout.map(skein_api::resources::Period::get);
-    let (end, record) = crate::runtime()?.block_on(follow.to_its_end(timeout))?;
+    let (end, record) = crate::runtime()?.block_on(follow.until_its_end(timeout))?;
     let unfinished = |what: String| {
         let far = record
             .as_ref()
             .map_or_else(String::new, |record| format!(" ({})", moving::sentence(record)));
         Failure::could_not(format!("Broker/{broker}: {what}{far}; {}", goes_on(broker)))
     };
-    show(arguments.output.format, record.as_ref(), |record| drained(record))?;
+    show(arguments.output.format, record.as_ref(), drained)?;
     match end {
         End::Reached => Ok(ExitCode::SUCCESS),
         End::Failed => {
@@ -88,7 +88,7 @@ pub(crate) fn undrain(arguments: &Undrain) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let timeout = arguments.waiting.timeout.map(skein_api::resources::Period::get);
-    let (end, record) = crate::runtime()?.block_on(follow.to_its_end(timeout))?;
+    let (end, record) = crate::runtime()?.block_on(follow.until_its_end(timeout))?;
     show(arguments.output.format, record.as_ref(), |record| {
         format!("{}\n", moving::sentence(record))
     })?;
@@ -98,7 +98,15 @@ pub(crate) fn undrain(arguments: &Undrain) -> Result<ExitCode, Failure> {
         ))
     };
     match end {
-        End::Reached | End::Failed => Ok(ExitCode::SUCCESS),
+        End::Reached | End::Failed => {
+            let begun = record.is_some_and(|record| follow::is_done(record.migration.phase));
+            if !begun && arguments.output.format == Format::Table {
+                output::write(&format!(
+                    "the drain of {broker} is called off; nothing had moved\n"
+                ))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         End::CalledOff => Err(Failure::could_not(format!(
             "Broker/{broker}: it was drained again meanwhile"
         ))),

@@ -96,7 +96,7 @@ impl Follow {
     }
 
     /// Waits, and shows how far it is. Returns the last record, too, if there was any.
-    pub(super) async fn to_its_end(
+    pub(super) async fn until_its_end(
         &mut self,
         timeout: Option<Duration>,
     ) -> Result<(End, Option<MigrationRecord>), Failure> {
