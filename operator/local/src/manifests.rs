@@ -234,6 +234,30 @@ mod tests {
     }
 
     #[test]
+    fn what_people_want_moved_is_declared_beside_the_fleet() {
+        let head = "apiVersion: mqtt.skein.dev/v1alpha1\nkind:";
+        let broker = |name| {
+            format!(
+                "{head} Broker\nmetadata: {{name: {name}}}\nspec: {{managed: {{allowAnonymous: true}}}}\n---\n"
+            )
+        };
+        let drain = format!(
+            "{head} Migration\nmetadata: {{name: away}}\nspec: {{broker: a, to: b, abandon: true}}\n"
+        );
+        let files = [ManifestFile {
+            path: "fleet.yaml".to_owned(),
+            text: broker("a") + &broker("b") + &drain,
+        }];
+        let declared = load(&files).unwrap();
+        let away = &declared.migrations["away"];
+        assert_eq!((away.broker.as_str(), away.abandon, away.end), ("a", true, false));
+        assert_eq!(away.to.as_ref().map(ToString::to_string).as_deref(), Some("b"));
+        let mut changes = Vec::new();
+        compare("migration", &BTreeMap::new(), &declared.migrations, &mut changes);
+        assert_eq!(changes, ["migration away added"]);
+    }
+
+    #[test]
     fn what_is_not_there_yet_is_a_problem_with_its_place() {
         let text = "apiVersion: mqtt.skein.dev/v1alpha1\nkind: Broker\nmetadata: {name: cloud}\nspec:\n  external:\n    \
                     address: example.org:1883\n    control: Agent\n";
