@@ -449,6 +449,7 @@ impl Engine {
                 .filter(|(name, _)| fleet.brokers.contains_key(*name));
             let mut held = declared.flat_map(|(_, site)| site.ledger.present());
             held.any(|given| given.links.iter().any(|link| link.upstream == *broker))
+                || self.handovers.moves_from(broker)
         };
         let done: Vec<BrokerName> = self
             .leaving

@@ -228,7 +228,9 @@ impl Trial<'_> {
                 continue;
             };
             if now > deadline {
-                return Err(format!("the fleet does not settle {when}: {why}"));
+                let status = self.world.status().unwrap_or_default();
+                let problems = status.problems.join("; ");
+                return Err(format!("the fleet does not settle {when}: {why} ({problems})"));
             }
         }
     }

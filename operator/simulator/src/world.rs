@@ -205,7 +205,7 @@ pub(crate) struct World {
     classes: BTreeMap<TopicName, ClassName>,
     migrations: BTreeMap<String, Migration>,
     sessions: Vec<OpenSession>,
-    /// What this controller was told of clients' sessions.
+    /// What controllers were told last of clients' sessions.
     sessions_told: Vec<Option<Arc<ClientSessions>>>,
     /// Whom each broker is to keep out, and is started with.
     bars: [Bars; MOST_BROKERS],

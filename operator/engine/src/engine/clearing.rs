@@ -71,8 +71,12 @@ impl Engine {
         let due = self
             .clearings
             .iter()
-            .filter_map(|((_, client_id), clearing)| match clearing {
-                Clearing::Failed { again, .. } if self.can_be_cleared(client_id) => Some(*again),
+            .filter_map(|((broker, client_id), clearing)| match clearing {
+                Clearing::Failed { again, .. }
+                    if self.can_be_cleared(client_id) && !self.handovers.is_leaving(broker) =>
+                {
+                    Some(*again)
+                }
                 _ => None,
             });
         due.min()
@@ -115,7 +119,9 @@ impl Engine {
                     Some(Clearing::Failed { again, .. }) => *again <= now,
                 };
                 let seeding = self.switching.is_seeding(broker, left.client_id);
-                if due && !seeding && self.is_in_use(&left.upstream) {
+                // Its clients may stay where they are yet.
+                let undecided = self.handovers.is_leaving(broker);
+                if due && !seeding && !undecided && self.is_in_use(&left.upstream) {
                     directives.push(Directive::EndSubscriptions {
                         broker: broker.clone(),
                         upstream: left.upstream,

@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 const SELDOM: Duration = Duration::from_secs(4);
 /// How long the clients of a broker that does not answer wait for what is still to be read of it.
 const HASTE: Duration = Duration::from_millis(100);
-/// How long they wait for their sessions to be opened.
+/// How long anybody waits for what can be read or opened at once.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What brokers keep of their clients, and who is on the way.
@@ -57,7 +57,7 @@ struct Handover {
 #[derive(Debug)]
 enum Step {
     /// What the old broker keeps is being read.
-    Reading { serial: u64, until: Option<Moment> },
+    Reading { serial: u64, until: Moment },
     /// Sessions are being opened.
     Opening {
         open: BTreeMap<String, Opening>,
@@ -88,8 +88,10 @@ struct Watch {
     serial: u64,
     /// The newest message of that moment.
     newest: Option<u64>,
-    /// When to look again, once an answer has come.
-    again: Option<Moment>,
+    /// An answer is awaited.
+    asked: bool,
+    /// When to look again.
+    again: Moment,
     /// How long until then.
     pause: Duration,
     /// Those who have not, and how many messages wait for them.
@@ -105,7 +107,8 @@ impl Watch {
             clients,
             serial: 0,
             newest: None,
-            again: Some(Moment::ZERO),
+            asked: false,
+            again: Moment::ZERO,
             pause: AGAIN,
             waiting: BTreeMap::new(),
         }
@@ -126,13 +129,15 @@ impl Watch {
         let waiting = self.clients.iter().filter(awaits);
         self.waiting = waiting.map(|client| (client.clone(), waits(client))).collect();
         self.over = self.waiting.is_empty();
-        self.again = Some(now.saturating_add(self.pause));
+        self.asked = false;
+        self.again = now.saturating_add(self.pause);
         self.pause = (2 * self.pause).min(SELDOM);
     }
 
     fn look(&mut self, serial: &mut u64, now: Moment, directives: &mut Vec<Directive>) {
-        if !self.over && self.again.is_some_and(|again| again <= now) {
-            self.again = None;
+        if !self.over && self.again <= now {
+            self.asked = true;
+            self.again = now.saturating_add(PATIENCE);
             *serial += 1;
             self.serial = *serial;
             directives.push(Directive::ReadSessions {
@@ -150,7 +155,7 @@ impl Watch {
         sessions: Option<&ClientSessions>,
         now: Moment,
     ) -> bool {
-        let answers = self.at == *at && self.again.is_none() && serial.is_some_and(|it| it >= self.serial);
+        let answers = self.at == *at && self.asked && serial.is_some_and(|it| it >= self.serial);
         if answers && !self.over {
             self.take(sessions, now);
         }
@@ -169,13 +174,13 @@ impl Handover {
 
     fn due(&self) -> Option<Moment> {
         match &self.step {
-            Step::Reading { until, .. } => *until,
+            Step::Reading { until, .. } => Some(*until),
             Step::Opening { open, until } => {
                 let again = open.values().filter_map(|opening| opening.again).min();
                 again.into_iter().chain(*until).min()
             }
             Step::Arriving { until, .. } => Some(*until),
-            Step::Draining(watch) => watch.again,
+            Step::Draining(watch) => Some(watch.again),
             Step::Opened | Step::Ready => None,
         }
     }
@@ -208,7 +213,7 @@ impl Handovers {
     pub(super) fn next(&self) -> Option<Moment> {
         let handovers = self.under_way.values().filter_map(Handover::due);
         let watches = self.watches.values().filter(|watch| !watch.over);
-        let watches = watches.filter_map(|watch| watch.again);
+        let watches = watches.map(|watch| watch.again);
         let endings = self.endings.values().copied().flatten();
         handovers.chain(watches).chain(endings).min()
     }
@@ -223,6 +228,17 @@ impl Handovers {
         let links = switch.fresh.keys().chain(switch.old.keys());
         let ends = links.flat_map(|link| [&link.upstream, &link.downstream]).collect();
         self.busy().any(|handover| handover.touches(&ends))
+    }
+
+    /// The clients of a broker are still to move away from home.
+    pub(super) fn is_leaving(&self, home: &BrokerName) -> bool {
+        let handover = self.under_way.get(home);
+        handover.is_some_and(|handover| handover.from == *home)
+    }
+
+    /// Clients are on their way from a broker, whosesoever they are.
+    pub(super) fn moves_from(&self, broker: &BrokerName) -> bool {
+        self.under_way.values().any(|handover| handover.from == *broker)
     }
 
     pub(super) fn is_ready(&self, home: &BrokerName) -> bool {
@@ -311,6 +327,9 @@ impl Engine {
                 *ending = Some(now.saturating_add(AGAIN));
             }
         } else if self.handovers.endings.remove(&key).is_some() {
+            if let Some(known) = self.handovers.known.get_mut(at) {
+                Arc::make_mut(known).by_client.remove(&key.1);
+            }
             self.handovers.ended.push(key);
             self.stale_rollout = true;
         }
@@ -368,11 +387,13 @@ impl Engine {
             broker: from.clone(),
             serial,
         });
-        let until = (!self.can_be_asked(&from)).then(|| now.saturating_add(HASTE));
         Handover {
             from,
             to,
-            step: Step::Reading { serial, until },
+            step: Step::Reading {
+                serial,
+                until: now.saturating_add(PATIENCE),
+            },
             opened: BTreeSet::new(),
             failed: BTreeMap::new(),
         }
@@ -388,14 +409,14 @@ impl Engine {
         now: Moment,
         directives: &mut Vec<Directive>,
     ) -> bool {
-        let answers = self.can_be_asked(&handover.from);
+        let answers = self.is_there_to_ask(&handover.from);
         let late = |until: &Option<Moment>| until.is_some_and(|until| until <= now);
         let next = match &mut handover.step {
             Step::Reading { serial, until } => {
-                if until.is_none() && !answers {
-                    *until = Some(now.saturating_add(HASTE));
+                if !answers {
+                    *until = (*until).min(now.saturating_add(HASTE));
                 }
-                if *serial != 0 && !late(until) {
+                if *serial != 0 && *until > now {
                     return false;
                 }
                 self.opening(home, handover, now, directives)
@@ -489,8 +510,14 @@ impl Engine {
             client_id: client.clone(),
             session: Arc::clone(&opening.session),
         }));
-        let until = (!self.can_be_asked(&handover.from)).then(|| now.saturating_add(PATIENCE));
+        let until = (!self.is_there_to_ask(&handover.from)).then(|| now.saturating_add(PATIENCE));
         Step::Opening { open, until }
+    }
+
+    /// It answers, and goes on to do so.
+    fn is_there_to_ask(&self, broker: &BrokerName) -> bool {
+        let declared = self.fleet.as_ref().is_some_and(|fleet| fleet.brokers.contains_key(broker));
+        (declared || self.leaving.contains_key(broker)) && self.can_be_asked(broker)
     }
 
     /// What is published now and comes to a broker has come when these markers have.
@@ -566,7 +593,7 @@ impl Engine {
 
     /// Nobody misses anything if the clients of a broker go back there now. Looks, if that is not known yet.
     pub(super) fn may_be_left(&mut self, home: &BrokerName, at: &BrokerName) -> bool {
-        if !self.can_be_asked(at) {
+        if !self.is_there_to_ask(at) {
             return true;
         }
         if let Some(watch) = self.handovers.watches.get(home).filter(|watch| watch.at == *at) {

@@ -51,7 +51,17 @@ impl World {
             self.after(MILLISECOND, Errand::Beat { broker, life });
         }
         self.after(200 * MILLISECOND, Errand::Probes { life });
-        self.sessions_told = vec![None; self.sites.len()];
+        self.sessions_told.resize(self.sites.len(), None);
+        for broker in 0..self.sites.len() {
+            let sessions = self.sessions_told[broker].clone();
+            if let (Some(broker), true) = (name(broker), sessions.is_some()) {
+                self.observe(Event::SessionsRead {
+                    broker,
+                    sessions,
+                    serial: None,
+                });
+            }
+        }
         self.after(50 * MILLISECOND, Errand::LookAtSessions { life });
     }
 
