@@ -34,11 +34,12 @@ pub(crate) struct Switch {
 }
 
 /// All switches that what the brokers have and should have amounts to. Clients are about
-/// to be moved to some brokers: what is new there must be open before they come. What is passing its last messages goes on
-/// to do so, even when all that is new has come.
+/// to be moved to some brokers: what is new there must be open before they come. In some classes anything waits for them to
+/// move. What is passing its last messages goes on to do so, even when all that is new has come.
 pub(crate) fn switches(
     positions: &BTreeMap<BrokerName, Position>,
     awaiting_clients: &BTreeSet<&BrokerName>,
+    concerned: &dyn Fn(&ClassName) -> bool,
     passing: &dyn Fn(&LinkId) -> bool,
 ) -> Vec<Switch> {
     let mut changes = Changes::default();
@@ -60,7 +61,7 @@ pub(crate) fn switches(
             changes.comes(strand, known.contains(&strand.identity()), position.takes);
         }
     }
-    changes.together(awaiting_clients, passing)
+    changes.together(awaiting_clients, concerned, passing)
 }
 
 /// What comes and what goes, class by class.
@@ -109,6 +110,7 @@ impl<'a> Changes<'a> {
     fn together(
         self,
         awaiting_clients: &BTreeSet<&BrokerName>,
+        concerned: &dyn Fn(&ClassName) -> bool,
         passing: &dyn Fn(&LinkId) -> bool,
     ) -> Vec<Switch> {
         let filters: Vec<(&ClassName, &TopicFilter)> = self
@@ -147,6 +149,7 @@ impl<'a> Changes<'a> {
             let mut fresh = switch.fresh.keys();
             comes && (goes || fresh.any(|link| awaits(&link.upstream) || awaits(&link.downstream)))
                 || switch.old.keys().any(passing)
+                || switch.classes.iter().any(concerned)
         };
         switches
             .into_values()

@@ -18,6 +18,7 @@ use crate::event::Moment;
 use crate::rollout::Position;
 use crate::sessions::{ClientSession, ClientSessions};
 use crate::switch::{Switch, Ways};
+use skein_planner::plan::Class;
 
 /// How long until what could not be done, or was not so, is tried or looked at again.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -49,6 +50,8 @@ pub(super) struct Handovers {
 struct Handover {
     from: BrokerName,
     to: BrokerName,
+    /// Those in which the broker whose clients they are has a part.
+    classes: BTreeSet<ClassName>,
     step: Step,
     opened: BTreeSet<String>,
     failed: BTreeMap<String, String>,
@@ -227,7 +230,13 @@ impl Handovers {
     pub(super) fn holds(&self, switch: &Switch) -> bool {
         let links = switch.fresh.keys().chain(switch.old.keys());
         let ends = links.flat_map(|link| [&link.upstream, &link.downstream]).collect();
-        self.busy().any(|handover| handover.touches(&ends))
+        let concerns = |handover: &Handover| !handover.classes.is_disjoint(&switch.classes);
+        self.busy().any(|handover| handover.touches(&ends) || concerns(handover))
+    }
+
+    /// Clients are still to move who have a part in this class.
+    pub(super) fn concern(&self, class: &ClassName) -> bool {
+        self.busy().any(|handover| handover.classes.contains(class))
     }
 
     /// The clients of a broker are still to move away from home.
@@ -241,8 +250,14 @@ impl Handovers {
         self.under_way.values().any(|handover| handover.from == *broker)
     }
 
+    /// The clients of a broker may go: those of another that is gone come along, if they have part in the same.
     pub(super) fn is_ready(&self, home: &BrokerName) -> bool {
-        self.under_way.get(home).is_some_and(Handover::is_ready)
+        let Some(handover) = self.under_way.get(home).filter(|handover| handover.is_ready()) else {
+            return false;
+        };
+        let hurries = |other: &&Handover| matches!(other.step, Step::Reading { .. } | Step::Opening { .. });
+        let mut others = self.busy().filter(hurries);
+        others.all(|other| other.classes.is_disjoint(&handover.classes))
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -348,8 +363,25 @@ impl Engine {
         own.map(|(client, _)| client.clone()).collect()
     }
 
-    /// Begins and ends handovers as clients are to move, and takes each as far as it goes. Not those that touch some
-    /// brokers, where sessions of links to come are not open yet.
+    /// Begins and ends handovers as clients are to move.
+    pub(super) fn mind_moves(&mut self, now: Moment, directives: &mut Vec<Directive>) {
+        let mut under_way = std::mem::take(&mut self.handovers.under_way);
+        if self.commitments.behind {
+            // Something else has to be finished first.
+            return;
+        }
+        let mut going = BTreeMap::new();
+        for (home, to) in self.moves.clone() {
+            let from = self.addresses.get(&home).unwrap_or(&home).clone();
+            let known = under_way.remove(&home).filter(|it| it.from == from && it.to == to);
+            let mut handover = known.unwrap_or_else(|| self.begin(from, to, now, directives));
+            handover.classes = self.classes_of(&home);
+            going.insert(home, handover);
+        }
+        self.handovers.under_way = going;
+    }
+
+    /// Takes each as far as it goes. Sessions of links to come are not open yet at some brokers.
     pub(super) fn hand_over(
         &mut self,
         positions: &BTreeMap<BrokerName, Position>,
@@ -357,21 +389,11 @@ impl Engine {
         now: Moment,
         directives: &mut Vec<Directive>,
     ) {
-        if self.commitments.behind {
-            // Something else has to be finished first.
-            self.handovers.under_way.clear();
-            return;
-        }
         let mut under_way = std::mem::take(&mut self.handovers.under_way);
-        let mut going = BTreeMap::new();
-        for (home, to) in self.moves.clone() {
-            let from = self.addresses.get(&home).unwrap_or(&home).clone();
-            let known = under_way.remove(&home).filter(|it| it.from == from && it.to == to);
-            let mut handover = known.unwrap_or_else(|| self.begin(from, to, now, directives));
-            while self.step(&home, &mut handover, positions, unseeded, now, directives) {}
-            going.insert(home, handover);
+        for (home, handover) in &mut under_way {
+            while self.step(home, handover, positions, unseeded, now, directives) {}
         }
-        self.handovers.under_way = going;
+        self.handovers.under_way = under_way;
     }
 
     fn begin(
@@ -390,6 +412,7 @@ impl Engine {
         Handover {
             from,
             to,
+            classes: BTreeSet::new(),
             step: Step::Reading {
                 serial,
                 until: now.saturating_add(PATIENCE),
@@ -397,6 +420,16 @@ impl Engine {
             opened: BTreeSet::new(),
             failed: BTreeMap::new(),
         }
+    }
+
+    /// The classes in which a broker has a part.
+    fn classes_of(&self, broker: &BrokerName) -> BTreeSet<ClassName> {
+        let classes = self.plan.classes.values();
+        let takes_part = |class: &&Arc<Class>| {
+            let mut paths = class.paths.iter();
+            paths.any(|path| path.producer == *broker || path.consumer == *broker)
+        };
+        classes.filter(takes_part).map(|class| class.name.clone()).collect()
     }
 
     /// Takes one a step further; true if it went.
@@ -409,7 +442,7 @@ impl Engine {
         now: Moment,
         directives: &mut Vec<Directive>,
     ) -> bool {
-        let answers = self.is_there_to_ask(&handover.from);
+        let answers = self.waits_there(home, &handover.from);
         let late = |until: &Option<Moment>| until.is_some_and(|until| until <= now);
         let next = match &mut handover.step {
             Step::Reading { serial, until } => {
@@ -510,8 +543,14 @@ impl Engine {
             client_id: client.clone(),
             session: Arc::clone(&opening.session),
         }));
-        let until = (!self.is_there_to_ask(&handover.from)).then(|| now.saturating_add(PATIENCE));
+        let until = (!self.waits_there(home, &handover.from)).then(|| now.saturating_add(PATIENCE));
         Step::Opening { open, until }
+    }
+
+    /// Something that clients should get where they are can come there. Not to their own broker once that is out.
+    fn waits_there(&self, home: &BrokerName, at: &BrokerName) -> bool {
+        let is_out = self.sites.get(at).is_some_and(|site| site.health.is_out());
+        self.is_there_to_ask(at) && !(home == at && is_out)
     }
 
     /// It answers, and goes on to do so.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use skein_api::name::{BrokerName, Qos};
+use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::identity_of;
 
@@ -228,8 +228,10 @@ impl Engine {
         now: Moment,
         directives: &mut Vec<Directive>,
     ) {
+        self.mind_moves(now, directives);
         let passing = |link: &LinkId| self.switching.is_passing(link);
-        let switches = switches(positions, &self.moves.values().collect(), &passing);
+        let concerned = |class: &ClassName| self.handovers.concern(class);
+        let switches = switches(positions, &self.moves.values().collect(), &concerned, &passing);
         let until = now.saturating_add(self.settings.barrier);
         let mut barriers = Vec::new();
         let mut seeds = BTreeMap::new();

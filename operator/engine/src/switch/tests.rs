@@ -48,7 +48,7 @@ fn written(link: &LinkId) -> String {
 /// `fresh | old` of each switch.
 fn found(brokers: &[(&str, &str, &str)], passing: &[&str]) -> Vec<String> {
     let passing = |link: &LinkId| passing.contains(&written(link).as_str());
-    let all = switches(&positions(brokers), &BTreeSet::new(), &passing);
+    let all = switches(&positions(brokers), &BTreeSet::new(), &|_| false, &passing);
     let list = |links: Vec<&LinkId>| links.into_iter().map(written).collect::<Vec<_>>().join(" ");
     all.iter()
         .map(|it| {
