@@ -196,10 +196,13 @@ pub enum Rule {
     IdentifiersStayApart,
     /// An edit that comes as a broker fails takes nothing with it that waits there for links that are not wanted any more.
     FailedAreDrained,
+    /// What publishers sent to the broker that they were led to gets away from there, even if a second broker that is out
+    /// keeps the links from being given that are to fetch it, until the publishers are led back.
+    WayBackIsDrained,
 }
 
 /// Rules that are broken today, each for a reason that is understood: they are counted and not judged.
-pub const NOT_KEPT: [Rule; 5] = [
+pub const NOT_KEPT: [Rule; 6] = [
     // Nobody looks again whether a session that was cleared is still clear.
     Rule::EndedStaysEnded,
     // The session of a refused configuration counts as left, is ended, and is not remembered when it is loaded.
@@ -210,6 +213,8 @@ pub const NOT_KEPT: [Rule; 5] = [
     Rule::IdentifiersStayApart,
     // What waits in a dead broker's sessions stays there until its links are given again.
     Rule::FailedAreDrained,
+    // The same, for links that were to come and are not wanted any more.
+    Rule::WayBackIsDrained,
 ];
 
 impl Rule {

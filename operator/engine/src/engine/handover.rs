@@ -69,11 +69,29 @@ enum Step {
     /// They are open; links to the new broker are not yet.
     Opened,
     /// The last messages from before that are awaited at the old broker.
-    Arriving { markers: BTreeSet<Marker>, until: Moment },
+    Arriving(Arriving),
     /// Its clients are getting them.
     Draining(Watch),
     /// They may go.
     Ready,
+}
+
+/// What is awaited at the old broker.
+#[derive(Debug)]
+struct Arriving {
+    serial: u64,
+    /// What was carried when it began.
+    ways: Ways,
+    markers: BTreeSet<Marker>,
+    seen: BTreeSet<Marker>,
+    /// When it is given up.
+    until: Moment,
+}
+
+impl Arriving {
+    fn open(&self) -> impl Iterator<Item = &Marker> {
+        self.markers.difference(&self.seen)
+    }
 }
 
 #[derive(Debug)]
@@ -182,7 +200,7 @@ impl Handover {
                 let again = open.values().filter_map(|opening| opening.again).min();
                 again.into_iter().chain(*until).min()
             }
-            Step::Arriving { until, .. } => Some(*until),
+            Step::Arriving(arriving) => Some(arriving.until),
             Step::Draining(watch) => Some(watch.again),
             Step::Opened | Step::Ready => None,
         }
@@ -193,7 +211,7 @@ impl Handovers {
     /// All that are awaited.
     pub(super) fn markers(&self) -> impl Iterator<Item = &Marker> {
         self.under_way.values().flat_map(|handover| match &handover.step {
-            Step::Arriving { markers, .. } => Some(markers),
+            Step::Arriving(arriving) => Some(arriving.open()),
             _ => None,
         })
         .flatten()
@@ -203,10 +221,10 @@ impl Handovers {
     pub(super) fn take_marker(&mut self, broker: &BrokerName, topic: &str) -> bool {
         let mut news = false;
         for handover in self.under_way.values_mut() {
-            if let Step::Arriving { markers, .. } = &mut handover.step {
-                let before = markers.len();
-                markers.retain(|marker| marker.broker != *broker || marker.topic != topic);
-                news |= markers.len() != before;
+            if let Step::Arriving(arriving) = &mut handover.step {
+                let known = |marker: &&Marker| marker.broker == *broker && marker.topic == topic;
+                let marker = arriving.markers.iter().find(known);
+                news |= marker.is_some_and(|marker| arriving.seen.insert(marker.clone()));
             }
         }
         news
@@ -483,13 +501,13 @@ impl Engine {
                 if unseeded.iter().any(|broker| brokers.contains(broker)) {
                     return false;
                 }
-                let markers = self.arriving(&handover.from, positions);
-                let until = now.saturating_add(self.settings.barrier);
-                Step::Arriving { markers, until }
+                Step::Arriving(self.arriving(&handover.from, positions, now))
             }
-            Step::Arriving { .. } | Step::Draining(_) if !answers => Step::Ready,
-            Step::Arriving { markers, until } => {
-                if !markers.is_empty() && *until > now {
+            Step::Arriving(_) | Step::Draining(_) if !answers => Step::Ready,
+            Step::Arriving(arriving) => {
+                let (ways, serial) = (&arriving.ways, arriving.serial);
+                arriving.markers = ways.arriving(&handover.from, serial, &|broker| self.is_well(broker));
+                if arriving.open().next().is_some() && arriving.until > now {
                     return false;
                 }
                 let clients = self.lodged(home, &handover.from);
@@ -559,13 +577,29 @@ impl Engine {
         (declared || self.leaving.contains_key(broker)) && self.can_be_asked(broker)
     }
 
-    /// What is published now and comes to a broker has come when these markers have.
-    fn arriving(&mut self, at: &BrokerName, positions: &BTreeMap<BrokerName, Position>) -> BTreeSet<Marker> {
+    /// What is published from now on comes behind what is to be awaited at a broker.
+    fn arriving(
+        &mut self,
+        at: &BrokerName,
+        positions: &BTreeMap<BrokerName, Position>,
+        now: Moment,
+    ) -> Arriving {
         let touches = |strand: &&crate::strand::Strand| strand.downstream == *at || strand.upstream == *at;
         let carried = positions.values().flat_map(|position| position.newest.iter());
         let classes: BTreeSet<ClassName> = carried.filter(touches).map(|strand| strand.class.clone()).collect();
-        let serial = self.switching.number();
-        Ways::of(positions, &classes).arriving(at, serial, &|broker| self.may_answer(broker))
+        Arriving {
+            serial: self.switching.number(),
+            ways: Ways::of(positions, &classes),
+            markers: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            until: now.saturating_add(self.settings.barrier),
+        }
+    }
+
+    /// Messages come from it. What one has that is not passes when it is back.
+    fn is_well(&self, broker: &BrokerName) -> bool {
+        let is_out = self.sites.get(broker).is_some_and(|site| site.health.is_out());
+        !is_out && self.may_answer(broker)
     }
 
     /// The clients of a broker have moved: what was opened for them is noted, and what they left is to be ended.

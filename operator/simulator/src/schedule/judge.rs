@@ -14,6 +14,9 @@ use crate::world::{Fault, NAMES};
 /// How long a switch may take, in milliseconds.
 const HASTE: Time = 3_000;
 
+/// How long it takes until a broker that has returned is taken back, and somewhat longer.
+const SETTLING: Time = 8_000;
+
 /// Messages of the last round.
 const ROUND: usize = 3;
 
@@ -163,9 +166,8 @@ impl Trial<'_> {
         rows
     }
 
-    /// An edit came as a broker failed, or was cut off.
-    fn is_edited_amid_failures(&self) -> bool {
-        let faults = || self.schedule.faults.iter();
+    /// Failures, by broker, with when each began and ended.
+    fn failures(&self) -> Vec<(Option<usize>, Time, Time)> {
         let fails = |fault: &Fault| {
             matches!(
                 fault,
@@ -178,13 +180,38 @@ impl Trial<'_> {
                     | Fault::Isolate { .. }
             )
         };
-        let failures: Vec<(Time, Time)> = faults()
-            .filter(|(_, fault)| fails(fault))
-            .map(|(at, fault)| (*at, *at + fault.lasts().unwrap_or_default()))
-            .collect();
-        let mut edits = faults().filter(|(_, fault)| matches!(fault, Fault::Edit { .. }));
+        let broker = |fault: &Fault| match *fault {
+            Fault::Crash { broker }
+            | Fault::Hang { broker, .. }
+            | Fault::Down { broker, .. }
+            | Fault::Node { broker, .. }
+            | Fault::Isolate { broker, .. } => Some(broker),
+            _ => None,
+        };
+        let faults = self.schedule.faults.iter().filter(|(_, fault)| fails(fault));
+        faults
+            .map(|(at, fault)| (broker(fault), *at, *at + fault.lasts().unwrap_or_default()))
+            .collect()
+    }
+
+    /// An edit came as a broker failed, or was cut off.
+    fn is_edited_amid_failures(&self) -> bool {
+        let failures = self.failures();
+        let faults = self.schedule.faults.iter();
+        let mut edits = faults.filter(|(_, fault)| matches!(fault, Fault::Edit { .. }));
         edits.any(|(edit, _)| {
-            let amid = |(from, to): &(Time, Time)| *edit + HASTE > *from && *edit < *to + HASTE;
+            let amid = |(_, from, to): &(_, Time, Time)| *edit + HASTE > *from && *edit < *to + HASTE;
+            failures.iter().any(amid)
+        })
+    }
+
+    /// Two brokers were out at a time.
+    fn two_are_out(&self) -> bool {
+        let failures = self.failures();
+        failures.iter().any(|(one, from, to)| {
+            let amid = |(other, begins, ends): &(Option<usize>, Time, Time)| {
+                one.is_some() && other.is_some() && one != other && *from < *ends + SETTLING && *begins < *to + SETTLING
+            };
             failures.iter().any(amid)
         })
     }
@@ -258,6 +285,10 @@ impl Trial<'_> {
             // A clean session ends with its connection, and what it missed was never promised.
             let quiet = [Row::Controller, Row::Supervisor];
             if !Rule::FailedAreDrained.is_kept() && self.is_edited_amid_failures() {
+                promise.none_lost = false;
+            }
+            let produces_elsewhere = self.world.moved.contains(&flow.producer);
+            if !Rule::WayBackIsDrained.is_kept() && produces_elsewhere && self.two_are_out() {
                 promise.none_lost = false;
             }
             if !flow.durable && !rows.iter().all(|row| quiet.contains(row)) {
