@@ -13,8 +13,11 @@ pub(super) const LONGEST: Time = 15_000;
 /// Edits, and every way is slow.
 const LADEN: &[u64] = &[12];
 
+/// A broker is out, and its subscribers are away meanwhile.
+const MISSED: &[u64] = &[13];
+
 /// How a schedule is made: a few kinds of trouble each, so that rows of the contract are met one by one as well as mixed.
-const KINDS: [&[u64]; 10] = [
+const KINDS: [&[u64]; 11] = [
     // The controller alone.
     &[8, 9, 10, 11, 8, 9],
     // Links, and processes that restart in place.
@@ -28,6 +31,8 @@ const KINDS: [&[u64]; 10] = [
     &[12, 12, 12, 3, 1, 9],
     // Edits while much is on its way: see [`laden`].
     LADEN,
+    // Subscribers are away while their broker is out: see [`missed`].
+    MISSED,
     // Supervisors.
     &[4, 5, 12, 0],
     // The way between controller and brokers.
@@ -42,6 +47,9 @@ pub(super) fn random(random: &mut Random, sketch: &Sketch, edits: &mut Vec<Sketc
     let kinds = KINDS[random.index(KINDS.len())];
     if kinds == LADEN {
         return laden(random, sketch, edits);
+    }
+    if kinds == MISSED {
+        return missed(random, sketch);
     }
     let span = random.between(1_000, 15_000);
     let mut times: Vec<Time> = (0..random.between(1, 8))
@@ -77,6 +85,45 @@ fn laden(random: &mut Random, sketch: &Sketch, edits: &mut Vec<Sketch>) -> Vec<(
         let index = edits.len() - 1;
         faults.push((at, Fault::Edit { index }));
     }
+    faults
+}
+
+/// One or two brokers fail one after the other, and subscribers of each go before, or a moment later, and come back at any time.
+fn missed(random: &mut Random, sketch: &Sketch) -> Vec<(Time, Fault)> {
+    let mut faults = Vec::new();
+    let mut begin = TROUBLE / MILLISECOND;
+    for _ in 0..random.between(1, 3) {
+        let broker = random.index(sketch.series.len());
+        let lasts = random.between(4_000, 9_000);
+        let fault = match random.below(4) {
+            0 => Fault::Down { broker, lasts },
+            1 => Fault::Node {
+                broker,
+                volume: false,
+                lasts,
+            },
+            2 => Fault::Hang {
+                broker,
+                known: random.one_in(2),
+                lasts,
+            },
+            _ => Fault::Isolate {
+                broker,
+                to: true,
+                from: true,
+                lasts,
+            },
+        };
+        let away = Fault::Away {
+            broker,
+            lasts: random.between(1_000, LONGEST),
+        };
+        faults.push((begin + random.below(3_000), away));
+        faults.push((begin + 1_500, fault));
+        // Time enough until all is as it was.
+        begin += LONGEST + 10_000;
+    }
+    faults.sort_by_key(|(at, _)| *at);
     faults
 }
 
@@ -137,10 +184,7 @@ fn one(random: &mut Random, kind: u64, newest: &mut Sketch, edits: &mut Vec<Sket
                 index: edits.len() - 1,
             }
         }
-        13 => Fault::Away {
-            client: random.index(newest.topics.len()),
-            lasts,
-        },
+        13 => Fault::Away { broker, lasts },
         14 => {
             let way = random.below(3);
             Fault::Isolate {

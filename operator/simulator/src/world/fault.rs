@@ -2,7 +2,8 @@
 
 use super::supervisor::Hold;
 use super::{Errand, World};
-use crate::air::{BrokerId, CLIENTS, CONTROLLER, ClientNumber, MOST_BROKERS};
+use crate::air::{BrokerId, CLIENTS, CONTROLLER, MOST_BROKERS};
+use crate::clients::{Role, Target};
 use crate::packet::{MILLISECOND, Time};
 
 /// Something that goes wrong; times are in milliseconds.
@@ -59,8 +60,8 @@ pub(crate) enum Fault {
     Late { by: Time, lasts: Time },
     /// The declarations change to another fleet.
     Edit { index: usize },
-    /// A client is offline.
-    Away { client: ClientNumber, lasts: Time },
+    /// The subscribers of a broker are offline.
+    Away { broker: BrokerId, lasts: Time },
 }
 
 impl Fault {
@@ -145,12 +146,18 @@ impl World {
                     self.declare();
                 }
             }
-            Fault::Away { client, .. } => {
-                self.fabric.clients[client].set_online(false, &mut self.fabric.air);
-            }
+            Fault::Away { broker, .. } => self.set_subscribers_online(broker, false),
         }
         if let Some(lasts) = fault.lasts() {
             self.after(lasts * MILLISECOND, Errand::Mend { fault });
+        }
+    }
+
+    fn set_subscribers_online(&mut self, home: BrokerId, online: bool) {
+        for client in &mut self.fabric.clients {
+            if client.target == Target::Address(home) && matches!(client.role, Role::Subscriber(_)) {
+                client.set_online(online, &mut self.fabric.air);
+            }
         }
     }
 
@@ -210,9 +217,7 @@ impl World {
                 self.fabric.air.slow_down(to, from, 1);
             }
             Fault::Late { .. } => self.lateness = 0,
-            Fault::Away { client, .. } => {
-                self.fabric.clients[client].set_online(true, &mut self.fabric.air);
-            }
+            Fault::Away { broker, .. } => self.set_subscribers_online(broker, true),
             Fault::Crash { .. }
             | Fault::Controller { .. }
             | Fault::Directives { .. }
