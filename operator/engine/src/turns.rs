@@ -16,7 +16,11 @@ use crate::strand::{LinkId, Strand};
 
 /// The links that are turning, each under the name that it has in the plan, and what they turn to.
 #[derive(Debug, Default)]
-pub(crate) struct Turns(BTreeMap<LinkId, Mode>);
+pub(crate) struct Turns {
+    turning: BTreeMap<LinkId, Mode>,
+    /// Those that have turned last, and may come back to what waits in that session.
+    turned: BTreeSet<LinkId>,
+}
 
 /// Whether a link is to fetch more, and how it runs now.
 struct Growth {
@@ -32,7 +36,7 @@ impl Turns {
             let position = positions.get(&link.downstream);
             position.is_some_and(|position| position.desired.iter().any(|strand| planned(strand) == *link))
         };
-        self.0.retain(|link, _| wanted(link));
+        self.turning.retain(|link, _| wanted(link));
         let mut modes = BTreeMap::new();
         let mut growing = BTreeMap::new();
         for position in positions
@@ -52,7 +56,7 @@ impl Turns {
             }
         }
         rewrite(positions, &turning);
-        self.0.extend(turning);
+        self.turning.extend(turning);
     }
 
     /// What its links go on as, and which of them are to fetch more.
@@ -74,23 +78,29 @@ impl Turns {
             let held = held.get(&link).map(Vec::as_slice).unwrap_or_default();
             let Some(mode) = held.first().map(|strand| strand.mode) else {
                 // It has let go of what it was, and is not there yet as what it is going to be.
-                if let Some(mode) = self.0.get(&link) {
-                    modes.insert(link, *mode);
+                let turned = self.turned.contains(&link).then_some(Mode::Pull2);
+                if let Some(mode) = self.turning.get(&link).copied().or(turned) {
+                    modes.insert(link, mode);
                 }
                 continue;
             };
+            if mode == Mode::Pull2 {
+                self.turned.insert(link.clone());
+            } else {
+                self.turned.remove(&link);
+            }
             let covered = |wanted: &Strand| held.iter().any(|held| held.filter.covers(&wanted.filter));
             let gains: Vec<TopicFilter> = strands
                 .iter()
                 .filter(|strand| !covered(strand))
                 .map(|strand| strand.filter.clone())
                 .collect();
-            let turning = self.0.get(&link).filter(|to| **to != mode && !gains.is_empty());
+            let turning = self.turning.get(&link).filter(|to| **to != mode && !gains.is_empty());
             if let Some(to) = turning {
                 modes.insert(link, *to);
                 continue;
             }
-            self.0.remove(&link);
+            self.turning.remove(&link);
             if mode != Mode::Pull {
                 modes.insert(link.clone(), mode);
             }

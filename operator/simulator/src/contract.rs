@@ -196,8 +196,8 @@ pub enum Rule {
     IdentifiersStayApart,
     /// An edit that comes as a broker fails takes nothing with it that waits there for links that are not wanted any more.
     FailedAreDrained,
-    /// What publishers sent to the broker that they were led to gets away from there, even if a second broker that is out
-    /// keeps the links from being given that are to fetch it, until the publishers are led back.
+    /// What is published while two brokers are out at a time gets to clients of theirs that are led elsewhere: what links
+    /// were to fetch, or had left, gets away although other links are wanted before it has.
     WayBackIsDrained,
 }
 

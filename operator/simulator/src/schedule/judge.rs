@@ -287,8 +287,8 @@ impl Trial<'_> {
             if !Rule::FailedAreDrained.is_kept() && self.is_edited_amid_failures() {
                 promise.none_lost = false;
             }
-            let produces_elsewhere = self.world.moved.contains(&flow.producer);
-            if !Rule::WayBackIsDrained.is_kept() && produces_elsewhere && self.two_are_out() {
+            let moved = [flow.producer, flow.consumer].iter().any(|end| self.world.moved.contains(end));
+            if !Rule::WayBackIsDrained.is_kept() && moved && self.two_are_out() {
                 promise.none_lost = false;
             }
             if !flow.durable && !rows.iter().all(|row| quiet.contains(row)) {
