@@ -1,5 +1,7 @@
 //! A reader with stores that change under it. Time is what `work` is told.
 
+use std::cell::Cell;
+
 use skein_api::name::Qos;
 use skein_store::{CLASSIC_FILE, Expiry};
 use tempfile::TempDir;
@@ -24,6 +26,7 @@ struct Scene {
     reader: Reader,
     events: UnboundedReceiver<Event>,
     now: Instant,
+    saves: Cell<u64>,
 }
 
 type News = (Option<Arc<ClientSessions>>, Option<u64>);
@@ -36,6 +39,7 @@ impl Scene {
             reader: Reader::new(sender),
             events,
             now: Instant::now(),
+            saves: Cell::new(0),
         }
     }
 
@@ -53,7 +57,18 @@ impl Scene {
         for filter in filters {
             writer.subscription("valve", filter, 1, 0, 0);
         }
-        fs::write(self.folder.path().join(CLASSIC_FILE), writer.bytes).unwrap();
+        self.write(&writer.bytes);
+    }
+
+    /// A store that was saved a while ago, each a little later than the one before.
+    fn write(&self, bytes: &[u8]) {
+        let file = self.folder.path().join(CLASSIC_FILE);
+        fs::write(&file, bytes).unwrap();
+        let number = self.saves.get() + 1;
+        self.saves.set(number);
+        let saved = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000 + number);
+        let file = fs::File::options().write(true).open(file).unwrap();
+        file.set_modified(saved).unwrap();
     }
 
     fn watch(&mut self) {
@@ -119,7 +134,7 @@ fn a_broker_without_a_store_keeps_nothing_that_is_known() {
     assert_eq!(scene.news(), None);
     scene.save(1, &["t"]);
     assert_eq!(waiting(scene.news()), (1, Some(1), None));
-    fs::write(scene.folder.path().join(CLASSIC_FILE), "no store").unwrap();
+    scene.write(b"no store");
     assert_eq!(scene.news(), Some((None, None)));
     scene.save(1, &["t"]);
     assert_eq!(waiting(scene.news()), (1, Some(1), None));
@@ -146,6 +161,26 @@ fn between_two_readings_it_rests_but_for_what_is_asked() {
     scene.ask(1);
     assert_eq!(scene.reader.wait(), Some(Duration::ZERO));
     assert!(scene.news().is_some());
+}
+
+#[test]
+fn what_did_not_change_is_not_read_again() {
+    let mut scene = Scene::new();
+    scene.save(1, &["t"]);
+    scene.watch();
+    assert!(scene.news().is_some());
+    let rests = scene.reader.rests;
+    assert_eq!(scene.news(), None);
+    assert_eq!(scene.reader.rests, rests, "it was only looked at");
+    // What was written just now may change again and look the same.
+    let file = scene.folder.path().join(CLASSIC_FILE);
+    fs::write(&file, fs::read(&file).unwrap()).unwrap();
+    for _ in 0..2 {
+        let before = Instant::now();
+        scene.reader.rests = before;
+        assert_eq!(scene.news(), None);
+        assert!(scene.reader.rests > before, "it was read");
+    }
 }
 
 #[test]
