@@ -284,10 +284,19 @@ impl Engine {
         let switching = self.next_switching();
         let commitments = self.commitments.next();
         let handovers = self.handovers.next();
-        [alarm, pulse, hold, stopped, clearing, switching, commitments, handovers]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            alarm,
+            pulse,
+            hold,
+            stopped,
+            clearing,
+            switching,
+            commitments,
+            handovers,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The plan that is being worked towards.

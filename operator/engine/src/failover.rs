@@ -77,13 +77,21 @@ impl Failovers {
 
     /// The clients of a broker that have sessions at another.
     pub(crate) fn moved<'a>(&'a self, home: &BrokerName, at: &BrokerName) -> BTreeSet<&'a String> {
-        let of = self.migrations.iter().filter(|migration| migration.broker == *home);
-        of.filter_map(|migration| migration.moved.get(at)).flatten().collect()
+        let of = self
+            .migrations
+            .iter()
+            .filter(|migration| migration.broker == *home);
+        of.filter_map(|migration| migration.moved.get(at))
+            .flatten()
+            .collect()
     }
 
     /// Clients of others that have sessions at a broker.
     pub(crate) fn guests(&self, at: &BrokerName) -> BTreeSet<&String> {
-        let there = self.migrations.iter().filter_map(|migration| migration.moved.get(at));
+        let there = self
+            .migrations
+            .iter()
+            .filter_map(|migration| migration.moved.get(at));
         there.flatten().collect()
     }
 
@@ -355,9 +363,7 @@ impl Failovers {
             };
             let next = match migration.phase {
                 MigrationPhase::Detected | MigrationPhase::Retargeted => MigrationPhase::Completed,
-                MigrationPhase::FailingBack
-                    if !migration.moved.keys().any(|at| ending.contains(at)) =>
-                {
+                MigrationPhase::FailingBack if !migration.moved.keys().any(|at| ending.contains(at)) => {
                     MigrationPhase::FailedBack
                 }
                 _ => continue,

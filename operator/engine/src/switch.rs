@@ -241,7 +241,9 @@ impl Ways {
     ) -> BTreeSet<Marker> {
         let arcs = self.arcs.values().flatten().filter(|arc| arc.to == *at);
         let links: BTreeSet<&LinkId> = arcs.map(|arc| &arc.link).collect();
-        let markers = links.into_iter().flat_map(|link| self.markers(link, serial, answers));
+        let markers = links
+            .into_iter()
+            .flat_map(|link| self.markers(link, serial, answers));
         markers.filter(|marker| marker.broker == *at).collect()
     }
 

@@ -95,7 +95,10 @@ impl Turns {
                 .filter(|strand| !covered(strand))
                 .map(|strand| strand.filter.clone())
                 .collect();
-            let turning = self.turning.get(&link).filter(|to| **to != mode && !gains.is_empty());
+            let turning = self
+                .turning
+                .get(&link)
+                .filter(|to| **to != mode && !gains.is_empty());
             if let Some(to) = turning {
                 modes.insert(link, *to);
                 continue;

@@ -231,7 +231,11 @@ impl Broker {
             self.plan_save(air);
         }
         match packet {
-            Packet::Subscribe { filter, qos, retained } => {
+            Packet::Subscribe {
+                filter,
+                qos,
+                retained,
+            } => {
                 self.subscribe(client, filter, qos);
                 air.send(conn, end, Packet::SubAck);
                 if retained {

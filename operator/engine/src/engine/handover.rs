@@ -146,7 +146,12 @@ impl Watch {
             let session = sessions.by_client.get(*client);
             session.is_some_and(|session| session.awaits(newest))
         };
-        let waits = |client: &String| sessions.by_client.get(client).map_or(0, |session| session.waiting);
+        let waits = |client: &String| {
+            sessions
+                .by_client
+                .get(client)
+                .map_or(0, |session| session.waiting)
+        };
         let waiting = self.clients.iter().filter(awaits);
         self.waiting = waiting.map(|client| (client.clone(), waits(client))).collect();
         self.over = self.waiting.is_empty();
@@ -210,11 +215,13 @@ impl Handover {
 impl Handovers {
     /// All that are awaited.
     pub(super) fn markers(&self) -> impl Iterator<Item = &Marker> {
-        self.under_way.values().flat_map(|handover| match &handover.step {
-            Step::Arriving(arriving) => Some(arriving.open()),
-            _ => None,
-        })
-        .flatten()
+        self.under_way
+            .values()
+            .flat_map(|handover| match &handover.step {
+                Step::Arriving(arriving) => Some(arriving.open()),
+                _ => None,
+            })
+            .flatten()
     }
 
     /// True if it was awaited.
@@ -247,9 +254,12 @@ impl Handovers {
     /// Whether a switch has to wait for one.
     pub(super) fn holds(&self, switch: &Switch) -> bool {
         let links = switch.fresh.keys().chain(switch.old.keys());
-        let ends = links.flat_map(|link| [&link.upstream, &link.downstream]).collect();
+        let ends = links
+            .flat_map(|link| [&link.upstream, &link.downstream])
+            .collect();
         let concerns = |handover: &Handover| !handover.classes.is_disjoint(&switch.classes);
-        self.busy().any(|handover| handover.touches(&ends) || concerns(handover))
+        self.busy()
+            .any(|handover| handover.touches(&ends) || concerns(handover))
     }
 
     /// Clients are still to move who have a part in this class.
@@ -286,7 +296,6 @@ impl Handovers {
     pub(super) fn ending(&self) -> impl Iterator<Item = &BrokerName> {
         self.endings.keys().map(|(at, _)| at)
     }
-
 }
 
 impl Engine {
@@ -377,7 +386,8 @@ impl Engine {
         let known = self.handovers.known.get(at);
         let all = known.into_iter().flat_map(|sessions| &sessions.by_client);
         // Whoever subscribes nothing gets nothing, and is better off with a session of its own at its new place.
-        let own = all.filter(|(client, session)| !session.subscriptions.is_empty() && !guests.contains(*client));
+        let own =
+            all.filter(|(client, session)| !session.subscriptions.is_empty() && !guests.contains(*client));
         own.map(|(client, _)| client.clone()).collect()
     }
 
@@ -391,7 +401,9 @@ impl Engine {
         let mut going = BTreeMap::new();
         for (home, to) in self.moves.clone() {
             let from = self.addresses.get(&home).unwrap_or(&home).clone();
-            let known = under_way.remove(&home).filter(|it| it.from == from && it.to == to);
+            let known = under_way
+                .remove(&home)
+                .filter(|it| it.from == from && it.to == to);
             let mut handover = known.unwrap_or_else(|| self.begin(from, to, now, directives));
             handover.classes = self.classes_of(&home);
             going.insert(home, handover);
@@ -447,7 +459,10 @@ impl Engine {
             let mut paths = class.paths.iter();
             paths.any(|path| path.producer == *broker || path.consumer == *broker)
         };
-        classes.filter(takes_part).map(|class| class.name.clone()).collect()
+        classes
+            .filter(takes_part)
+            .map(|class| class.name.clone())
+            .collect()
     }
 
     /// Takes one a step further; true if it went.
@@ -573,7 +588,10 @@ impl Engine {
 
     /// It answers, and goes on to do so.
     fn is_there_to_ask(&self, broker: &BrokerName) -> bool {
-        let declared = self.fleet.as_ref().is_some_and(|fleet| fleet.brokers.contains_key(broker));
+        let declared = self
+            .fleet
+            .as_ref()
+            .is_some_and(|fleet| fleet.brokers.contains_key(broker));
         (declared || self.leaving.contains_key(broker)) && self.can_be_asked(broker)
     }
 
@@ -586,7 +604,10 @@ impl Engine {
     ) -> Arriving {
         let touches = |strand: &&crate::strand::Strand| strand.downstream == *at || strand.upstream == *at;
         let carried = positions.values().flat_map(|position| position.newest.iter());
-        let classes: BTreeSet<ClassName> = carried.filter(touches).map(|strand| strand.class.clone()).collect();
+        let classes: BTreeSet<ClassName> = carried
+            .filter(touches)
+            .map(|strand| strand.class.clone())
+            .collect();
         Arriving {
             serial: self.switching.number(),
             ways: Ways::of(positions, &classes),

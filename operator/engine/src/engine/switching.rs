@@ -298,10 +298,15 @@ impl Engine {
             seed.is_none_or(|seed| !matches!(seed.state, State::Done))
         };
         let closed = waits.iter().filter(closed);
-        let closed = closed.flat_map(|link| [&link.upstream, &link.downstream]).collect();
+        let closed = closed
+            .flat_map(|link| [&link.upstream, &link.downstream])
+            .collect();
         let moved = self.move_clients(&closed, directives);
         for switch in &switches {
-            let mut ends = switch.fresh.keys().flat_map(|link| [&link.upstream, &link.downstream]);
+            let mut ends = switch
+                .fresh
+                .keys()
+                .flat_map(|link| [&link.upstream, &link.downstream]);
             if ends.any(|end| moved.contains(end)) {
                 self.commitments.commit(&switch.classes, until);
             }

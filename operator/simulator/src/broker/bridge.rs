@@ -163,7 +163,15 @@ impl Broker {
                 }
             } else {
                 let qos = line.qos;
-                air.send(conn, End::Opener, Packet::Subscribe { filter, qos, retained: true });
+                air.send(
+                    conn,
+                    End::Opener,
+                    Packet::Subscribe {
+                        filter,
+                        qos,
+                        retained: true,
+                    },
+                );
             }
         }
         if section.unsubscribes {
@@ -172,7 +180,15 @@ impl Broker {
             }
         }
         if let Some(filter) = section.marker {
-            air.send(conn, End::Opener, Packet::Subscribe { filter, qos: 1, retained: true });
+            air.send(
+                conn,
+                End::Opener,
+                Packet::Subscribe {
+                    filter,
+                    qos: 1,
+                    retained: true,
+                },
+            );
         }
         self.resume(section.local, air);
         for line in section

@@ -33,7 +33,15 @@ impl Bench {
 
     pub(crate) fn subscribe(&mut self, filter: Filter, qos: u8, conn: Conn, air: &mut Air) {
         self.open += 1;
-        air.send(conn, End::Opener, Packet::Subscribe { filter, qos, retained: true });
+        air.send(
+            conn,
+            End::Opener,
+            Packet::Subscribe {
+                filter,
+                qos,
+                retained: true,
+            },
+        );
     }
 
     pub(crate) fn unsubscribe(&mut self, filter: Filter, conn: Conn, air: &mut Air) {

@@ -52,7 +52,15 @@ impl Envoy {
                     self.open = filters.len();
                     for (filter, qos) in filters {
                         let (filter, qos, retained) = (*filter, *qos, *retained);
-                        air.send(conn, End::Opener, Packet::Subscribe { filter, qos, retained });
+                        air.send(
+                            conn,
+                            End::Opener,
+                            Packet::Subscribe {
+                                filter,
+                                qos,
+                                retained,
+                            },
+                        );
                     }
                 }
                 Mission::Discard => {}

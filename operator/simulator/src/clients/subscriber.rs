@@ -36,7 +36,15 @@ impl Subscriber {
                     air.ledger.fresh_session(self.receiver);
                 }
                 let (filter, qos) = (self.filter, self.qos);
-                air.send(conn, End::Opener, Packet::Subscribe { filter, qos, retained: true });
+                air.send(
+                    conn,
+                    End::Opener,
+                    Packet::Subscribe {
+                        filter,
+                        qos,
+                        retained: true,
+                    },
+                );
             }
             Packet::SubAck => {
                 air.ledger.subscribed(self.receiver, air.clock.now());

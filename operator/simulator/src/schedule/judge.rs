@@ -210,7 +210,11 @@ impl Trial<'_> {
         let failures = self.failures();
         failures.iter().any(|(one, from, to)| {
             let amid = |(other, begins, ends): &(Option<usize>, Time, Time)| {
-                one.is_some() && other.is_some() && one != other && *from < *ends + SETTLING && *begins < *to + SETTLING
+                one.is_some()
+                    && other.is_some()
+                    && one != other
+                    && *from < *ends + SETTLING
+                    && *begins < *to + SETTLING
             };
             failures.iter().any(amid)
         })
@@ -287,7 +291,9 @@ impl Trial<'_> {
             if !Rule::FailedAreDrained.is_kept() && self.is_edited_amid_failures() {
                 promise.none_lost = false;
             }
-            let moved = [flow.producer, flow.consumer].iter().any(|end| self.world.moved.contains(end));
+            let moved = [flow.producer, flow.consumer]
+                .iter()
+                .any(|end| self.world.moved.contains(end));
             if !Rule::WayBackIsDrained.is_kept() && moved && self.two_are_out() {
                 promise.none_lost = false;
             }

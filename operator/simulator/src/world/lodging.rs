@@ -21,7 +21,9 @@ impl World {
         }
         self.after(SECOND, Errand::LookAtSessions { life });
         for broker in 0..self.sites.len() {
-            let Some(sessions) = self.read(broker) else { continue };
+            let Some(sessions) = self.read(broker) else {
+                continue;
+            };
             let plain = |sessions: &ClientSessions| {
                 let mut plain = sessions.by_client.clone();
                 for session in plain.values_mut() {
@@ -100,11 +102,18 @@ impl World {
         Some(sessions)
     }
 
-    pub(super) fn open_client_session(&mut self, broker: BrokerName, client_id: String, session: &ClientSession) {
+    pub(super) fn open_client_session(
+        &mut self,
+        broker: BrokerName,
+        client_id: String,
+        session: &ClientSession,
+    ) {
         self.tell(|| format!("open the session of the client {client_id} at {broker}"));
         let names = &mut self.fabric.air.names;
         let filters = session.subscriptions.iter();
-        let filters = filters.map(|(filter, held)| (names.filter(filter), held.qos as u8)).collect();
+        let filters = filters
+            .map(|(filter, held)| (names.filter(filter), held.qos as u8))
+            .collect();
         let at = broker.clone();
         let mission = Mission::Subscribe {
             filters,
