@@ -4,6 +4,7 @@
 
 mod clearing;
 mod commitment;
+pub(crate) mod draining;
 mod fencing;
 mod giving;
 mod handover;
@@ -25,6 +26,7 @@ use skein_planner::plan::{Plan, Substitution};
 
 use self::clearing::Clearing;
 use self::commitment::Commitments;
+use self::draining::Drains;
 use self::fencing::Fences;
 use self::handover::Handovers;
 use self::switching::Switching;
@@ -121,6 +123,8 @@ pub struct Engine {
     addresses: BTreeMap<BrokerName, BrokerName>,
     /// Whose client address is to lead where, once what is published there is collected.
     moves: BTreeMap<BrokerName, BrokerName>,
+    /// Brokers that are to be without clients.
+    drains: Drains,
     /// Clients on their way.
     handovers: Handovers,
     /// The switches that are under way.
@@ -171,6 +175,7 @@ impl Engine {
             clearings: BTreeMap::new(),
             addresses: BTreeMap::new(),
             moves: BTreeMap::new(),
+            drains: Drains::default(),
             handovers: Handovers::default(),
             switching: Switching::default(),
             turns: Turns::default(),
@@ -251,8 +256,8 @@ impl Engine {
                 client_id,
                 error,
             } => self.take_ending(&broker, client_id, error.as_deref(), now),
-            // Nothing comes of these yet.
-            Event::Drain { .. } | Event::Undrain { .. } => {}
+            Event::Drain { broker, to, abandon } => self.take_drain(broker, to, abandon),
+            Event::Undrain { broker } => self.take_undrain(&broker),
             Event::Approved { broker } => {
                 self.failovers.approve(&broker);
                 self.stale_plan = true;
@@ -417,7 +422,7 @@ impl Engine {
                     self.site(broker).health.take_back();
                 }
             }
-        } else {
+        } else if !self.drains.contains_key(broker) {
             self.stop_watching(broker);
         }
         let Some(site) = self.sites.get_mut(broker) else {
@@ -497,6 +502,9 @@ impl Engine {
         }
         self.mind_retired(now);
         self.mind_holds(now);
+        if let Some(fleet) = self.fleet.clone() {
+            self.mind_drains(&fleet);
+        }
         if std::mem::take(&mut self.stale_plan) {
             self.replan(directives);
         }
@@ -517,7 +525,7 @@ impl Engine {
             self.retire(now, directives);
             self.clear_up(now, directives);
             self.record_sessions(directives);
-            if self.is_settled() {
+            if self.is_settled() && self.moves.is_empty() {
                 let ending = self.handovers.ending().collect();
                 directives.extend(self.failovers.settle(&ending));
             }

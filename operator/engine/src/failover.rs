@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use skein_api::fleet::{Failback, FailoverPolicy, Fleet};
 use skein_api::name::BrokerName;
 
-use crate::directive::{Directive, Migration, MigrationPhase};
+use crate::directive::{Directive, Migration, MigrationPhase, Reason};
+use crate::engine::draining::Drains;
 
 /// What the failover must know of the rest.
 pub(crate) struct Situation<'a> {
@@ -21,6 +22,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) candidates: &'a BTreeMap<BrokerName, Vec<BrokerName>>,
     /// Per broker that is out: why it was declared down.
     pub(crate) evidence: &'a BTreeMap<BrokerName, Vec<String>>,
+    /// Brokers that are to be without clients; some of them are out already.
+    pub(crate) drains: &'a Drains,
 }
 
 /// Failovers under way and past.
@@ -46,7 +49,7 @@ fn is_over(migration: &Migration) -> bool {
     )
 }
 
-fn has_moved(phase: MigrationPhase) -> bool {
+pub(crate) fn has_moved(phase: MigrationPhase) -> bool {
     matches!(
         phase,
         MigrationPhase::Retargeted
@@ -187,7 +190,52 @@ impl Failovers {
                 self.serve(broker, situation, &mut directives);
             }
         }
+        for broker in situation.drains.keys() {
+            if situation.fleet.brokers.contains_key(broker) && !situation.out.contains(broker) {
+                self.prepare(broker, situation, &mut directives);
+            }
+        }
         directives
+    }
+
+    /// Says where the clients of a broker are to go that is going to be out.
+    fn prepare(&mut self, broker: &BrokerName, situation: &Situation<'_>, directives: &mut Vec<Directive>) {
+        let index = self.record_of(broker, situation, directives);
+        let to = self.choose(broker, situation);
+        let wished = situation.drains.get(broker).and_then(|drain| drain.to.as_ref());
+        let (phase, evidence) = match (&to, wished) {
+            (Some(_), _) => (MigrationPhase::Draining, Vec::new()),
+            (None, Some(wished)) => {
+                let why = format!("{wished} is not well, or is none that Skein leads clients to");
+                (MigrationPhase::Failed, vec![why])
+            }
+            (None, None) => {
+                let why = "no broker that is well can take its clients".to_owned();
+                (MigrationPhase::Failed, vec![why])
+            }
+        };
+        let note = |migration: &mut Migration| {
+            migration.phase = phase;
+            migration.to = to;
+            migration.evidence = evidence;
+        };
+        self.advance(index, note, directives);
+    }
+
+    /// Where the clients of a broker are to go, or have gone.
+    pub(crate) fn destination(&self, broker: &BrokerName) -> Option<&BrokerName> {
+        let mut migrations = self.migrations.iter().rev();
+        let active = |it: &&Migration| it.broker == *broker && is_active(it);
+        migrations.find(active).and_then(|migration| migration.to.as_ref())
+    }
+
+    /// Brokers that are drained, or about to be, and where their clients have gone.
+    pub(crate) fn drained(&self) -> impl Iterator<Item = (&BrokerName, &BrokerName)> {
+        let drained = |migration: &&Migration| {
+            migration.reason == Reason::Drain && is_active(migration) && has_moved(migration.phase)
+        };
+        let drained = self.migrations.iter().filter(drained);
+        drained.filter_map(|migration| Some((&migration.broker, migration.to.as_ref()?)))
     }
 
     fn end_those_who_are_back(&mut self, situation: &Situation<'_>, directives: &mut Vec<Directive>) {
@@ -200,7 +248,8 @@ impl Failovers {
                 continue;
             };
             let broker = migration.broker.clone();
-            if situation.out.contains(&broker) && situation.fleet.brokers.contains_key(&broker) {
+            let stays = situation.out.contains(&broker) || situation.drains.contains_key(&broker);
+            if stays && situation.fleet.brokers.contains_key(&broker) {
                 continue;
             }
             let moved = has_moved(migration.phase);
@@ -220,11 +269,16 @@ impl Failovers {
             return;
         };
         let index = self.record_of(broker, situation, directives);
-        if !declared.is_controlled() || declared.failover.policy == FailoverPolicy::Disabled {
+        // A person who drains it has decided, whatever the policy for failures is.
+        let drain = situation.drains.get(broker);
+        let disabled = declared.failover.policy == FailoverPolicy::Disabled && drain.is_none();
+        if !declared.is_controlled() || disabled {
             return;
         }
+        let wished = drain.and_then(|drain| drain.to.as_ref());
         let stands = self.served_by.get(broker).is_some_and(|substitute| {
-            !situation.out.contains(substitute) && situation.fleet.brokers.contains_key(substitute)
+            let fits = wished.is_none_or(|wished| wished == substitute);
+            fits && !situation.out.contains(substitute) && situation.fleet.brokers.contains_key(substitute)
         });
         if stands {
             return;
@@ -232,6 +286,7 @@ impl Failovers {
         let chosen = self.choose(broker, situation);
         let moved_before = self.served_by.contains_key(broker);
         let waits = declared.failover.policy == FailoverPolicy::Manual
+            && drain.is_none()
             && !moved_before
             && !self.approved.contains(broker);
         if waits {
@@ -298,6 +353,20 @@ impl Failovers {
                     .is_some_and(skein_api::fleet::Broker::is_controlled)
                 && allowed.is_none_or(|allowed| allowed.contains(*candidate))
         };
+        let drain = situation.drains.get(broker);
+        let wished = drain.and_then(|drain| drain.to.as_ref());
+        // Whoever has been led there already is better led on than left there.
+        let fails = |wished: &&BrokerName| {
+            drain.is_some_and(|drain| drain.is_out()) && !situation.ready.contains(*wished)
+        };
+        if let Some(wished) = wished.filter(|wished| !fails(wished)) {
+            let is_there = |it: &&BrokerName| {
+                let declared = situation.fleet.brokers.get(*it);
+                declared.is_some_and(skein_api::fleet::Broker::is_controlled)
+            };
+            let wished = Some(wished).filter(|it| *it != broker && situation.ready.contains(*it));
+            return wished.filter(is_there).cloned();
+        }
         let candidates = situation
             .candidates
             .get(broker)
@@ -345,7 +414,13 @@ impl Failovers {
             .filter_map(|migration| number(&migration.name))
             .max()
             .unwrap_or(0);
+        let is_well = !situation.evidence.contains_key(broker);
         let migration = Migration {
+            reason: if is_well && situation.drains.contains_key(broker) {
+                Reason::Drain
+            } else {
+                Reason::Failure
+            },
             evidence: situation.evidence.get(broker).cloned().unwrap_or_default(),
             ..Migration::new(format!("{broker}-{}", highest + 1), broker.clone())
         };

@@ -24,6 +24,8 @@ pub enum Row {
     RouteByRestart,
     /// The same, and a duplex link takes part in any of it.
     Duplex,
+    /// A person drains a broker, and undrains it.
+    Drain,
     /// A broker is moved away from: it hung, or its machine was gone.
     Migration,
     /// The same, and its clients subscribe.
@@ -80,7 +82,7 @@ pub struct Clause {
 }
 
 /// The contract.
-pub const CONTRACT: [Clause; 14] = [
+pub const CONTRACT: [Clause; 15] = [
     Clause {
         row: Row::Controller,
         promises: [NOTHING_HAPPENS; 3],
@@ -126,6 +128,11 @@ pub const CONTRACT: [Clause; 14] = [
     Clause {
         row: Row::Duplex,
         promises: [NOTHING; 3],
+        kept: true,
+    },
+    Clause {
+        row: Row::Drain,
+        promises: [NOTHING, NONE_LOST, NONE_LOST],
         kept: true,
     },
     Clause {

@@ -205,6 +205,8 @@ pub(crate) struct World {
     classes: BTreeMap<TopicName, ClassName>,
     migrations: BTreeMap<String, Migration>,
     sessions: Vec<OpenSession>,
+    /// Brokers that people want without clients.
+    drained: BTreeSet<BrokerId>,
     /// What controllers were told last of clients' sessions.
     sessions_told: Vec<Option<Arc<ClientSessions>>>,
     /// Whom each broker is to keep out, and is started with.
@@ -286,6 +288,7 @@ impl World {
             classes: BTreeMap::new(),
             migrations: BTreeMap::new(),
             sessions: Vec::new(),
+            drained: BTreeSet::new(),
             sessions_told: Vec::new(),
             bars: [Bars::default(); MOST_BROKERS],
             lateness: 0,

@@ -273,6 +273,11 @@ impl Handovers {
         handover.is_some_and(|handover| handover.from == *home)
     }
 
+    /// It is known what the clients of a broker still have to get.
+    pub(super) fn has_looked(&self, home: &BrokerName) -> bool {
+        self.watches.get(home).is_some_and(|watch| watch.newest.is_some())
+    }
+
     /// Clients are on their way from a broker, whosesoever they are.
     pub(super) fn moves_from(&self, broker: &BrokerName) -> bool {
         self.under_way.values().any(|handover| handover.from == *broker)
@@ -642,7 +647,7 @@ impl Engine {
             endings,
             under_way,
             ended,
-            ..
+            known,
         } = &mut self.handovers;
         for watch in watches.values_mut() {
             watch.look(serial, now, directives);
@@ -658,6 +663,19 @@ impl Engine {
             if leads != at && !arrives && can_be_asked(at) {
                 for client in clients {
                     let key = (at.clone(), client.clone());
+                    let asked = endings.get(&key).copied();
+                    left.insert(key, asked.unwrap_or(Some(now)));
+                }
+            }
+        }
+        // A drained broker is left with nothing of clients that have a session elsewhere.
+        for (home, to) in self.failovers.drained() {
+            let moved = self.failovers.moved(home, to);
+            let led = self.addresses.get(home) == Some(to) && can_be_asked(home) && !under_way.contains_key(home);
+            let kept = known.get(home).filter(|_| led);
+            for client in kept.into_iter().flat_map(|kept| kept.by_client.keys()) {
+                if moved.contains(client) {
+                    let key = (home.clone(), client.clone());
                     let asked = endings.get(&key).copied();
                     left.insert(key, asked.unwrap_or(Some(now)));
                 }
@@ -687,7 +705,8 @@ impl Engine {
 
     /// Nobody misses anything if the clients of a broker go back there now. Looks, if that is not known yet.
     pub(super) fn may_be_left(&mut self, home: &BrokerName, at: &BrokerName) -> bool {
-        if !self.is_there_to_ask(at) {
+        let leads = self.addresses.get(home).unwrap_or(home);
+        if leads != at || !self.is_there_to_ask(at) {
             return true;
         }
         if let Some(watch) = self.handovers.watches.get(home).filter(|watch| watch.at == *at) {

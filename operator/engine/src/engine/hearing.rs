@@ -9,9 +9,10 @@ use skein_filters::TopicFilter;
 use skein_mosquitto::config::{parse, render};
 
 use super::Engine;
-use crate::directive::Directive;
+use super::draining::{Drain, Stage};
+use crate::directive::{Directive, Reason};
 use crate::event::{Moment, Process, Report, Restored};
-use crate::failover::is_active;
+use crate::failover::{has_moved, is_active};
 
 impl Engine {
     pub(super) fn take_fleet(&mut self, fleet: Arc<Fleet>, now: Moment) {
@@ -75,6 +76,21 @@ impl Engine {
             .iter()
             .filter(|migration| is_active(migration))
         {
+            if migration.reason == Reason::Drain {
+                // It is well, as far as is known.
+                let stage = if has_moved(migration.phase) {
+                    Stage::Out
+                } else {
+                    Stage::Waiting
+                };
+                let drain = Drain {
+                    to: None,
+                    abandon: false,
+                    stage,
+                };
+                self.drains.insert(migration.broker.clone(), drain);
+                continue;
+            }
             self.site(&migration.broker)
                 .health
                 .was_down(migration.evidence.clone());

@@ -16,9 +16,12 @@ use crate::failover::Situation;
 impl Engine {
     /// Declared brokers that nothing is planned through.
     fn out(&self, fleet: &Fleet) -> BTreeSet<BrokerName> {
-        self.with_phase(fleet, |phase| {
+        let mut out = self.with_phase(fleet, |phase| {
             matches!(phase, BrokerPhase::Down | BrokerPhase::Returning)
-        })
+        });
+        let drained = self.drains.iter().filter(|(_, drain)| drain.is_out());
+        out.extend(drained.map(|(broker, _)| broker.clone()));
+        out
     }
 
     fn with_phase(&self, fleet: &Fleet, wanted: impl Fn(BrokerPhase) -> bool) -> BTreeSet<BrokerName> {
@@ -42,8 +45,10 @@ impl Engine {
             return;
         }
         let out = self.out(&fleet);
-        let ready = self.with_phase(&fleet, |phase| phase == BrokerPhase::Ready);
-        let candidates: BTreeMap<_, _> = out
+        let mut ready = self.with_phase(&fleet, |phase| phase == BrokerPhase::Ready);
+        ready.retain(|broker| !self.drains.contains_key(broker));
+        let leaving: BTreeSet<BrokerName> = out.iter().chain(self.drains.keys()).cloned().collect();
+        let candidates: BTreeMap<_, _> = leaving
             .iter()
             .map(|broker| (broker.clone(), self.candidates(&fleet, broker, &out)))
             .collect();
@@ -57,6 +62,7 @@ impl Engine {
             ready: &ready,
             candidates: &candidates,
             evidence: &evidence,
+            drains: &self.drains,
         };
         let mut failovers = self.failovers.clone();
         let records = failovers.assign(&situation);

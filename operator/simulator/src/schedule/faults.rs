@@ -17,7 +17,7 @@ const LADEN: &[u64] = &[12];
 const MISSED: &[u64] = &[13];
 
 /// How a schedule is made: a few kinds of trouble each, so that rows of the contract are met one by one as well as mixed.
-const KINDS: [&[u64]; 11] = [
+const KINDS: [&[u64]; 13] = [
     // The controller alone.
     &[8, 9, 10, 11, 8, 9],
     // Links, and processes that restart in place.
@@ -33,12 +33,15 @@ const KINDS: [&[u64]; 11] = [
     LADEN,
     // Subscribers are away while their broker is out: see [`missed`].
     MISSED,
+    // Drains, alone and with all that may come between.
+    &[15, 13, 15],
+    &[15, 15, 0, 1, 3, 9, 12, 13],
     // Supervisors.
     &[4, 5, 12, 0],
     // The way between controller and brokers.
     &[14, 14, 8, 11],
     // All of it.
-    &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14],
+    &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
 ];
 
 /// Faults with their times in milliseconds, by time.
@@ -194,6 +197,7 @@ fn one(random: &mut Random, kind: u64, newest: &mut Sketch, edits: &mut Vec<Sket
                 lasts,
             }
         }
+        15 => Fault::Drain { broker, lasts },
         _ => Fault::Crash { broker },
     }
 }

@@ -148,6 +148,9 @@ impl Trial<'_> {
                 Fault::Away { .. } => {
                     rows.insert(Row::Away);
                 }
+                Fault::Drain { .. } => {
+                    rows.insert(Row::Drain);
+                }
             }
         }
         let status = self.world.status();

@@ -42,6 +42,7 @@ impl World {
         let restored = self.restored();
         self.observe(Event::Restored(restored));
         self.declare();
+        self.tell_wishes();
         for broker in 0..self.sites.len() {
             self.sites[broker].reported = None;
             self.report(broker);

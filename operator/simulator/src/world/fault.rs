@@ -60,6 +60,8 @@ pub(crate) enum Fault {
     Late { by: Time, lasts: Time },
     /// The declarations change to another fleet.
     Edit { index: usize },
+    /// A person drains a broker, and undrains it later.
+    Drain { broker: BrokerId, lasts: Time },
     /// The subscribers of a broker are offline.
     Away { broker: BrokerId, lasts: Time },
 }
@@ -76,6 +78,7 @@ impl Fault {
             | Self::Isolate { lasts, .. }
             | Self::Slow { lasts, .. }
             | Self::Late { lasts, .. }
+            | Self::Drain { lasts, .. }
             | Self::Away { lasts, .. } => Some(lasts),
             Self::Crash { .. }
             | Self::Controller { .. }
@@ -146,6 +149,7 @@ impl World {
                     self.declare();
                 }
             }
+            Fault::Drain { broker, .. } => self.wish_drained(broker, true),
             Fault::Away { broker, .. } => self.set_subscribers_online(broker, false),
         }
         if let Some(lasts) = fault.lasts() {
@@ -217,6 +221,7 @@ impl World {
                 self.fabric.air.slow_down(to, from, 1);
             }
             Fault::Late { .. } => self.lateness = 0,
+            Fault::Drain { broker, .. } => self.wish_drained(broker, false),
             Fault::Away { broker, .. } => self.set_subscribers_online(broker, true),
             Fault::Crash { .. }
             | Fault::Controller { .. }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use skein_api::name::{BrokerName, Qos};
+use skein_engine::directive::{Migration, MigrationPhase, Reason};
 use skein_engine::event::Event;
 use skein_engine::sessions::{ClientSession, ClientSessions, Subscription};
 use skein_mosquitto::link::CLIENT_ID_PREFIX;
@@ -14,6 +15,43 @@ use crate::clients::Mission;
 use crate::packet::{MILLISECOND, SECOND};
 
 impl World {
+    /// A person wants a broker without clients, or wants that no longer.
+    pub(super) fn wish_drained(&mut self, broker: BrokerId, drained: bool) {
+        if drained {
+            self.drained.insert(broker);
+        } else {
+            self.drained.remove(&broker);
+        }
+        let Some(broker) = name(broker) else { return };
+        self.observe(if drained {
+            Event::Drain {
+                broker,
+                to: None,
+                abandon: false,
+            }
+        } else {
+            Event::Undrain { broker }
+        });
+    }
+
+    /// A controller that starts is told of the wishes, and of those that were taken back meanwhile.
+    pub(super) fn tell_wishes(&mut self) {
+        for broker in 0..self.sites.len() {
+            let drained = self.drained.contains(&broker);
+            let under_way = |migration: &Migration| {
+                migration.reason == Reason::Drain
+                    && number(&migration.broker) == Some(broker)
+                    && !matches!(
+                        migration.phase,
+                        MigrationPhase::FailedBack | MigrationPhase::Aborted | MigrationPhase::FailingBack
+                    )
+            };
+            if drained || self.migrations.values().any(under_way) {
+                self.wish_drained(broker, drained);
+            }
+        }
+    }
+
     /// Looks at what every broker keeps, and says what has changed.
     pub(super) fn look_at_sessions(&mut self, life: u32) {
         if life != self.life {
