@@ -417,7 +417,7 @@ impl Engine {
             let configured = !supervised || (site.ledger.is_confirmed() && !site.health.supervisor_lost());
             if configured && self.failovers.may_fail_back(&fleet, broker) {
                 let substitute = self.failovers.served_by().get(broker).cloned();
-                if substitute.is_none_or(|substitute| self.may_be_left(broker, &substitute)) {
+                if substitute.is_none_or(|substitute| self.may_be_left(broker, &substitute, now)) {
                     self.stop_watching(broker);
                     self.site(broker).health.take_back();
                 }
@@ -503,7 +503,7 @@ impl Engine {
         self.mind_retired(now);
         self.mind_holds(now);
         if let Some(fleet) = self.fleet.clone() {
-            self.mind_drains(&fleet);
+            self.mind_drains(&fleet, now);
         }
         if std::mem::take(&mut self.stale_plan) {
             self.replan(directives);

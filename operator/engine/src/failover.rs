@@ -226,7 +226,9 @@ impl Failovers {
     pub(crate) fn destination(&self, broker: &BrokerName) -> Option<&BrokerName> {
         let mut migrations = self.migrations.iter().rev();
         let active = |it: &&Migration| it.broker == *broker && is_active(it);
-        migrations.find(active).and_then(|migration| migration.to.as_ref())
+        migrations
+            .find(active)
+            .and_then(|migration| migration.to.as_ref())
     }
 
     /// Brokers that are drained, or about to be, and where their clients have gone.

@@ -45,6 +45,11 @@ impl Commitments {
         }
     }
 
+    /// Its switch has gone too far to be given up.
+    pub(super) fn has(&self, class: &ClassName) -> bool {
+        self.until.contains_key(class)
+    }
+
     pub(super) fn next(&self) -> Option<Moment> {
         self.until.values().min().copied()
     }

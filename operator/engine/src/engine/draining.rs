@@ -10,6 +10,7 @@ use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
 
 use super::Engine;
+use crate::event::Moment;
 
 /// What is wished of one broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl Engine {
     }
 
     /// Takes every drain as far as it goes now.
-    pub(super) fn mind_drains(&mut self, fleet: &Fleet) {
+    pub(super) fn mind_drains(&mut self, fleet: &Fleet, now: Moment) {
         if self.drains.is_empty() {
             return;
         }
@@ -84,14 +85,14 @@ impl Engine {
                 }
                 Stage::Waiting => {
                     let found = self.failovers.destination(&broker).is_some();
-                    let may_go = found && self.may_be_left(&broker, &broker);
+                    let may_go = found && self.may_be_left(&broker, &broker, now);
                     if may_go || found && drain.abandon && self.handovers.has_looked(&broker) {
                         self.advance_drain(&broker, Some(Stage::Out));
                     }
                 }
                 Stage::GoingBack => {
                     let at = self.failovers.served_by().get(&broker).cloned();
-                    if at.is_none_or(|at| self.may_be_left(&broker, &at)) {
+                    if at.is_none_or(|at| self.may_be_left(&broker, &at, now)) {
                         self.advance_drain(&broker, None);
                     }
                 }

@@ -24,6 +24,8 @@ use skein_planner::plan::Class;
 const AGAIN: Duration = Duration::from_millis(250);
 /// The same of what may take as long as a person likes.
 const SELDOM: Duration = Duration::from_secs(4);
+/// How far what can be read of a broker may be behind what it has.
+const BEHIND: Duration = Duration::from_millis(50);
 /// How long the clients of a broker that does not answer wait for what is still to be read of it.
 const HASTE: Duration = Duration::from_millis(100);
 /// How long anybody waits for what can be read or opened at once.
@@ -43,6 +45,8 @@ pub(super) struct Handovers {
     endings: BTreeMap<(BrokerName, String), Option<Moment>>,
     /// Those that were.
     ended: Vec<(BrokerName, String)>,
+    /// Those that ever were: a broker that dies may have them again, and nobody comes for them.
+    gone: BTreeSet<(BrokerName, String)>,
 }
 
 /// The clients of one broker on their way.
@@ -59,6 +63,8 @@ struct Handover {
 
 #[derive(Debug)]
 enum Step {
+    /// Something else has to be finished first.
+    Blocked,
     /// What the old broker keeps is being read.
     Reading { serial: u64, until: Moment },
     /// Sessions are being opened.
@@ -121,7 +127,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(at: BrokerName, clients: BTreeSet<String>) -> Self {
+    /// What the broker keeps by now is not to be read before that.
+    fn new(at: BrokerName, clients: BTreeSet<String>, now: Moment) -> Self {
         Self {
             at,
             over: clients.is_empty(),
@@ -129,7 +136,7 @@ impl Watch {
             serial: 0,
             newest: None,
             asked: false,
-            again: Moment::ZERO,
+            again: now.saturating_add(BEHIND),
             pause: AGAIN,
             waiting: BTreeMap::new(),
         }
@@ -190,6 +197,17 @@ impl Watch {
 }
 
 impl Handover {
+    fn new(from: BrokerName, to: BrokerName, step: Step) -> Self {
+        Self {
+            from,
+            to,
+            classes: BTreeSet::new(),
+            step,
+            opened: BTreeSet::new(),
+            failed: BTreeMap::new(),
+        }
+    }
+
     fn is_ready(&self) -> bool {
         matches!(self.step, Step::Ready)
     }
@@ -207,7 +225,7 @@ impl Handover {
             }
             Step::Arriving(arriving) => Some(arriving.until),
             Step::Draining(watch) => Some(watch.again),
-            Step::Opened | Step::Ready => None,
+            Step::Blocked | Step::Opened | Step::Ready => None,
         }
     }
 }
@@ -248,7 +266,8 @@ impl Handovers {
 
     /// The clients of these may not move yet, nor may what flows to where they are or to where they go change.
     fn busy(&self) -> impl Iterator<Item = &Handover> {
-        self.under_way.values().filter(|handover| !handover.is_ready())
+        let busy = self.under_way.iter().filter(|(home, _)| !self.is_ready(home));
+        busy.map(|(_, handover)| handover)
     }
 
     /// Whether a switch has to wait for one.
@@ -289,7 +308,7 @@ impl Handovers {
             return false;
         };
         let hurries = |other: &&Handover| matches!(other.step, Step::Reading { .. } | Step::Opening { .. });
-        let mut others = self.busy().filter(hurries);
+        let mut others = self.under_way.values().filter(hurries);
         others.all(|other| other.classes.is_disjoint(&handover.classes))
     }
 
@@ -377,6 +396,7 @@ impl Engine {
             if let Some(known) = self.handovers.known.get_mut(at) {
                 Arc::make_mut(known).by_client.remove(&key.1);
             }
+            self.handovers.gone.insert(key.clone());
             self.handovers.ended.push(key);
             self.stale_rollout = true;
         }
@@ -391,25 +411,30 @@ impl Engine {
         let known = self.handovers.known.get(at);
         let all = known.into_iter().flat_map(|sessions| &sessions.by_client);
         // Whoever subscribes nothing gets nothing, and is better off with a session of its own at its new place.
-        let own =
-            all.filter(|(client, session)| !session.subscriptions.is_empty() && !guests.contains(*client));
-        own.map(|(client, _)| client.clone()).collect()
+        let subscribers = all.filter(|(_, session)| !session.subscriptions.is_empty());
+        let is_own = |client: &&String| {
+            let key = (at.clone(), (*client).clone());
+            !guests.contains(*client) && !self.handovers.gone.contains(&key)
+        };
+        subscribers.map(|(client, _)| client).filter(is_own).cloned().collect()
     }
 
     /// Begins and ends handovers as clients are to move.
     pub(super) fn mind_moves(&mut self, now: Moment, directives: &mut Vec<Directive>) {
         let mut under_way = std::mem::take(&mut self.handovers.under_way);
-        if self.commitments.behind {
-            // Something else has to be finished first.
-            return;
-        }
+        let behind = self.commitments.behind;
         let mut going = BTreeMap::new();
         for (home, to) in self.moves.clone() {
             let from = self.addresses.get(&home).unwrap_or(&home).clone();
-            let known = under_way
-                .remove(&home)
-                .filter(|it| it.from == from && it.to == to);
-            let mut handover = known.unwrap_or_else(|| self.begin(from, to, now, directives));
+            let goes_on = |it: &Handover| {
+                let same = it.from == from && it.to == to;
+                same && matches!(it.step, Step::Blocked) == behind
+            };
+            let mut handover = match under_way.remove(&home).filter(goes_on) {
+                Some(known) => known,
+                None if behind => Handover::new(from, to, Step::Blocked),
+                None => self.begin(from, to, now, directives),
+            };
             handover.classes = self.classes_of(&home);
             going.insert(home, handover);
         }
@@ -444,17 +469,8 @@ impl Engine {
             broker: from.clone(),
             serial,
         });
-        Handover {
-            from,
-            to,
-            classes: BTreeSet::new(),
-            step: Step::Reading {
-                serial,
-                until: now.saturating_add(PATIENCE),
-            },
-            opened: BTreeSet::new(),
-            failed: BTreeMap::new(),
-        }
+        let until = now.saturating_add(PATIENCE);
+        Handover::new(from, to, Step::Reading { serial, until })
     }
 
     /// The classes in which a broker has a part.
@@ -531,7 +547,7 @@ impl Engine {
                     return false;
                 }
                 let clients = self.lodged(home, &handover.from);
-                Step::Draining(Watch::new(handover.from.clone(), clients))
+                Step::Draining(Watch::new(handover.from.clone(), clients, now))
             }
             Step::Draining(watch) => {
                 watch.look(&mut self.handovers.serial, now, directives);
@@ -540,7 +556,7 @@ impl Engine {
                 }
                 Step::Ready
             }
-            Step::Ready => return false,
+            Step::Blocked | Step::Ready => return false,
         };
         handover.step = next;
         true
@@ -648,6 +664,7 @@ impl Engine {
             under_way,
             ended,
             known,
+            ..
         } = &mut self.handovers;
         for watch in watches.values_mut() {
             watch.look(serial, now, directives);
@@ -671,7 +688,8 @@ impl Engine {
         // A drained broker is left with nothing of clients that have a session elsewhere.
         for (home, to) in self.failovers.drained() {
             let moved = self.failovers.moved(home, to);
-            let led = self.addresses.get(home) == Some(to) && can_be_asked(home) && !under_way.contains_key(home);
+            let led =
+                self.addresses.get(home) == Some(to) && can_be_asked(home) && !under_way.contains_key(home);
             let kept = known.get(home).filter(|_| led);
             for client in kept.into_iter().flat_map(|kept| kept.by_client.keys()) {
                 if moved.contains(client) {
@@ -704,7 +722,7 @@ impl Engine {
     }
 
     /// Nobody misses anything if the clients of a broker go back there now. Looks, if that is not known yet.
-    pub(super) fn may_be_left(&mut self, home: &BrokerName, at: &BrokerName) -> bool {
+    pub(super) fn may_be_left(&mut self, home: &BrokerName, at: &BrokerName, now: Moment) -> bool {
         let leads = self.addresses.get(home).unwrap_or(home);
         if leads != at || !self.is_there_to_ask(at) {
             return true;
@@ -712,7 +730,7 @@ impl Engine {
         if let Some(watch) = self.handovers.watches.get(home).filter(|watch| watch.at == *at) {
             return watch.over;
         }
-        let watch = Watch::new(at.clone(), self.lodged(home, at));
+        let watch = Watch::new(at.clone(), self.lodged(home, at), now);
         let over = watch.over;
         self.handovers.watches.insert(home.clone(), watch);
         self.stale_watch = true;

@@ -249,7 +249,9 @@ impl Engine {
         }
         self.hand_over(positions, &unseeded, now, directives);
         for (switch, is_open) in seeded {
-            if !is_open || self.handovers.holds(switch) {
+            // One that has gone too far to be given up must be finished for clients to move.
+            let must_go = switch.classes.iter().any(|class| self.commitments.has(class));
+            if !is_open || !must_go && self.handovers.holds(switch) {
                 barriers.extend(self.switching.begun(switch).map(Barrier::paused));
                 waits.extend(switch.fresh.keys().cloned());
                 stays.extend(switch.old.keys().cloned());
