@@ -42,6 +42,10 @@ pub(crate) fn is_active(migration: &Migration) -> bool {
     )
 }
 
+fn all_but<'a>(clients: &'a BTreeSet<String>, these: &BTreeMap<String, String>) -> Vec<&'a String> {
+    clients.iter().filter(|client| !these.contains_key(*client)).collect()
+}
+
 fn is_over(migration: &Migration) -> bool {
     matches!(
         migration.phase,
@@ -98,11 +102,11 @@ impl Failovers {
         there.flatten().collect()
     }
 
-    /// Whose clients have sessions elsewhere, where, and which.
-    pub(crate) fn lodgings(&self) -> impl Iterator<Item = (&BrokerName, &BrokerName, &BTreeSet<String>)> {
+    /// Whose clients have sessions elsewhere, where, and which. Not those for whom something waits that they did not get.
+    pub(crate) fn lodgings(&self) -> impl Iterator<Item = (&BrokerName, &BrokerName, Vec<&String>)> {
         self.migrations.iter().flat_map(|migration| {
             let moved = migration.moved.iter();
-            moved.map(|(at, clients)| (&migration.broker, at, clients))
+            moved.map(|(at, clients)| (&migration.broker, at, all_but(clients, &migration.not_moved)))
         })
     }
 
@@ -231,13 +235,17 @@ impl Failovers {
             .and_then(|migration| migration.to.as_ref())
     }
 
-    /// Brokers that are drained, or about to be, and where their clients have gone.
-    pub(crate) fn drained(&self) -> impl Iterator<Item = (&BrokerName, &BrokerName)> {
+    /// Brokers that are drained, or about to be, where their clients have gone, and which of them have left nothing behind.
+    pub(crate) fn drained(&self) -> impl Iterator<Item = (&BrokerName, &BrokerName, Vec<&String>)> {
         let drained = |migration: &&Migration| {
             migration.reason == Reason::Drain && is_active(migration) && has_moved(migration.phase)
         };
         let drained = self.migrations.iter().filter(drained);
-        drained.filter_map(|migration| Some((&migration.broker, migration.to.as_ref()?)))
+        drained.filter_map(|migration| {
+            let to = migration.to.as_ref()?;
+            let moved = migration.moved.get(to)?;
+            Some((&migration.broker, to, all_but(moved, &migration.not_moved)))
+        })
     }
 
     fn end_those_who_are_back(&mut self, situation: &Situation<'_>, directives: &mut Vec<Directive>) {

@@ -77,7 +77,7 @@ enum Step {
     /// The last messages from before that are awaited at the old broker.
     Arriving(Arriving),
     /// Its clients are getting them.
-    Draining(Watch),
+    Draining { watch: Watch, until: Moment },
     /// They may go.
     Ready,
 }
@@ -224,7 +224,7 @@ impl Handover {
                 again.into_iter().chain(*until).min()
             }
             Step::Arriving(arriving) => Some(arriving.until),
-            Step::Draining(watch) => Some(watch.again),
+            Step::Draining { watch, until } => Some(watch.again.min(*until)),
             Step::Blocked | Step::Opened | Step::Ready => None,
         }
     }
@@ -302,14 +302,13 @@ impl Handovers {
         self.under_way.values().any(|handover| handover.from == *broker)
     }
 
-    /// The clients of a broker may go: those of another that is gone come along, if they have part in the same.
+    /// The clients of a broker may go: together with all who take part in the same, for the ways of all change at once.
     pub(super) fn is_ready(&self, home: &BrokerName) -> bool {
-        let Some(handover) = self.under_way.get(home).filter(|handover| handover.is_ready()) else {
+        let Some(handover) = self.under_way.get(home) else {
             return false;
         };
-        let hurries = |other: &&Handover| matches!(other.step, Step::Reading { .. } | Step::Opening { .. });
-        let mut others = self.under_way.values().filter(hurries);
-        others.all(|other| other.classes.is_disjoint(&handover.classes))
+        let together = |other: &&Handover| !other.classes.is_disjoint(&handover.classes);
+        handover.is_ready() && self.under_way.values().filter(together).all(Handover::is_ready)
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -350,7 +349,7 @@ impl Engine {
                     }
                     answers
                 }
-                Step::Draining(watch) => watch.hear(broker, serial, told, now),
+                Step::Draining { watch, .. } => watch.hear(broker, serial, told, now),
                 _ => false,
             };
         }
@@ -370,7 +369,11 @@ impl Engine {
                 continue;
             };
             match (&error, open.get_mut(client)) {
-                (None, Some(_)) => {
+                (None, Some(opening)) => {
+                    let known = self.handovers.known.entry(at.clone()).or_default();
+                    let session = ClientSession::clone(&opening.session);
+                    Arc::make_mut(known).by_client.insert(client.to_owned(), session);
+                    self.handovers.gone.remove(&(at.clone(), client.to_owned()));
                     open.remove(client);
                     handover.failed.remove(client);
                     handover.opened.insert(client.to_owned());
@@ -396,7 +399,9 @@ impl Engine {
             if let Some(known) = self.handovers.known.get_mut(at) {
                 Arc::make_mut(known).by_client.remove(&key.1);
             }
-            self.handovers.gone.insert(key.clone());
+            if self.failovers.guests(at).contains(&key.1) {
+                self.handovers.gone.insert(key.clone());
+            }
             self.handovers.ended.push(key);
             self.stale_rollout = true;
         }
@@ -539,7 +544,7 @@ impl Engine {
                 }
                 Step::Arriving(self.arriving(&handover.from, positions, now))
             }
-            Step::Arriving(_) | Step::Draining(_) if !answers => Step::Ready,
+            Step::Arriving(_) | Step::Draining { .. } if !answers => Step::Ready,
             Step::Arriving(arriving) => {
                 let (ways, serial) = (&arriving.ways, arriving.serial);
                 arriving.markers = ways.arriving(&handover.from, serial, &|broker| self.is_well(broker));
@@ -547,12 +552,20 @@ impl Engine {
                     return false;
                 }
                 let clients = self.lodged(home, &handover.from);
-                Step::Draining(Watch::new(handover.from.clone(), clients, now))
+                Step::Draining {
+                    watch: Watch::new(handover.from.clone(), clients, now),
+                    until: now.saturating_add(self.settings.barrier),
+                }
             }
-            Step::Draining(watch) => {
+            Step::Draining { watch, until } => {
                 watch.look(&mut self.handovers.serial, now, directives);
-                if !watch.over {
+                if !watch.over && *until > now {
                     return false;
+                }
+                // Others are not kept for ever by who went away just now: what waits for that client stays there.
+                for (client, messages) in std::mem::take(&mut watch.waiting) {
+                    let reason = format!("{messages} messages wait for it at {}", handover.from);
+                    handover.failed.insert(client, reason);
                 }
                 Step::Ready
             }
@@ -649,10 +662,9 @@ impl Engine {
         let Some(handover) = self.handovers.under_way.remove(home) else {
             return;
         };
-        if handover.to != *home {
-            let (at, failed) = (&handover.to, &handover.failed);
-            directives.extend(self.failovers.note_moved(home, at, handover.opened, failed));
-        }
+        let (at, failed) = (&handover.to, &handover.failed);
+        let opened = if at == home { BTreeSet::new() } else { handover.opened };
+        directives.extend(self.failovers.note_moved(home, at, opened, failed));
     }
 
     /// Asks for the endings that are due, and looks who still waits for messages.
@@ -686,13 +698,12 @@ impl Engine {
             }
         }
         // A drained broker is left with nothing of clients that have a session elsewhere.
-        for (home, to) in self.failovers.drained() {
-            let moved = self.failovers.moved(home, to);
+        for (home, to, moved) in self.failovers.drained() {
             let led =
                 self.addresses.get(home) == Some(to) && can_be_asked(home) && !under_way.contains_key(home);
             let kept = known.get(home).filter(|_| led);
             for client in kept.into_iter().flat_map(|kept| kept.by_client.keys()) {
-                if moved.contains(client) {
+                if moved.contains(&client) {
                     let key = (home.clone(), client.clone());
                     let asked = endings.get(&key).copied();
                     left.insert(key, asked.unwrap_or(Some(now)));
