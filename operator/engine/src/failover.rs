@@ -43,7 +43,10 @@ pub(crate) fn is_active(migration: &Migration) -> bool {
 }
 
 fn all_but<'a>(clients: &'a BTreeSet<String>, these: &BTreeMap<String, String>) -> Vec<&'a String> {
-    clients.iter().filter(|client| !these.contains_key(*client)).collect()
+    clients
+        .iter()
+        .filter(|client| !these.contains_key(*client))
+        .collect()
 }
 
 fn is_over(migration: &Migration) -> bool {

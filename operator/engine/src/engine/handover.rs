@@ -307,8 +307,21 @@ impl Handovers {
         let Some(handover) = self.under_way.get(home) else {
             return false;
         };
-        let together = |other: &&Handover| !other.classes.is_disjoint(&handover.classes);
-        handover.is_ready() && self.under_way.values().filter(together).all(Handover::is_ready)
+        let mut classes = handover.classes.clone();
+        let mut others: Vec<&Handover> = self.under_way.values().collect();
+        loop {
+            let (together, rest): (Vec<_>, Vec<_>) = others
+                .into_iter()
+                .partition(|other| !other.classes.is_disjoint(&classes));
+            if !together.iter().all(|other| other.is_ready()) {
+                return false;
+            }
+            if together.is_empty() {
+                return handover.is_ready();
+            }
+            classes.extend(together.iter().flat_map(|other| other.classes.iter().cloned()));
+            others = rest;
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -421,7 +434,11 @@ impl Engine {
             let key = (at.clone(), (*client).clone());
             !guests.contains(*client) && !self.handovers.gone.contains(&key)
         };
-        subscribers.map(|(client, _)| client).filter(is_own).cloned().collect()
+        subscribers
+            .map(|(client, _)| client)
+            .filter(is_own)
+            .cloned()
+            .collect()
     }
 
     /// Begins and ends handovers as clients are to move.
@@ -663,7 +680,11 @@ impl Engine {
             return;
         };
         let (at, failed) = (&handover.to, &handover.failed);
-        let opened = if at == home { BTreeSet::new() } else { handover.opened };
+        let opened = if at == home {
+            BTreeSet::new()
+        } else {
+            handover.opened
+        };
         directives.extend(self.failovers.note_moved(home, at, opened, failed));
     }
 

@@ -8,6 +8,7 @@ use skein_api::name::BrokerName;
 use skein_engine::Engine;
 use skein_engine::event::{Event, KeptConfig, Restored};
 
+use super::execute::Purpose;
 use super::{Errand, Flaw, World, name, number, placement, settings};
 use crate::air::{BrokerId, ClientNumber, Word};
 use crate::contract::Rule;
@@ -283,6 +284,9 @@ impl World {
         let Some(envoy) = self.envoys.remove(&client) else {
             return;
         };
+        if done && envoy.purpose == Purpose::EndClient {
+            self.forget_client(&envoy.broker, &envoy.client_id);
+        }
         let error = (!done).then(|| "no answer".to_owned());
         self.observe(envoy.back(error));
     }

@@ -106,6 +106,14 @@ impl World {
         }
     }
 
+    /// What is kept for the next controller is not to tell of a session that was ended.
+    pub(super) fn forget_client(&mut self, broker: &BrokerName, client_id: &str) {
+        let told = number(broker).and_then(|broker| self.sessions_told[broker].as_mut());
+        if let Some(told) = told {
+            Arc::make_mut(told).by_client.remove(client_id);
+        }
+    }
+
     fn read(&self, broker: BrokerId) -> Option<ClientSessions> {
         if !self.sites[broker].supervised || self.fabric.air.is_cut(broker, CONTROLLER) {
             return None;
