@@ -5,14 +5,16 @@
 mod clearing;
 mod commitment;
 pub(crate) mod draining;
+mod farewells;
 mod fencing;
 mod giving;
-mod handover;
+mod handovers;
 mod hearing;
 mod planning;
 mod problems;
 mod status;
 mod switching;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,9 +29,11 @@ use skein_planner::plan::{Plan, Substitution};
 use self::clearing::Clearing;
 use self::commitment::Commitments;
 use self::draining::Drains;
+use self::farewells::Farewells;
 use self::fencing::Fences;
-use self::handover::Handovers;
+use self::handovers::Handovers;
 use self::switching::Switching;
+use self::watching::Watches;
 use crate::directive::{BrokerPhase, Directive, Marker, OpenSession};
 use crate::event::{Event, Moment};
 use crate::failover::Failovers;
@@ -127,6 +131,9 @@ pub struct Engine {
     drains: Drains,
     /// Clients on their way.
     handovers: Handovers,
+    watches: Watches,
+    /// Sessions that they left.
+    farewells: Farewells,
     /// The switches that are under way.
     switching: Switching,
     turns: Turns,
@@ -140,8 +147,6 @@ pub struct Engine {
     stale_plan: bool,
     stale_rollout: bool,
     stale_report: bool,
-    /// Who keeps whom waiting may have changed.
-    stale_watch: bool,
 }
 
 impl Engine {
@@ -177,6 +182,8 @@ impl Engine {
             moves: BTreeMap::new(),
             drains: Drains::default(),
             handovers: Handovers::default(),
+            watches: Watches::default(),
+            farewells: Farewells::default(),
             switching: Switching::default(),
             turns: Turns::default(),
             markers: Vec::new(),
@@ -186,7 +193,6 @@ impl Engine {
             stale_plan: false,
             stale_rollout: false,
             stale_report: false,
-            stale_watch: false,
         }
     }
 
@@ -250,7 +256,7 @@ impl Engine {
                 broker,
                 client_id,
                 error,
-            } => self.take_opening(&broker, &client_id, error, now),
+            } => self.take_opening(&broker, &client_id, error.as_deref(), now),
             Event::ClientSessionEnded {
                 broker,
                 client_id,
@@ -302,6 +308,12 @@ impl Engine {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// When the next step of clients on the move is due.
+    fn next_move(&self) -> Option<Moment> {
+        let due = [self.handovers.next(), self.watches.next(), self.farewells.next()];
+        due.into_iter().flatten().min()
     }
 
     /// The plan that is being worked towards.
@@ -418,12 +430,12 @@ impl Engine {
             if configured && self.failovers.may_fail_back(&fleet, broker) {
                 let substitute = self.failovers.served_by().get(broker).cloned();
                 if substitute.is_none_or(|substitute| self.may_be_left(broker, &substitute, now)) {
-                    self.stop_watching(broker);
+                    self.watches.stop(broker);
                     self.site(broker).health.take_back();
                 }
             }
         } else if !self.drains.contains_key(broker) {
-            self.stop_watching(broker);
+            self.watches.stop(broker);
         }
         let Some(site) = self.sites.get_mut(broker) else {
             return;
@@ -513,12 +525,13 @@ impl Engine {
             self.next_clearing(),
             self.next_switching(),
             self.commitments.next(),
-            self.handovers.next(),
+            self.next_move(),
             leaves,
         ];
         let due = due.into_iter().flatten().any(|at| at <= now);
-        if self.stale_watch || self.stale_rollout || due {
-            self.mind_handovers(now, directives);
+        if self.watches.stale || self.stale_rollout || due {
+            self.mind_watches(now, directives);
+            self.mind_farewells(now, directives);
         }
         if std::mem::take(&mut self.stale_rollout) || due {
             self.roll_out(now, directives);
@@ -526,7 +539,7 @@ impl Engine {
             self.clear_up(now, directives);
             self.record_sessions(directives);
             if self.is_settled() && self.moves.is_empty() {
-                let ending = self.handovers.ending().collect();
+                let ending = self.farewells.places().collect();
                 directives.extend(self.failovers.settle(&ending));
             }
         }

@@ -9,7 +9,7 @@ use skein_api::fleet::{Failback, FailoverPolicy, Fleet};
 use skein_api::name::BrokerName;
 
 use crate::directive::{Directive, Migration, MigrationPhase, Reason};
-use crate::engine::draining::Drains;
+use crate::engine::draining::{Drain, Drains};
 
 /// What the failover must know of the rest.
 pub(crate) struct Situation<'a> {
@@ -369,9 +369,8 @@ impl Failovers {
         let drain = situation.drains.get(broker);
         let wished = drain.and_then(|drain| drain.to.as_ref());
         // Whoever has been led there already is better led on than left there.
-        let fails = |wished: &&BrokerName| {
-            drain.is_some_and(|drain| drain.is_out()) && !situation.ready.contains(*wished)
-        };
+        let fails =
+            |wished: &&BrokerName| drain.is_some_and(Drain::is_out) && !situation.ready.contains(*wished);
         if let Some(wished) = wished.filter(|wished| !fails(wished)) {
             let is_there = |it: &&BrokerName| {
                 let declared = situation.fleet.brokers.get(*it);

@@ -14,6 +14,7 @@ pub use engine::{Engine, Securing, Settings};
 
 mod apart;
 mod failover;
+mod handover;
 mod health;
 mod ledger;
 mod rollout;
@@ -23,6 +24,7 @@ mod switch;
 mod tools;
 mod turns;
 mod vantage;
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -186,7 +186,11 @@ impl Engine {
             .any(|(_, client_id)| self.can_be_cleared(client_id));
         let marking =
             |marker: &Marker| self.can_be_asked(&marker.origin) && self.can_be_asked(&marker.broker);
-        clearing || !self.switching.is_idle() || !self.handovers.is_idle() || self.markers.iter().any(marking)
+        clearing
+            || !self.switching.is_idle()
+            || !self.handovers.is_idle()
+            || !self.farewells.is_idle()
+            || self.markers.iter().any(marking)
     }
 
     /// What could not be cleared, and why.

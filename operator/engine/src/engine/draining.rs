@@ -52,7 +52,7 @@ impl Engine {
         } else {
             Stage::Waiting
         };
-        self.stop_watching(&broker);
+        self.watches.stop(&broker);
         self.drains.insert(broker, Drain { to, abandon, stage });
         self.stale_plan = true;
     }
@@ -66,7 +66,7 @@ impl Engine {
         } else {
             self.drains.remove(broker);
         }
-        self.stop_watching(broker);
+        self.watches.stop(broker);
         self.stale_plan = true;
     }
 
@@ -86,7 +86,7 @@ impl Engine {
                 Stage::Waiting => {
                     let found = self.failovers.destination(&broker).is_some();
                     let may_go = found && self.may_be_left(&broker, &broker, now);
-                    if may_go || found && drain.abandon && self.handovers.has_looked(&broker) {
+                    if may_go || found && drain.abandon && self.watches.has_looked(&broker) {
                         self.advance_drain(&broker, Some(Stage::Out));
                     }
                 }
@@ -108,7 +108,7 @@ impl Engine {
                 self.drains.remove(broker);
             }
         }
-        self.stop_watching(broker);
+        self.watches.stop(broker);
         self.stale_plan = true;
     }
 }

@@ -11,21 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_api::name::{BrokerName, ClassName};
+use skein_planner::plan::Class;
 
 use super::Engine;
 use crate::directive::{Directive, Marker};
 use crate::event::Moment;
+use crate::handover::{Arriving, Handover, Opening, Step};
 use crate::rollout::Position;
 use crate::sessions::{ClientSession, ClientSessions};
+use crate::strand::Strand;
 use crate::switch::{Switch, Ways};
-use skein_planner::plan::Class;
+use crate::watch::Watch;
 
-/// How long until what could not be done, or was not so, is tried or looked at again.
+/// How long until what could not be done is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
-/// The same of what may take as long as a person likes.
-const SELDOM: Duration = Duration::from_secs(4);
-/// How far what can be read of a broker may be behind what it has.
-const BEHIND: Duration = Duration::from_millis(50);
 /// How long the clients of a broker that does not answer wait for what is still to be read of it.
 const HASTE: Duration = Duration::from_millis(100);
 /// How long anybody waits for what can be read or opened at once.
@@ -35,233 +34,28 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Handovers {
     known: BTreeMap<BrokerName, Arc<ClientSessions>>,
-    /// Numbers the readings that were asked for.
-    serial: u64,
     /// By whose clients they are.
     under_way: BTreeMap<BrokerName, Handover>,
-    /// Brokers about to be taken back or drained, and what their clients still have to get where they are.
-    watches: BTreeMap<BrokerName, Watch>,
-    /// Sessions to be ended, and when to ask (again); none: it was asked for.
-    endings: BTreeMap<(BrokerName, String), Option<Moment>>,
-    /// Those that were.
-    ended: Vec<(BrokerName, String)>,
-    /// Those that ever were: a broker that dies may have them again, and nobody comes for them.
-    gone: BTreeSet<(BrokerName, String)>,
-}
-
-/// The clients of one broker on their way.
-#[derive(Debug)]
-struct Handover {
-    from: BrokerName,
-    to: BrokerName,
-    /// Those in which the broker whose clients they are has a part.
-    classes: BTreeSet<ClassName>,
-    step: Step,
-    opened: BTreeSet<String>,
-    failed: BTreeMap<String, String>,
-}
-
-#[derive(Debug)]
-enum Step {
-    /// Something else has to be finished first.
-    Blocked,
-    /// What the old broker keeps is being read.
-    Reading { serial: u64, until: Moment },
-    /// Sessions are being opened.
-    Opening {
-        open: BTreeMap<String, Opening>,
-        until: Option<Moment>,
-    },
-    /// They are open; links to the new broker are not yet.
-    Opened,
-    /// The last messages from before that are awaited at the old broker.
-    Arriving(Arriving),
-    /// Its clients are getting them.
-    Draining { watch: Watch, until: Moment },
-    /// They may go.
-    Ready,
-}
-
-/// What is awaited at the old broker.
-#[derive(Debug)]
-struct Arriving {
-    serial: u64,
-    /// What was carried when it began.
-    ways: Ways,
-    markers: BTreeSet<Marker>,
-    seen: BTreeSet<Marker>,
-    /// When it is given up.
-    until: Moment,
-}
-
-impl Arriving {
-    fn open(&self) -> impl Iterator<Item = &Marker> {
-        self.markers.difference(&self.seen)
-    }
-}
-
-#[derive(Debug)]
-struct Opening {
-    session: Arc<ClientSession>,
-    /// When to ask again.
-    again: Option<Moment>,
-}
-
-/// Waits until some clients have got all that a broker kept for them at some moment.
-#[derive(Debug)]
-struct Watch {
-    at: BrokerName,
-    clients: BTreeSet<String>,
-    serial: u64,
-    /// The newest message of that moment.
-    newest: Option<u64>,
-    /// An answer is awaited.
-    asked: bool,
-    /// When to look again.
-    again: Moment,
-    /// How long until then.
-    pause: Duration,
-    /// Those who have not, and how many messages wait for them.
-    waiting: BTreeMap<String, u64>,
-    over: bool,
-}
-
-impl Watch {
-    /// What the broker keeps by now is not to be read before that.
-    fn new(at: BrokerName, clients: BTreeSet<String>, now: Moment) -> Self {
-        Self {
-            at,
-            over: clients.is_empty(),
-            clients,
-            serial: 0,
-            newest: None,
-            asked: false,
-            again: now.saturating_add(BEHIND),
-            pause: AGAIN,
-            waiting: BTreeMap::new(),
-        }
-    }
-
-    fn take(&mut self, sessions: Option<&ClientSessions>, now: Moment) {
-        let Some(sessions) = sessions else {
-            // Nothing is kept there, or nobody can say what.
-            self.over = true;
-            return;
-        };
-        let newest = *self.newest.get_or_insert(sessions.newest);
-        let awaits = |client: &&String| {
-            let session = sessions.by_client.get(*client);
-            session.is_some_and(|session| session.awaits(newest))
-        };
-        let waits = |client: &String| {
-            sessions
-                .by_client
-                .get(client)
-                .map_or(0, |session| session.waiting)
-        };
-        let waiting = self.clients.iter().filter(awaits);
-        self.waiting = waiting.map(|client| (client.clone(), waits(client))).collect();
-        self.over = self.waiting.is_empty();
-        self.asked = false;
-        self.again = now.saturating_add(self.pause);
-        self.pause = (2 * self.pause).min(SELDOM);
-    }
-
-    fn look(&mut self, serial: &mut u64, now: Moment, directives: &mut Vec<Directive>) {
-        if !self.over && self.again <= now {
-            self.asked = true;
-            self.again = now.saturating_add(PATIENCE);
-            *serial += 1;
-            self.serial = *serial;
-            directives.push(Directive::ReadSessions {
-                broker: self.at.clone(),
-                serial: self.serial,
-            });
-        }
-    }
-
-    /// The answer to what was asked, if this is it.
-    fn hear(
-        &mut self,
-        at: &BrokerName,
-        serial: Option<u64>,
-        sessions: Option<&ClientSessions>,
-        now: Moment,
-    ) -> bool {
-        let answers = self.at == *at && self.asked && serial.is_some_and(|it| it >= self.serial);
-        if answers && !self.over {
-            self.take(sessions, now);
-        }
-        answers
-    }
-}
-
-impl Handover {
-    fn new(from: BrokerName, to: BrokerName, step: Step) -> Self {
-        Self {
-            from,
-            to,
-            classes: BTreeSet::new(),
-            step,
-            opened: BTreeSet::new(),
-            failed: BTreeMap::new(),
-        }
-    }
-
-    fn is_ready(&self) -> bool {
-        matches!(self.step, Step::Ready)
-    }
-
-    fn touches(&self, brokers: &BTreeSet<&BrokerName>) -> bool {
-        brokers.contains(&self.from) || brokers.contains(&self.to)
-    }
-
-    fn due(&self) -> Option<Moment> {
-        match &self.step {
-            Step::Reading { until, .. } => Some(*until),
-            Step::Opening { open, until } => {
-                let again = open.values().filter_map(|opening| opening.again).min();
-                again.into_iter().chain(*until).min()
-            }
-            Step::Arriving(arriving) => Some(arriving.until),
-            Step::Draining { watch, until } => Some(watch.again.min(*until)),
-            Step::Blocked | Step::Opened | Step::Ready => None,
-        }
-    }
 }
 
 impl Handovers {
     /// All that are awaited.
     pub(super) fn markers(&self) -> impl Iterator<Item = &Marker> {
-        self.under_way
-            .values()
-            .flat_map(|handover| match &handover.step {
-                Step::Arriving(arriving) => Some(arriving.open()),
-                _ => None,
-            })
-            .flatten()
+        self.under_way.values().flat_map(Handover::markers)
     }
 
     /// True if it was awaited.
     pub(super) fn take_marker(&mut self, broker: &BrokerName, topic: &str) -> bool {
         let mut news = false;
         for handover in self.under_way.values_mut() {
-            if let Step::Arriving(arriving) = &mut handover.step {
-                let known = |marker: &&Marker| marker.broker == *broker && marker.topic == topic;
-                let marker = arriving.markers.iter().find(known);
-                news |= marker.is_some_and(|marker| arriving.seen.insert(marker.clone()));
-            }
+            news |= handover.take_marker(broker, topic);
         }
         news
     }
 
     /// When something is to be asked, or given up.
     pub(super) fn next(&self) -> Option<Moment> {
-        let handovers = self.under_way.values().filter_map(Handover::due);
-        let watches = self.watches.values().filter(|watch| !watch.over);
-        let watches = watches.map(|watch| watch.again);
-        let endings = self.endings.values().copied().flatten();
-        handovers.chain(watches).chain(endings).min()
+        self.under_way.values().filter_map(Handover::due).min()
     }
 
     /// The clients of these may not move yet, nor may what flows to where they are or to where they go change.
@@ -292,11 +86,6 @@ impl Handovers {
         handover.is_some_and(|handover| handover.from == *home)
     }
 
-    /// It is known what the clients of a broker still have to get.
-    pub(super) fn has_looked(&self, home: &BrokerName) -> bool {
-        self.watches.get(home).is_some_and(|watch| watch.newest.is_some())
-    }
-
     /// Clients are on their way from a broker, whosesoever they are.
     pub(super) fn moves_from(&self, broker: &BrokerName) -> bool {
         self.under_way.values().any(|handover| handover.from == *broker)
@@ -325,12 +114,30 @@ impl Handovers {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && self.endings.is_empty()
+        self.under_way.is_empty()
     }
 
-    /// Where sessions that clients left are still to be ended.
-    pub(super) fn ending(&self) -> impl Iterator<Item = &BrokerName> {
-        self.endings.keys().map(|(at, _)| at)
+    /// Clients of a broker are on their way.
+    pub(super) fn is_under_way(&self, home: &BrokerName) -> bool {
+        self.under_way.contains_key(home)
+    }
+
+    /// Clients of a broker are on their way to another.
+    pub(super) fn is_to(&self, home: &BrokerName, to: &BrokerName) -> bool {
+        let handover = self.under_way.get(home);
+        handover.is_some_and(|handover| handover.to == *to)
+    }
+
+    /// What a broker keeps of its clients, as far as is known.
+    pub(super) fn kept(&self, at: &BrokerName) -> Option<&ClientSessions> {
+        self.known.get(at).map(AsRef::as_ref)
+    }
+
+    /// A session is not kept any more.
+    pub(super) fn forget(&mut self, at: &BrokerName, client: &str) {
+        if let Some(known) = self.known.get_mut(at) {
+            Arc::make_mut(known).by_client.remove(client);
+        }
     }
 }
 
@@ -344,15 +151,6 @@ impl Engine {
         now: Moment,
     ) {
         let told = sessions.as_deref();
-        let mut ended = Vec::new();
-        for (home, watch) in &mut self.handovers.watches {
-            if watch.hear(broker, serial, told, now) {
-                self.stale_watch = true;
-                if watch.over {
-                    ended.push(home.clone());
-                }
-            }
-        }
         for handover in self.handovers.under_way.values_mut() {
             self.stale_rollout |= match &mut handover.step {
                 Step::Reading { serial: asked, .. } => {
@@ -366,62 +164,34 @@ impl Engine {
                 _ => false,
             };
         }
+        let over = self.watches.hear(broker, serial, told, now);
         if let Some(sessions) = sessions {
             // What cannot be read any more is what it was.
             self.handovers.known.insert(broker.clone(), sessions);
         }
-        for home in ended {
+        for home in over {
             self.judge(&home, now);
         }
     }
 
     /// A session was opened, or could not be.
-    pub(super) fn take_opening(&mut self, at: &BrokerName, client: &str, error: Option<String>, now: Moment) {
-        for handover in self.handovers.under_way.values_mut().filter(|it| it.to == *at) {
-            let Step::Opening { open, .. } = &mut handover.step else {
-                continue;
-            };
-            match (&error, open.get_mut(client)) {
-                (None, Some(opening)) => {
-                    let known = self.handovers.known.entry(at.clone()).or_default();
-                    let session = ClientSession::clone(&opening.session);
-                    Arc::make_mut(known).by_client.insert(client.to_owned(), session);
-                    self.handovers.gone.remove(&(at.clone(), client.to_owned()));
-                    open.remove(client);
-                    handover.failed.remove(client);
-                    handover.opened.insert(client.to_owned());
-                }
-                (Some(reason), Some(opening)) => {
-                    opening.again = Some(now.saturating_add(AGAIN));
-                    handover.failed.insert(client.to_owned(), reason.clone());
-                }
-                (_, None) => continue,
-            }
+    pub(super) fn take_opening(&mut self, at: &BrokerName, client: &str, error: Option<&str>, now: Moment) {
+        let again = now.saturating_add(AGAIN);
+        let handovers = self.handovers.under_way.values_mut();
+        for handover in handovers.filter(|it| it.to == *at) {
+            let opened = handover.take_opening(client, error, again);
             self.stale_rollout = true;
-        }
-    }
-
-    /// A session was ended, or could not be.
-    pub(super) fn take_ending(&mut self, at: &BrokerName, client: String, error: Option<&str>, now: Moment) {
-        let key = (at.clone(), client);
-        if error.is_some() {
-            if let Some(ending) = self.handovers.endings.get_mut(&key) {
-                *ending = Some(now.saturating_add(AGAIN));
+            if let Some(session) = opened {
+                let known = self.handovers.known.entry(at.clone()).or_default();
+                let session = ClientSession::clone(&session);
+                Arc::make_mut(known).by_client.insert(client.to_owned(), session);
+                self.farewells.is_back(at, client);
             }
-        } else if self.handovers.endings.remove(&key).is_some() {
-            if let Some(known) = self.handovers.known.get_mut(at) {
-                Arc::make_mut(known).by_client.remove(&key.1);
-            }
-            if self.failovers.guests(at).contains(&key.1) {
-                self.handovers.gone.insert(key.clone());
-            }
-            self.handovers.ended.push(key);
-            self.stale_rollout = true;
         }
     }
 
     /// Whose sessions at a broker are those of clients of `home`.
-    fn lodged(&self, home: &BrokerName, at: &BrokerName) -> BTreeSet<String> {
+    pub(super) fn lodged(&self, home: &BrokerName, at: &BrokerName) -> BTreeSet<String> {
         if home != at {
             return self.failovers.moved(home, at).into_iter().cloned().collect();
         }
@@ -432,7 +202,7 @@ impl Engine {
         let subscribers = all.filter(|(_, session)| !session.subscriptions.is_empty());
         let is_own = |client: &&String| {
             let key = (at.clone(), (*client).clone());
-            !guests.contains(*client) && !self.handovers.gone.contains(&key)
+            !guests.contains(*client) && !self.farewells.knows(&key)
         };
         subscribers
             .map(|(client, _)| client)
@@ -485,8 +255,7 @@ impl Engine {
         now: Moment,
         directives: &mut Vec<Directive>,
     ) -> Handover {
-        self.handovers.serial += 1;
-        let serial = self.handovers.serial;
+        let serial = self.watches.number();
         directives.push(Directive::ReadSessions {
             broker: from.clone(),
             serial,
@@ -575,7 +344,7 @@ impl Engine {
                 }
             }
             Step::Draining { watch, until } => {
-                watch.look(&mut self.handovers.serial, now, directives);
+                watch.look(&mut self.watches.serial, now, directives);
                 if !watch.over && *until > now {
                     return false;
                 }
@@ -638,7 +407,7 @@ impl Engine {
     }
 
     /// It answers, and goes on to do so.
-    fn is_there_to_ask(&self, broker: &BrokerName) -> bool {
+    pub(super) fn is_there_to_ask(&self, broker: &BrokerName) -> bool {
         let declared = self
             .fleet
             .as_ref()
@@ -653,19 +422,14 @@ impl Engine {
         positions: &BTreeMap<BrokerName, Position>,
         now: Moment,
     ) -> Arriving {
-        let touches = |strand: &&crate::strand::Strand| strand.downstream == *at || strand.upstream == *at;
+        let touches = |strand: &&Strand| strand.downstream == *at || strand.upstream == *at;
         let carried = positions.values().flat_map(|position| position.newest.iter());
         let classes: BTreeSet<ClassName> = carried
             .filter(touches)
             .map(|strand| strand.class.clone())
             .collect();
-        Arriving {
-            serial: self.switching.number(),
-            ways: Ways::of(positions, &classes),
-            markers: BTreeSet::new(),
-            seen: BTreeSet::new(),
-            until: now.saturating_add(self.settings.barrier),
-        }
+        let until = now.saturating_add(self.settings.barrier);
+        Arriving::new(self.switching.number(), Ways::of(positions, &classes), until)
     }
 
     /// Messages come from it. What one has that is not passes when it is back.
@@ -686,91 +450,5 @@ impl Engine {
             handover.opened
         };
         directives.extend(self.failovers.note_moved(home, at, opened, failed));
-    }
-
-    /// Asks for the endings that are due, and looks who still waits for messages.
-    pub(super) fn mind_handovers(&mut self, now: Moment, directives: &mut Vec<Directive>) {
-        let Handovers {
-            watches,
-            serial,
-            endings,
-            under_way,
-            ended,
-            known,
-            ..
-        } = &mut self.handovers;
-        for watch in watches.values_mut() {
-            watch.look(serial, now, directives);
-        }
-        for (at, client) in ended.drain(..) {
-            directives.extend(self.failovers.note_ended(&at, &client));
-        }
-        let mut left = BTreeMap::new();
-        let can_be_asked = |at| Self::is_there(&self.sites, at);
-        for (home, at, clients) in self.failovers.lodgings() {
-            let leads = self.addresses.get(home).unwrap_or(home);
-            let arrives = under_way.get(home).is_some_and(|handover| handover.to == *at);
-            if leads != at && !arrives && can_be_asked(at) {
-                for client in clients {
-                    let key = (at.clone(), client.clone());
-                    let asked = endings.get(&key).copied();
-                    left.insert(key, asked.unwrap_or(Some(now)));
-                }
-            }
-        }
-        // A drained broker is left with nothing of clients that have a session elsewhere.
-        for (home, to, moved) in self.failovers.drained() {
-            let led =
-                self.addresses.get(home) == Some(to) && can_be_asked(home) && !under_way.contains_key(home);
-            let kept = known.get(home).filter(|_| led);
-            for client in kept.into_iter().flat_map(|kept| kept.by_client.keys()) {
-                if moved.contains(&client) {
-                    let key = (home.clone(), client.clone());
-                    let asked = endings.get(&key).copied();
-                    left.insert(key, asked.unwrap_or(Some(now)));
-                }
-            }
-        }
-        *endings = left;
-        let due: Vec<(BrokerName, String)> = endings
-            .iter()
-            .filter(|(_, again)| again.is_some_and(|again| again <= now))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in due {
-            directives.push(Directive::EndClientSession {
-                broker: key.0.clone(),
-                client_id: key.1.clone(),
-            });
-            endings.insert(key, None);
-        }
-        if std::mem::take(&mut self.stale_watch) {
-            let blocked = &self.handovers.watches;
-            directives.extend(self.failovers.note_waiting(|home| {
-                let watch = blocked.get(home);
-                watch.map(|watch| watch.waiting.clone()).unwrap_or_default()
-            }));
-        }
-    }
-
-    /// Nobody misses anything if the clients of a broker go back there now. Looks, if that is not known yet.
-    pub(super) fn may_be_left(&mut self, home: &BrokerName, at: &BrokerName, now: Moment) -> bool {
-        let leads = self.addresses.get(home).unwrap_or(home);
-        if leads != at || !self.is_there_to_ask(at) {
-            return true;
-        }
-        if let Some(watch) = self.handovers.watches.get(home).filter(|watch| watch.at == *at) {
-            return watch.over;
-        }
-        let watch = Watch::new(at.clone(), self.lodged(home, at), now);
-        let over = watch.over;
-        self.handovers.watches.insert(home.clone(), watch);
-        self.stale_watch = true;
-        over
-    }
-
-    /// It is not waited for any more.
-    pub(super) fn stop_watching(&mut self, home: &BrokerName) {
-        self.stale_watch |= self.handovers.watches.remove(home).is_some();
     }
 }
