@@ -28,6 +28,8 @@ type SeedRequest = (BrokerName, BrokerName, String, Vec<(TopicFilter, Qos)>);
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) engine: Engine,
+    /// What it is told next.
+    answers: VecDeque<Event>,
     pub(super) now: Duration,
     pub(super) fleet: Arc<Fleet>,
     pub(super) brokers: BTreeMap<BrokerName, Broker>,
@@ -60,6 +62,7 @@ impl World {
     pub(super) fn with_tools(fleet: Fleet, tools: Box<dyn Tools>) -> Self {
         let mut world = Self {
             engine: Engine::with_tools(settings(), tools),
+            answers: VecDeque::new(),
             now: Duration::ZERO,
             fleet: Arc::default(),
             brokers: BTreeMap::new(),
@@ -95,6 +98,10 @@ impl World {
     pub(super) fn tell(&mut self, event: Event) {
         for directive in self.engine.observe(event, self.now) {
             self.execute(directive);
+        }
+        // In their turn: what was said before is done first.
+        if let Some(answer) = self.answers.pop_front() {
+            self.tell(answer);
         }
     }
 
@@ -158,7 +165,7 @@ impl World {
                 return;
             }
             Directive::ReadSessions { broker, serial } => {
-                self.tell(Event::SessionsRead {
+                self.answers.push_back(Event::SessionsRead {
                     broker,
                     sessions: None,
                     serial: Some(serial),
