@@ -348,7 +348,7 @@ const fn route(terms: Terms) -> Clause {
 const fn drain() -> Clause {
     let moved = at_least_once(
         Lost::Nothing,
-        "sessions and what waits in them are moved before the broker is let go",
+        "clients get what waits for them, and find sessions that collect, before they are led elsewhere",
     );
     row(
         Event::Drain,
@@ -361,8 +361,9 @@ const fn drain() -> Clause {
             moved,
         ],
         Kept::NotYet {
-            why: "there is no command for it yet",
-            today: "a broker that is taken away is replaced as if it had failed",
+            why: "an exchange of QoS 2 that a client is in the midst of when it is led elsewhere cannot be handed over, and sessions \
+                  that a broker keeps in no store are not seen",
+            today: "it holds for QoS 1; with QoS 2 such a message may be lost, and a later one taken for it",
         },
         "",
         &[Footnote::Budget, Footnote::DurableSession],
@@ -371,9 +372,11 @@ const fn drain() -> Clause {
 
 /// What Skein lacks to replace a broker without loss.
 const FAILOVER: Kept = Kept::NotYet {
-    why: "clients' sessions are not handed over, and the broker's own sessions upstream are not taken over",
-    today: "what was on its way and what is published until the new path stands may be lost or doubled; what the broker held \
-            comes when it returns, late",
+    why: "the broker's own sessions upstream are not taken over, and no exchange of QoS 2 that a client is in the midst of can be \
+          handed over",
+    today: "clients that subscribe with sessions find them at the substitute, which collect from before their address leads there, \
+            and go back once they have got what waits there; what the broker held, and what came for it until the new path stood, \
+            comes when it returns, late, some of it twice",
 };
 
 const fn hang(terms: Terms) -> Clause {
