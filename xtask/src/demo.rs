@@ -1,6 +1,7 @@
 //! The demo: the sample `farm` on real brokers, three accidents, and an honest ledger. It watches the fleet from outside,
 //! through `skein` and MQTT clients, and stops what it started however it ends.
 
+mod cast;
 mod stage;
 mod story;
 

@@ -1,24 +1,16 @@
 //! What happens in the demo.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use skein_e2e::{Fleet, Ledger, Publisher, Subscriber};
+use skein_e2e::Fleet;
 
+use super::cast::Cast;
 use super::stage::{Stage, span};
 
-/// Messages per second.
-const RATE: u32 = 100;
 /// No single step takes nearly so long on a machine that works.
-const PATIENCE: Duration = Duration::from_secs(25);
-
-/// The two clients, and the messages between them.
-struct Stream {
-    publisher: Publisher,
-    subscriber: Subscriber,
-    ledger: Ledger,
-}
+pub(super) const PATIENCE: Duration = Duration::from_secs(25);
 
 /// The whole story, on a fleet that is just starting.
 pub(super) async fn tell(fleet: &Fleet, stage: &Stage) -> Result<()> {
@@ -31,72 +23,115 @@ pub(super) async fn tell(fleet: &Fleet, stage: &Stage) -> Result<()> {
     ));
     follow(fleet, stage, "a b c i").await?;
 
-    let stream = begin(fleet, stage).await?;
-    stream.flow().await?;
-    stage.say(&format!(
-        "{} messages arrived, {} lost",
-        stream.subscriber.summary().received,
-        stream.subscriber.summary().lost
-    ));
+    let cast = Cast::enter(fleet, stage).await?;
+    cast.flow(1).await?;
 
     stage.title("A broker on the way dies");
-    accident(fleet, stage, &stream, &["break", "c"], "a e f g i").await?;
+    accident(fleet, stage, &cast, &["break", "c"], "a e f g i").await?;
     stage.title("It comes back");
-    accident(fleet, stage, &stream, &["mend", "c"], "a b c i").await?;
+    accident(fleet, stage, &cast, &["mend", "c"], "a b c i").await?;
     stage.title("The producer's own broker dies");
-    accident(fleet, stage, &stream, &["break", "i"], "a b c i2").await?;
-    let served = fleet.broker("i").await?["servedBy"]
-        .as_str()
-        .unwrap_or("nobody")
-        .to_owned();
+    accident(fleet, stage, &cast, &["break", "i"], "a b c i2").await?;
+    let at = server(&fleet.status().await?, "i");
     Stage::more(&format!(
-        "i's clients are at {served} now; they still connect to the same address"
+        "i's clients are at {at} now; they still connect to the same address"
     ));
     stage.title("And comes back, too");
-    accident(fleet, stage, &stream, &["mend", "i"], "a b c i").await?;
+    accident(fleet, stage, &cast, &["mend", "i"], "a b c i").await?;
 
-    settle(stream, stage).await
-}
+    stage.title("The subscribers' broker hangs, while one of them is away");
+    hang(fleet, stage, &cast).await?;
+    stage.title("It wakes up");
+    let act = cast.act();
+    run(fleet, stage, &["mend", "a"]).await?;
+    let home = |status: &Value| server(status, "a") == "a";
+    fleet
+        .wait_status("a to serve its clients", PATIENCE, home)
+        .await?;
+    let lasted = act.lasted();
+    stage.say("a serves its clients again");
+    cast.flow(1).await?;
+    Stage::more(&format!("that took {}; {}", span(lasted), cast.seen_since(&act)));
 
-/// Starts the clients: a durable subscriber at a's address, then a publisher at i's.
-async fn begin(fleet: &Fleet, stage: &Stage) -> Result<Stream> {
-    let (office, field) = (fleet.client_address("a").await?, fleet.client_address("i").await?);
-    let ledger = Ledger::new();
-    let subscriber = Subscriber::start(&office, "office", "farm/+/soil", 1, &ledger).await?;
-    let publisher = Publisher::start(&field, "sensor", "farm/7/soil", 1, RATE, &ledger).await?;
-    stage.say(&format!(
-        "a sensor publishes farm/7/soil at i ({field}): {RATE} numbered messages a second, QoS 1"
-    ));
-    stage.say(&format!(
-        "a durable subscriber of farm/+/soil listens at a ({office})"
-    ));
-    Ok(Stream {
-        publisher,
-        subscriber,
-        ledger,
-    })
+    stage.title("It is to be replaced: everybody out");
+    command(fleet, stage, &cast, &["drain", "a"]).await?;
+    stage.title("And in again");
+    command(fleet, stage, &cast, &["undrain", "a"]).await?;
+
+    cast.settle(stage).await
 }
 
 /// Runs a `skein` command and waits until the path reads as it should and messages arrive again.
-async fn accident(fleet: &Fleet, stage: &Stage, stream: &Stream, command: &[&str], path: &str) -> Result<()> {
-    let before = stream.subscriber.summary();
-    let _ = stream.subscriber.take_longest_pause();
-    fleet.skein(command).await?;
-    let begin = Instant::now();
-    stage.say(&format!("skein {}", command.join(" ")));
+async fn accident(fleet: &Fleet, stage: &Stage, cast: &Cast, command: &[&str], path: &str) -> Result<()> {
+    let act = cast.act();
+    run(fleet, stage, command).await?;
     fleet.wait_path("soil", "i", "a", path, PATIENCE).await?;
-    let rerouted = begin.elapsed();
+    let rerouted = act.lasted();
     follow(fleet, stage, path).await?;
-    stream.flow().await?;
-    let after = stream.subscriber.summary();
-    let pause = stream.subscriber.take_longest_pause();
+    cast.flow(1).await?;
     Stage::more(&format!(
-        "the status showed the new path after {}; {} messages arrived meanwhile, the longest pause between two was {}",
+        "the status showed the new path after {}; {}",
         span(rerouted),
-        after.received - before.received,
-        span(pause)
+        cast.seen_since(&act)
     ));
     Ok(())
+}
+
+/// The inspector leaves, a hangs, and the inspector comes back to whoever serves then.
+async fn hang(fleet: &Fleet, stage: &Stage, cast: &Cast) -> Result<()> {
+    cast.inspector.go_offline();
+    stage.say("the inspector disconnects");
+    let act = cast.act();
+    run(fleet, stage, &["break", "a", "--hang"]).await?;
+    let moved = |status: &Value| server(status, "a") != "a";
+    let status = fleet.wait_status("somebody to serve a's clients", PATIENCE, moved);
+    let at = server(&status.await?, "a");
+    let moved = act.lasted();
+    stage.say(&format!("{at} serves a's clients now"));
+    cast.flow(1).await?;
+    Stage::more(&format!(
+        "their address led there after {}; {}",
+        span(moved),
+        cast.seen_since(&act)
+    ));
+    let (came, missing) = cast.inspector_returns().await?;
+    let there = if cast.inspector.fresh_sessions() == 1 {
+        "its session is there"
+    } else {
+        "there is no session for it"
+    };
+    stage.say(&format!(
+        "the inspector connects again: {there}, and gets {came} of the {missing} messages that it missed"
+    ));
+    Stage::more("the others were at a, or on their way to it, when it hung; they come when it is back");
+    Ok(())
+}
+
+/// Runs a `skein` command that waits until it is done, and shows what it says.
+async fn command(fleet: &Fleet, stage: &Stage, cast: &Cast, command: &[&str]) -> Result<()> {
+    let act = cast.act();
+    stage.say(&format!("skein {}", command.join(" ")));
+    let said = fleet.skein(command).await?;
+    let lasted = act.lasted();
+    stage.say(&said.trim_end().replace('\n', "; "));
+    cast.flow(1).await?;
+    Stage::more(&format!("that took {}; {}", span(lasted), cast.seen_since(&act)));
+    Ok(())
+}
+
+/// Runs a `skein` command that returns at once.
+async fn run(fleet: &Fleet, stage: &Stage, command: &[&str]) -> Result<()> {
+    fleet.skein(command).await?;
+    stage.say(&format!("skein {}", command.join(" ")));
+    Ok(())
+}
+
+/// Who serves the clients of a broker.
+fn server(status: &Value, home: &str) -> String {
+    let brokers = status["brokers"].as_array();
+    let entry = brokers.and_then(|brokers| brokers.iter().find(|broker| broker["name"] == home));
+    let by = entry.and_then(|entry| entry["servedBy"].as_str());
+    by.unwrap_or("nobody").to_owned()
 }
 
 /// Shows the path from i to a as the status has it, with its probe's travel time.
@@ -121,39 +156,5 @@ async fn follow(fleet: &Fleet, stage: &Stage, expected: &str) -> Result<()> {
         names.join(" ← "),
         probe.unwrap_or_default()
     ));
-    Ok(())
-}
-
-impl Stream {
-    /// Waits for two seconds' worth of messages.
-    async fn flow(&self) -> Result<()> {
-        self.subscriber.wait_received(u64::from(2 * RATE), PATIENCE).await
-    }
-}
-
-/// Ends the stream and adds up.
-async fn settle(stream: Stream, stage: &Stage) -> Result<()> {
-    let Stream {
-        publisher,
-        subscriber,
-        ledger,
-    } = stream;
-    publisher.finish(PATIENCE).await?;
-    // What is lost never arrives, so waiting for it ends by itself.
-    let _ = subscriber.wait_caught_up(Duration::from_secs(3)).await;
-    let summary = subscriber.summary();
-    stage.title("Ledger");
-    println!("  sent           {:>6}", summary.sent);
-    println!("  acknowledged   {:>6}", ledger.acknowledged());
-    println!("  received       {:>6}", summary.received);
-    println!("  lost           {:>6}", summary.lost);
-    println!("  duplicated     {:>6}", summary.duplicated);
-    println!("  out of order   {:>6}", summary.out_of_order);
-    if !summary.is_perfect() {
-        println!(
-            "\n  What was on its way by a broker that died waits in sessions until that broker is back: it comes late,"
-        );
-        println!("  and some of it twice.");
-    }
     Ok(())
 }
