@@ -1,5 +1,5 @@
-//! The demo: the sample `farm` on real brokers, three accidents, and an honest ledger. It watches the fleet from outside,
-//! through `skein` and MQTT clients, and stops what it started however it ends.
+//! The demo: the sample `farm` on real brokers, two deaths, a hang, a drain, and an honest ledger. It watches the fleet from
+//! outside, through `skein` and MQTT clients, and stops what it started however it ends.
 
 mod cast;
 mod stage;

@@ -96,12 +96,12 @@ async fn hang(fleet: &Fleet, stage: &Stage, cast: &Cast) -> Result<()> {
     ));
     let (came, missing) = cast.inspector_returns().await?;
     let there = if cast.inspector.fresh_sessions() == 1 {
-        "its session is there"
+        "finds its session"
     } else {
-        "there is no session for it"
+        "finds no session"
     };
     stage.say(&format!(
-        "the inspector connects again: {there}, and gets {came} of the {missing} messages that it missed"
+        "the inspector connects again, {there}, and gets {came} of the {missing} messages that it missed"
     ));
     Stage::more("the others were at a, or on their way to it, when it hung; they come when it is back");
     Ok(())
