@@ -55,11 +55,13 @@ pub enum Flaw {
     HastyMarkers,
     /// Sessions of clients to come are said to be open and are not.
     OpensNoClients,
+    /// Brokers are said to keep no messages for their clients.
+    SeesNobodyWaiting,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::EndsNothing,
         Self::SeesMarkersAtOnce,
         Self::SkipsStages,
@@ -68,6 +70,7 @@ impl Flaw {
         Self::SeedsNothing,
         Self::HastyMarkers,
         Self::OpensNoClients,
+        Self::SeesNobodyWaiting,
     ];
 }
 

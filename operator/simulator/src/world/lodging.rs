@@ -9,7 +9,7 @@ use skein_engine::sessions::{ClientSession, ClientSessions, Subscription};
 use skein_mosquitto::link::CLIENT_ID_PREFIX;
 
 use super::execute::Purpose;
-use super::{Errand, World, name, number};
+use super::{Errand, Flaw, World, name, number};
 use crate::air::{BrokerId, CONTROLLER};
 use crate::clients::Mission;
 use crate::packet::{MILLISECOND, SECOND};
@@ -137,12 +137,14 @@ impl World {
                 };
                 (names.filter_text(held.filter).to_owned(), subscription)
             });
-            let kept = ClientSession {
+            let mut kept = ClientSession {
                 subscriptions: subscriptions.collect(),
-                waiting: session.out.len() as u64,
-                oldest: session.out.iter().map(|outgoing| outgoing.number).min(),
                 ..ClientSession::default()
             };
+            if self.flaw != Some(Flaw::SeesNobodyWaiting) {
+                kept.waiting = session.out.len() as u64;
+                kept.oldest = session.out.iter().map(|outgoing| outgoing.number).min();
+            }
             sessions.by_client.insert(text.to_owned(), kept);
         }
         Some(sessions)
