@@ -164,6 +164,14 @@ impl Failovers {
         directives
     }
 
+    /// Nobody keeps the clients of a broker any more: the next record says so.
+    pub(crate) fn forget_waiting(&mut self, broker: &BrokerName) {
+        let active = |migration: &&mut Migration| migration.broker == *broker && is_active(migration);
+        if let Some(migration) = self.migrations.iter_mut().rev().find(active) {
+            migration.waiting.clear();
+        }
+    }
+
     /// A person approved what waits.
     pub(crate) fn approve(&mut self, broker: &BrokerName) {
         self.approved.insert(broker.clone());
