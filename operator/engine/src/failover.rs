@@ -59,10 +59,7 @@ fn is_over(migration: &Migration) -> bool {
 pub(crate) fn has_moved(phase: MigrationPhase) -> bool {
     matches!(
         phase,
-        MigrationPhase::Retargeted
-            | MigrationPhase::Adopted
-            | MigrationPhase::Draining
-            | MigrationPhase::Completed
+        MigrationPhase::Retargeted | MigrationPhase::Adopted | MigrationPhase::Completed
     )
 }
 
@@ -164,11 +161,11 @@ impl Failovers {
         directives
     }
 
-    /// Nobody keeps the clients of a broker any more: the next record says so.
-    pub(crate) fn forget_waiting(&mut self, broker: &BrokerName) {
+    /// These are given up as the clients of a broker go: the next record says so.
+    pub(crate) fn give_up(&mut self, broker: &BrokerName, waiting: BTreeMap<String, u64>) {
         let active = |migration: &&mut Migration| migration.broker == *broker && is_active(migration);
         if let Some(migration) = self.migrations.iter_mut().rev().find(active) {
-            migration.waiting.clear();
+            migration.waiting = waiting;
         }
     }
 

@@ -86,11 +86,8 @@ impl Engine {
                 Stage::Waiting => {
                     let found = self.failovers.destination(&broker).is_some();
                     let may_go = found && self.may_be_left(&broker, &broker, now);
-                    if may_go {
-                        // What is recorded from now on is what was given up.
-                        self.failovers.forget_waiting(&broker);
-                    }
                     if may_go || found && drain.abandon && self.watches.has_looked(&broker) {
+                        self.failovers.give_up(&broker, self.watches.waiting(&broker));
                         self.advance_drain(&broker, Some(Stage::Out));
                     }
                 }

@@ -56,6 +56,12 @@ impl Watches {
         over
     }
 
+    /// For whom messages wait, and how many.
+    pub(super) fn waiting(&self, home: &BrokerName) -> BTreeMap<String, u64> {
+        let watch = self.by_home.get(home);
+        watch.map(|watch| watch.waiting.clone()).unwrap_or_default()
+    }
+
     /// It is not waited for any more.
     pub(super) fn stop(&mut self, home: &BrokerName) {
         self.stale |= self.by_home.remove(home).is_some();
@@ -81,19 +87,12 @@ impl Engine {
 
     /// Looks where it is time to, and notes who is waited for.
     pub(super) fn mind_watches(&mut self, now: Moment, directives: &mut Vec<Directive>) {
-        let Watches {
-            by_home,
-            serial,
-            stale,
-        } = &mut self.watches;
+        let Watches { by_home, serial, .. } = &mut self.watches;
         for watch in by_home.values_mut() {
             watch.look(serial, now, directives);
         }
-        if std::mem::take(stale) {
-            directives.extend(self.failovers.note_waiting(|home| {
-                let watch = by_home.get(home);
-                watch.map(|watch| watch.waiting.clone()).unwrap_or_default()
-            }));
+        if std::mem::take(&mut self.watches.stale) {
+            directives.extend(self.failovers.note_waiting(|home| self.watches.waiting(home)));
         }
     }
 }

@@ -4,6 +4,7 @@ mod broker;
 mod commitments;
 mod judge;
 mod leftovers;
+mod moves;
 mod neighbours;
 mod property;
 mod secured;

@@ -15,6 +15,7 @@ pub(super) use super::broker::{Broker, Life};
 use super::sessions::Sessions;
 use crate::directive::{BrokerPhase, Directive, Marker, Migration, OpenSession, Status};
 use crate::event::{Epoch, Event, KeptConfig, Placement, Restored};
+use crate::sessions::ClientSessions;
 use crate::tools::{Real, Tools};
 use crate::{Engine, Settings};
 
@@ -28,6 +29,8 @@ type SeedRequest = (BrokerName, BrokerName, String, Vec<(TopicFilter, Qos)>);
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) engine: Engine,
+    /// What brokers keep of their clients.
+    pub(super) clients: BTreeMap<BrokerName, ClientSessions>,
     /// What it is told next.
     answers: VecDeque<Event>,
     pub(super) now: Duration,
@@ -62,6 +65,7 @@ impl World {
     pub(super) fn with_tools(fleet: Fleet, tools: Box<dyn Tools>) -> Self {
         let mut world = Self {
             engine: Engine::with_tools(settings(), tools),
+            clients: BTreeMap::new(),
             answers: VecDeque::new(),
             now: Duration::ZERO,
             fleet: Arc::default(),
@@ -164,15 +168,9 @@ impl World {
                 self.recorded = sessions;
                 return;
             }
-            Directive::ReadSessions { broker, serial } => {
-                self.answers.push_back(Event::SessionsRead {
-                    broker,
-                    sessions: None,
-                    serial: Some(serial),
-                });
-                return;
-            }
-            Directive::OpenClientSession { .. } | Directive::EndClientSession { .. } => {}
+            Directive::ReadSessions { .. }
+            | Directive::OpenClientSession { .. }
+            | Directive::EndClientSession { .. } => self.lodge(directive.clone()),
             Directive::RecordMigration(migration) => {
                 self.migrations.insert(migration.name.clone(), migration);
             }
@@ -185,6 +183,45 @@ impl World {
             }
         }
         self.done.push(directive);
+    }
+
+    /// Reads, opens or ends sessions of clients.
+    fn lodge(&mut self, directive: Directive) {
+        match directive {
+            Directive::ReadSessions { broker, serial } => {
+                self.answers.push_back(Event::SessionsRead {
+                    sessions: self.clients.get(&broker).cloned().map(Arc::new),
+                    broker,
+                    serial: Some(serial),
+                });
+            }
+            Directive::OpenClientSession {
+                broker,
+                client_id,
+                session,
+            } => {
+                let clients = self.clients.entry(broker.clone()).or_default();
+                clients.by_client.insert(client_id.clone(), (*session).clone());
+                self.answers.push_back(Event::ClientSessionOpened {
+                    broker,
+                    client_id,
+                    error: None,
+                });
+            }
+            Directive::EndClientSession { broker, client_id } => {
+                self.clients
+                    .entry(broker.clone())
+                    .or_default()
+                    .by_client
+                    .remove(&client_id);
+                self.answers.push_back(Event::ClientSessionEnded {
+                    broker,
+                    client_id,
+                    error: None,
+                });
+            }
+            _ => {}
+        }
     }
 
     pub(super) fn broker(&mut self, broker: &str) -> &mut Broker {
