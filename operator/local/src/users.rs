@@ -1,8 +1,8 @@
 //! Who may connect to the brokers that run here: the secret of the fleet, what each broker is to be started with, and
 //! processes that do not know of all this yet.
 //!
-//! A broker knows the brokers that a route joins it to, and those that it knew before: a link may outlive its route. Whom to
-//! bar is not decided here: who is told to be is noted in what the broker is started with before its process is told; and one
+//! A broker knows the brokers that a route joins it to, those that it knew before (a link may outlive its route), and itself,
+//! for the sake of clients without a name ([`skein_mosquitto::security`] says why). Whom to bar is not decided here: who is told to be is noted in what the broker is started with before its process is told; and one
 //! that barred everybody, because nobody knew any more who should be, is brought back to what is.
 
 mod lacking;
@@ -107,8 +107,8 @@ impl Users {
         (user, password.expose().to_owned())
     }
 
-    /// Says what a broker is to be started with: with users for the brokers that routes join it to, and for those it had
-    /// before and that may still hold a link. A process that runs is told by [`Self::look_after`].
+    /// Says what a broker is to be started with: with users for the brokers that routes join it to, for itself, and for those
+    /// it had before and that may still hold a link. A process that runs is told by [`Self::look_after`].
     pub(crate) fn provide(
         &mut self,
         broker: &BrokerName,
@@ -121,6 +121,7 @@ impl Users {
         // Damaged: written anew.
         let kept = directory.users().ok().flatten().filter(|_| known.is_none());
         let mut downstreams = neighbours.clone();
+        downstreams.insert(broker.clone());
         let before = known.or(kept.as_ref()).into_iter();
         let earlier = before.flat_map(|before| before.bridges.keys());
         downstreams.extend(earlier.filter(|name| stays(name)).cloned());
@@ -131,7 +132,7 @@ impl Users {
             (known, kept) => self.derived(broker, &downstreams, managed.allow_anonymous, known.or(kept)),
         };
         if let Some(said) = self.said.get(broker) {
-            users.bar(said);
+            bar(&mut users, broker, said);
         }
         if known.or(kept.as_ref()) != Some(&users) {
             directory.set_users(&users)?;
@@ -184,7 +185,7 @@ impl Users {
             return Ok(());
         };
         let mut users = known.clone();
-        users.bar(downstreams);
+        bar(&mut users, broker, downstreams);
         if users != *known {
             directory.set_users(&users)?;
         }
@@ -304,6 +305,13 @@ fn has_begun(directory: &BrokerDirectory) -> bool {
         Ok(None) => false,
         Err(_) => true,
     }
+}
+
+/// Bars these and no others, and never a broker at itself: that would keep nobody out and end its own bridges, which are at
+/// home what they are elsewhere.
+fn bar(users: &mut Security, broker: &BrokerName, downstreams: &BTreeSet<BrokerName>) {
+    let others = downstreams.iter().filter(|name| *name != broker);
+    users.bar(&others.cloned().collect());
 }
 
 fn kept_users(before: &Security, downstreams: &BTreeSet<BrokerName>, anonymous: bool) -> Security {

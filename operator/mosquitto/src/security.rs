@@ -13,6 +13,19 @@
 //! sessions go on queueing behind a fence. A bridge's user may read everything that can cross a bridge for the same reason:
 //! what the user who resumes a session may not read, the broker discards.
 //!
+//! # Why a broker knows itself
+//!
+//! b's own file names `skein:b`, too, though no bridge of b's ever logs in there. The classic store of 2.0 before 2.0.16 gives a
+//! session without a user that of the session saved before it, as a rule the local one of b's own bridge, and after a restart
+//! b asks the plugin what `skein:b` may read: nothing, if there is no such user, and nothing is kept for the client until it is
+//! back. This takes a durable session that is away for a bridge's, which may read all that a client without a name may but
+//! `$SYS/#` (that is not kept meanwhile), and `$skein/#` besides. For `$skein/#` it would need a subscription, which nobody
+//! without a name is granted: only one from before the broker knew users has it (2.0 grants `$share/group/$skein/#`, and does
+//! not save shared subscriptions). For that one what Skein sends is kept, up to its queue's limit, and discarded when it
+//! connects, because then it has no user again and what waits is judged anew. So it reads nothing that it may not, and is right until
+//! the next restart (`e2e/tests/nameless.rs`). The password is as much of a secret as that of any other broker's user, and
+//! the user may no more.
+//!
 //! # What is known of the plugin
 //!
 //! Measured on 2.0.11 and 2.1.2 (`e2e/tests/security*.rs`, `e2e/tests/fence.rs`). It reads its file when the broker starts and
@@ -61,8 +74,8 @@ pub fn downstream_of(user: &str) -> Option<BrokerName> {
 pub struct Security {
     /// Skein itself.
     pub administrator: Account,
-    /// The brokers that may hold a bridge to this one, and their users here. The upstream end of each pair is the broker
-    /// whose file this is.
+    /// The brokers that may hold a bridge to this one, and their users here; itself among them: see the head of this module.
+    /// The upstream end of each pair is the broker whose file this is.
     pub bridges: BTreeMap<BrokerName, Account>,
     /// Clients without a user name may do everything but with topics of Skein's and of the broker's administration. Takes
     /// `allow_anonymous` in the configuration as well.

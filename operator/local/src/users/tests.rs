@@ -31,12 +31,13 @@ impl Place {
         let fleet = FleetBuilder::new().brokers(brokers).routes(routes).build();
         let directory = self.directory();
         let (b, neighbours) = (name("b"), neighbours(&fleet));
+        let neighbours = neighbours.get(&b).cloned().unwrap_or_default();
         let Hosting::Managed(managed) = &fleet.brokers[&b].hosting else {
             unreachable!()
         };
         let stays = |other: &BrokerName| fleet.brokers.contains_key(other);
         self.users
-            .provide(&b, managed, &neighbours[&b], stays, &directory)
+            .provide(&b, managed, &neighbours, stays, &directory)
             .unwrap();
         directory.users().unwrap().unwrap()
     }
@@ -88,20 +89,59 @@ fn what_is_no_secret_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn a_broker_knows_its_neighbours_and_those_it_knew_while_they_are_there() {
+fn a_broker_knows_itself_its_neighbours_and_those_it_knew_while_they_are_there() {
     let mut place = Place::new();
-    assert_eq!(downstreams(&place.provide("a b c d", "a-b b-c c-d")), ["a", "c"]);
+    assert_eq!(downstreams(&place.provide("b", "")), ["b"]);
+    assert_eq!(
+        downstreams(&place.provide("a b c d", "a-b b-c c-d")),
+        ["a", "b", "c"]
+    );
     // A link may outlive its route, also when skein up is started anew.
     assert_eq!(
         downstreams(&place.provide("a b c d", "a-b c-d b-d")),
-        ["a", "c", "d"]
+        ["a", "b", "c", "d"]
     );
     let mut place = place.again();
     let users = place.provide("a b c d", "a-b c-d b-d");
-    assert_eq!(downstreams(&users), ["a", "c", "d"]);
+    assert_eq!(downstreams(&users), ["a", "b", "c", "d"]);
     let fresh = Security::derived(place.users.secret(), &name("b"), users.bridges.keys(), true);
     assert_eq!(users, fresh, "whatever was taken over");
-    assert_eq!(downstreams(&place.provide("a b d", "a-b b-d")), ["a", "d"]);
+    assert_eq!(downstreams(&place.provide("a b d", "a-b b-d")), ["a", "b", "d"]);
+}
+
+#[test]
+fn a_broker_of_an_earlier_version_comes_to_know_itself() {
+    let mut place = Place::new();
+    let users = place.provide("a b", "a-b");
+    let mut earlier = users.clone();
+    earlier.bridges.remove(&name("b"));
+    earlier.bar(&BTreeSet::from([name("a")]));
+    place.directory().set_users(&earlier).unwrap();
+    let mut place = place.again();
+    let now = place.provide("a b", "a-b");
+    assert_eq!(downstreams(&now), ["a", "b"]);
+    assert_eq!(now.bridges[&name("b")], users.bridges[&name("b")]);
+    // And so does its process, which is told nothing else.
+    let lacking = Lacking::of(&render(&earlier), &now, false).unwrap();
+    assert_eq!(lacking.missing, [name("b")]);
+    assert!(lacking.open.is_empty() && lacking.barred.is_empty());
+}
+
+#[test]
+fn a_broker_is_never_barred_at_itself() {
+    let mut place = Place::new();
+    place.provide("a b", "a-b");
+    place.bar(&["a", "b"]);
+    let barred = |users: &Security| users.barred().cloned().collect::<Vec<_>>();
+    assert_eq!(barred(&place.directory().users().unwrap().unwrap()), [name("a")]);
+    let users = place.provide("a b c", "a-b b-c");
+    assert_eq!(barred(&users), [name("a")]);
+    // A process that barred all is told to let it in with the others.
+    let mut left = users.clone();
+    left.bar_all();
+    let lacking = Lacking::of(&render(&left), &users, true).unwrap();
+    assert_eq!(lacking.barred, [name("b"), name("c")]);
+    assert!(lacking.open.is_empty());
 }
 
 #[test]
@@ -112,7 +152,7 @@ fn users_of_another_secret_are_made_anew() {
     (place.users, _) = Users::open(&place.temporary.path().join("secret")).unwrap();
     let now = place.provide("a b", "a-b");
     assert_ne!(now.bridges, before.bridges);
-    let derived = Security::derived(place.users.secret(), &name("b"), [&name("a")], true);
+    let derived = Security::derived(place.users.secret(), &name("b"), &["a", "b"].map(name), true);
     assert_eq!(now, derived);
 }
 
@@ -145,9 +185,12 @@ fn a_process_lacks_users_that_came_later_and_bars_none_that_is_wanted() {
         (lacking.missing, lacking.barred)
     };
     assert_eq!(lacking(&known, &left, false), (vec![name("c")], vec![]));
-    assert_eq!(lacking(&known, &left, true), (vec![name("c")], vec![name("a")]));
+    assert_eq!(
+        lacking(&known, &left, true),
+        (vec![name("c")], vec![name("a"), name("b")])
+    );
     known.bar(&BTreeSet::from([name("a")]));
-    assert_eq!(lacking(&known, &left, true), (vec![name("c")], vec![]));
+    assert_eq!(lacking(&known, &left, true), (vec![name("c")], vec![name("b")]));
     assert!(Lacking::of("{", &known, true).is_none());
 }
 
@@ -251,7 +294,7 @@ async fn who_waits_for_a_bar_hears_of_it_once_the_process_bars() {
     assert!(heard.try_recv().is_err());
     // Now it has done so.
     let mut barring = users;
-    barring.bar_all();
+    barring.bar(&BTreeSet::from([name("a")]));
     fs::write(directory.security_file(), render(&barring)).unwrap();
     let event = loop {
         look(&mut place.users);
