@@ -2,8 +2,9 @@
 //! processes that do not know of all this yet.
 //!
 //! A broker knows the brokers that a route joins it to, those that it knew before (a link may outlive its route), and itself,
-//! for the sake of clients without a name ([`skein_mosquitto::security`] says why). Whom to bar is not decided here: who is told to be is noted in what the broker is started with before its process is told; and one
-//! that barred everybody, because nobody knew any more who should be, is brought back to what is.
+//! for the sake of clients without a name ([`skein_mosquitto::security`] says why). Whom to bar is not decided here: who is
+//! told to be is noted in what the broker is started with before its process is told; and one that barred everybody, because
+//! nobody knew any more who should be, is brought back to what is.
 
 mod lacking;
 

@@ -22,9 +22,9 @@
 //! `$SYS/#` (that is not kept meanwhile), and `$skein/#` besides. For `$skein/#` it would need a subscription, which nobody
 //! without a name is granted: only one from before the broker knew users has it (2.0 grants `$share/group/$skein/#`, and does
 //! not save shared subscriptions). For that one what Skein sends is kept, up to its queue's limit, and discarded when it
-//! connects, because then it has no user again and what waits is judged anew. So it reads nothing that it may not, and is right until
-//! the next restart (`e2e/tests/nameless.rs`). The password is as much of a secret as that of any other broker's user, and
-//! the user may no more.
+//! connects, because then it has no user again and what waits is judged anew. So it reads nothing that it may not, and is
+//! right until the next restart (`e2e/tests/nameless.rs`). The password is as much of a secret as that of any other broker's
+//! user, and the user may no more.
 //!
 //! # What is known of the plugin
 //!
