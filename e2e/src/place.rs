@@ -1,9 +1,10 @@
 //! Places: the repository, the built `skein`, free ports.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 
 /// The root of the repository.
 #[must_use]
@@ -43,13 +44,24 @@ pub fn free_port() -> Result<u16> {
     free_ports(1).map(|ports| ports[0])
 }
 
-/// Distinct TCP ports on 127.0.0.1 that are free now.
+/// Distinct TCP ports on 127.0.0.1 that are free now: below those that the kernel lends to outgoing connections, one of which
+/// could have it by the time that somebody listens there.
 pub fn free_ports(count: usize) -> Result<Vec<u16>> {
+    const LOWEST: u64 = 13_000;
+    const MANY: u64 = 19_000;
     // All are held until all are found, so that no port is handed out twice.
-    let held: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<_, _>>()
-        .context("no free port on 127.0.0.1")?;
+    let mut held: Vec<TcpListener> = Vec::new();
+    // Each process and each call begins elsewhere.
+    let mut next = RandomState::new().hash_one(std::process::id());
+    for _ in 0..MANY {
+        if held.len() == count {
+            break;
+        }
+        next = next.wrapping_add(1);
+        let port = u16::try_from(LOWEST + next % MANY)?;
+        held.extend(TcpListener::bind(("127.0.0.1", port)));
+    }
+    ensure!(held.len() == count, "no free port on 127.0.0.1");
     held.iter()
         .map(|listener| Ok(listener.local_addr()?.port()))
         .collect()
