@@ -181,6 +181,8 @@ struct Arc {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ways {
     arcs: BTreeMap<ClassName, Vec<Arc>>,
+    /// All links, those without a line of Skein's own included, by which no marker comes.
+    links: BTreeSet<LinkId>,
 }
 
 /// Any broker's markers pass.
@@ -190,8 +192,13 @@ impl Ways {
     /// Those of some classes.
     pub(crate) fn of(positions: &BTreeMap<BrokerName, Position>, classes: &BTreeSet<ClassName>) -> Self {
         let mut arcs: BTreeMap<ClassName, Vec<Arc>> = BTreeMap::new();
+        let mut links = BTreeSet::new();
         let carried = positions.values().flat_map(|position| position.newest.iter());
-        for strand in carried.filter(|strand| strand.control && classes.contains(&strand.class)) {
+        for strand in carried.filter(|strand| classes.contains(&strand.class)) {
+            links.insert(strand.link());
+            if !strand.control {
+                continue;
+            }
             let prefix = format!("{PROBE}{}/", strand.class);
             let Some(origin) = strand.filter.as_str().strip_prefix(&prefix) else {
                 continue;
@@ -220,7 +227,7 @@ impl Ways {
                 }
             }
         }
-        Self { arcs }
+        Self { arcs, links }
     }
 
     fn of_class(&self, class: &ClassName) -> &[Arc] {
@@ -229,7 +236,7 @@ impl Ways {
 
     /// The link carried something then.
     pub(crate) fn knows(&self, link: &LinkId) -> bool {
-        self.of_class(&link.class).iter().any(|arc| arc.link == *link)
+        self.links.contains(link)
     }
 
     /// The markers that tell, once all have come to a broker, that everything that was published before them has.

@@ -22,9 +22,16 @@ pub(super) struct Fences {
     asked: BTreeMap<BrokerName, BTreeSet<BrokerName>>,
     /// What their processes do by now.
     stand: BTreeMap<BrokerName, BTreeSet<BrokerName>>,
+    /// A life before this one may have barred somebody: anywhere, for a broker that never took a configuration can bar.
+    inherited: bool,
 }
 
 impl Fences {
+    /// This life follows another.
+    pub(super) fn inherit(&mut self) {
+        self.inherited = true;
+    }
+
     /// True if that is news.
     pub(super) fn take(&mut self, broker: BrokerName, downstreams: BTreeSet<BrokerName>) -> bool {
         self.stand.insert(broker, downstreams.clone()) != Some(downstreams)
@@ -94,10 +101,9 @@ impl Engine {
                 continue;
             }
             let downstreams = wanted.remove(broker).unwrap_or_default();
-            // A life before this one may have barred somebody.
             let is_new = match before {
                 Some(before) => *before != downstreams,
-                None => site.restored || !downstreams.is_empty(),
+                None => self.fences.inherited || !downstreams.is_empty(),
             };
             if is_new {
                 directives.push(Directive::Bar {

@@ -50,6 +50,9 @@ impl Engine {
     }
 
     pub(super) fn restore(&mut self, restored: Restored) {
+        if !restored.configs.is_empty() {
+            self.fences.inherit();
+        }
         for (broker, configs) in restored.configs {
             let configs = configs.into_iter().map(|kept| {
                 let config = kept.text.and_then(|text| parse(&text).ok());

@@ -358,3 +358,49 @@ proptest! {
         endure(sketch, &troubles, || Box::new(Toy::default()));
     }
 }
+
+/// Histories that went wrong once.
+mod once {
+    use super::*;
+
+    fn real() -> Box<dyn Tools> {
+        Box::new(Real::default())
+    }
+
+    /// A link that had lost its line of Skein's own, so that no marker came by it, had its switch begin anew for ever.
+    #[test]
+    fn a_topic_turns_round_while_it_is_taken_away() {
+        let sketch = Sketch {
+            brokers: 6,
+            routes: vec![(0, 5, 1)],
+            topics: vec![(0, 24, 17), (5, 1, 8), (4, 52, 1)],
+        };
+        let troubles = [
+            Trouble::Pass(20),
+            Trouble::EditTopic(0, 0, 32, 0),
+            Trouble::EditTopic(0, 0, 1, 10),
+        ];
+        endure(sketch, &troubles, real);
+    }
+
+    /// What a broker that never took a configuration had been told to bar in an earlier life, it barred for ever.
+    #[test]
+    fn an_engine_is_restarted_while_a_broker_without_supervisor_bars_another() {
+        let sketch = Sketch {
+            brokers: 2,
+            routes: Vec::new(),
+            topics: vec![(0, 22, 29)],
+        };
+        let troubles = [
+            Trouble::LoseSupervisor(1),
+            Trouble::Pass(10),
+            Trouble::CutOff(2, true),
+            Trouble::Life(5, Life::Restarting),
+            Trouble::Pass(60),
+            Trouble::Report(2),
+            Trouble::RestartEngine,
+            Trouble::Life(0, Life::Running),
+        ];
+        endure(sketch, &troubles, || Box::new(Toy::default()));
+    }
+}
