@@ -195,8 +195,8 @@ pub enum Reason {
     Drain,
 }
 
-/// Phases of a migration. Fencing, seeding, adoption and draining have their names here already; a failover passes
-/// through them without work until they exist.
+/// Phases of a migration. The engine records those in which it waits for somebody or something has been done; barring and
+/// seeding go with the switch of the links, and have names here for who writes a migration down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MigrationPhase {
     /// It waits for approval (policy Manual).
@@ -211,7 +211,7 @@ pub enum MigrationPhase {
     Retargeted,
     /// The substitute took over its upstream sessions.
     Adopted,
-    /// Its backlog arrives.
+    /// Its clients get what waits for them where they are.
     Draining,
     /// Done: the substitute serves.
     Completed,
@@ -223,6 +223,26 @@ pub enum MigrationPhase {
     Aborted,
     /// It could not be done.
     Failed,
+}
+
+impl MigrationPhase {
+    /// Whatever comes of that broker later is another migration.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::FailedBack | Self::Aborted)
+    }
+
+    /// The broker is out, or about to be: neither over nor on the way back.
+    #[must_use]
+    pub fn is_active(self) -> bool {
+        !self.is_over() && self != Self::FailingBack
+    }
+
+    /// Somebody else serves the broker's clients.
+    #[must_use]
+    pub fn has_moved(self) -> bool {
+        matches!(self, Self::Retargeted | Self::Adopted | Self::Completed)
+    }
 }
 
 /// The fleet as the engine sees it; adapters write it down for people.

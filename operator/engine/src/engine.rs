@@ -262,7 +262,7 @@ impl Engine {
                 client_id,
                 error,
             } => self.take_ending(&broker, client_id, error.as_deref(), now),
-            Event::Drain { broker, to, abandon } => self.take_drain(broker, to, abandon),
+            Event::Drain { broker, to, abandon } => self.take_drain(&broker, to, abandon),
             Event::Undrain { broker } => self.take_undrain(&broker),
             Event::Approved { broker } => {
                 self.failovers.approve(&broker);
@@ -294,7 +294,7 @@ impl Engine {
         let clearing = self.next_clearing();
         let switching = self.next_switching();
         let commitments = self.commitments.next();
-        let handovers = self.handovers.next();
+        let moves = self.next_move();
         [
             alarm,
             pulse,
@@ -303,7 +303,7 @@ impl Engine {
             clearing,
             switching,
             commitments,
-            handovers,
+            moves,
         ]
         .into_iter()
         .flatten()
@@ -514,9 +514,7 @@ impl Engine {
         }
         self.mind_retired(now);
         self.mind_holds(now);
-        if let Some(fleet) = self.fleet.clone() {
-            self.mind_drains(&fleet, now);
-        }
+        self.mind_drains(now);
         if std::mem::take(&mut self.stale_plan) {
             self.replan(directives);
         }

@@ -34,14 +34,6 @@ pub(crate) struct Failovers {
     approved: BTreeSet<BrokerName>,
 }
 
-/// It is neither over nor given up.
-pub(crate) fn is_active(migration: &Migration) -> bool {
-    !matches!(
-        migration.phase,
-        MigrationPhase::FailedBack | MigrationPhase::Aborted | MigrationPhase::FailingBack
-    )
-}
-
 fn all_but<'a>(clients: &'a BTreeSet<String>, these: &BTreeMap<String, String>) -> Vec<&'a String> {
     clients
         .iter()
@@ -49,25 +41,11 @@ fn all_but<'a>(clients: &'a BTreeSet<String>, these: &BTreeMap<String, String>) 
         .collect()
 }
 
-fn is_over(migration: &Migration) -> bool {
-    matches!(
-        migration.phase,
-        MigrationPhase::FailedBack | MigrationPhase::Aborted
-    )
-}
-
-pub(crate) fn has_moved(phase: MigrationPhase) -> bool {
-    matches!(
-        phase,
-        MigrationPhase::Retargeted | MigrationPhase::Adopted | MigrationPhase::Completed
-    )
-}
-
 impl Failovers {
     /// Takes up what an earlier life left. A broker with an active record was down then.
     pub(crate) fn restore(&mut self, migrations: Vec<Migration>) {
         for migration in &migrations {
-            if let (true, Some(to)) = (has_moved(migration.phase), &migration.to) {
+            if let (true, Some(to)) = (migration.phase.has_moved(), &migration.to) {
                 self.served_by.insert(migration.broker.clone(), to.clone());
             }
         }
@@ -119,7 +97,7 @@ impl Failovers {
         not_moved: &BTreeMap<String, String>,
     ) -> Vec<Directive> {
         let mut directives = Vec::new();
-        let open = |migration: &Migration| migration.broker == *home && !is_over(migration);
+        let open = |migration: &Migration| migration.broker == *home && !migration.phase.is_over();
         if let Some(index) = self.migrations.iter().rposition(open) {
             let note = |migration: &mut Migration| {
                 migration.moved.entry(at.clone()).or_default().extend(moved);
@@ -153,7 +131,7 @@ impl Failovers {
     ) -> Vec<Directive> {
         let mut directives = Vec::new();
         for index in 0..self.migrations.len() {
-            if let Some(migration) = self.migrations.get(index).filter(|it| !is_over(it)) {
+            if let Some(migration) = self.migrations.get(index).filter(|it| !it.phase.is_over()) {
                 let waiting = waiting(&migration.broker);
                 self.advance(index, |migration| migration.waiting = waiting, &mut directives);
             }
@@ -163,10 +141,18 @@ impl Failovers {
 
     /// These are given up as the clients of a broker go: the next record says so.
     pub(crate) fn give_up(&mut self, broker: &BrokerName, waiting: BTreeMap<String, u64>) {
-        let active = |migration: &&mut Migration| migration.broker == *broker && is_active(migration);
-        if let Some(migration) = self.migrations.iter_mut().rev().find(active) {
+        if let Some(migration) = self
+            .active(broker)
+            .and_then(|index| self.migrations.get_mut(index))
+        {
             migration.waiting = waiting;
         }
+    }
+
+    /// The migration of a broker that is out, or about to be.
+    fn active(&self, broker: &BrokerName) -> Option<usize> {
+        let is_it = |it: &Migration| it.broker == *broker && it.phase.is_active();
+        self.migrations.iter().rposition(is_it)
     }
 
     /// A person approved what waits.
@@ -236,17 +222,13 @@ impl Failovers {
 
     /// Where the clients of a broker are to go, or have gone.
     pub(crate) fn destination(&self, broker: &BrokerName) -> Option<&BrokerName> {
-        let mut migrations = self.migrations.iter().rev();
-        let active = |it: &&Migration| it.broker == *broker && is_active(it);
-        migrations
-            .find(active)
-            .and_then(|migration| migration.to.as_ref())
+        self.migrations.get(self.active(broker)?)?.to.as_ref()
     }
 
     /// Brokers that are drained, or about to be, where their clients have gone, and which of them have left nothing behind.
     pub(crate) fn drained(&self) -> impl Iterator<Item = (&BrokerName, &BrokerName, Vec<&String>)> {
         let drained = |migration: &&Migration| {
-            migration.reason == Reason::Drain && is_active(migration) && has_moved(migration.phase)
+            migration.reason == Reason::Drain && migration.phase.is_active() && migration.phase.has_moved()
         };
         let drained = self.migrations.iter().filter(drained);
         drained.filter_map(|migration| {
@@ -261,7 +243,7 @@ impl Failovers {
             let Some(migration) = self
                 .migrations
                 .get(index)
-                .filter(|migration| is_active(migration))
+                .filter(|migration| migration.phase.is_active())
             else {
                 continue;
             };
@@ -270,7 +252,7 @@ impl Failovers {
             if stays && situation.fleet.brokers.contains_key(&broker) {
                 continue;
             }
-            let moved = has_moved(migration.phase);
+            let moved = migration.phase.has_moved();
             self.approved.remove(&broker);
             self.served_by.remove(&broker);
             let phase = if moved {
@@ -356,20 +338,10 @@ impl Failovers {
 
     /// The first candidate that is well; failing that, whoever serves the first candidate that is served.
     fn choose(&self, broker: &BrokerName, situation: &Situation<'_>) -> Option<BrokerName> {
-        let allowed = situation
-            .fleet
-            .brokers
-            .get(broker)
-            .and_then(|it| it.failover.substitutes.as_ref());
-        let fits = |candidate: &&BrokerName| {
-            *candidate != broker
-                && situation.ready.contains(*candidate)
-                && situation
-                    .fleet
-                    .brokers
-                    .get(*candidate)
-                    .is_some_and(skein_api::fleet::Broker::is_controlled)
-                && allowed.is_none_or(|allowed| allowed.contains(*candidate))
+        let declared = |broker: &BrokerName| situation.fleet.brokers.get(broker);
+        let can_serve = |candidate: &&BrokerName| {
+            let controlled = declared(candidate).is_some_and(skein_api::fleet::Broker::is_controlled);
+            *candidate != broker && controlled && situation.ready.contains(*candidate)
         };
         let drain = situation.drains.get(broker);
         let wished = drain.and_then(|drain| drain.to.as_ref());
@@ -377,13 +349,12 @@ impl Failovers {
         let fails =
             |wished: &&BrokerName| drain.is_some_and(Drain::is_out) && !situation.ready.contains(*wished);
         if let Some(wished) = wished.filter(|wished| !fails(wished)) {
-            let is_there = |it: &&BrokerName| {
-                let declared = situation.fleet.brokers.get(*it);
-                declared.is_some_and(skein_api::fleet::Broker::is_controlled)
-            };
-            let wished = Some(wished).filter(|it| *it != broker && situation.ready.contains(*it));
-            return wished.filter(is_there).cloned();
+            return Some(wished).filter(can_serve).cloned();
         }
+        let allowed = declared(broker).and_then(|it| it.failover.substitutes.as_ref());
+        let fits = |candidate: &&BrokerName| {
+            can_serve(candidate) && allowed.is_none_or(|allowed| allowed.contains(*candidate))
+        };
         let candidates = situation
             .candidates
             .get(broker)
@@ -405,8 +376,7 @@ impl Failovers {
         situation: &Situation<'_>,
         directives: &mut Vec<Directive>,
     ) -> usize {
-        let active = |migration: &Migration| migration.broker == *broker && is_active(migration);
-        if let Some(index) = self.migrations.iter().position(active) {
+        if let Some(index) = self.active(broker) {
             return index;
         }
         // It died again while it was being taken back: that failover is over, whatever comes of this one.

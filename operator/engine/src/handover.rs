@@ -30,8 +30,8 @@ pub(crate) struct Handover {
 pub(crate) enum Step {
     /// Something else has to be finished first.
     Blocked,
-    /// What the old broker keeps is being read.
-    Reading { serial: u64, until: Moment },
+    /// What the old broker keeps is being read; which reading is awaited, if any still is.
+    Reading { asked: Option<u64>, until: Moment },
     /// Sessions are being opened.
     Opening {
         open: BTreeMap<String, Opening>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use skein_api::name::BrokerName;
 use skein_engine::directive::{BrokerStatus, Migration, PathStatus};
 
-use crate::wishes::{self, Drain};
+use crate::wishes::Drain;
 
 /// A running fleet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,10 +50,10 @@ pub struct MigrationRecord {
 }
 
 impl MigrationRecord {
-    /// Nothing of it is left to be done, or to be undone.
+    /// Whatever comes of that broker later is another migration.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        wishes::is_over(self.migration.phase)
+        self.migration.phase.is_over()
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn awaited(
     newest: Option<&Migration>,
     failback: Failback,
 ) -> Option<Approval> {
-    let migration = newest.filter(|newest| newest.reason == Reason::Failure && !is_over(newest.phase))?;
+    let migration = newest.filter(|newest| newest.reason == Reason::Failure && !newest.phase.is_over())?;
     let step = match (migration.phase, phase) {
         (MigrationPhase::Pending, _) => Step::Move,
         (_, BrokerPhase::Returning) if failback == Failback::Manual => Step::TakeBack,
@@ -69,11 +69,6 @@ pub(crate) fn awaited(
         migration: migration.name.clone(),
         step,
     })
-}
-
-/// Nothing of it is left to be done, or to be undone.
-pub(crate) fn is_over(phase: MigrationPhase) -> bool {
-    matches!(phase, MigrationPhase::FailedBack | MigrationPhase::Aborted)
 }
 
 /// The wishes of a fleet: a directory of its state directory.

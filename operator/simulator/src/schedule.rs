@@ -6,7 +6,7 @@ mod shrink;
 
 use std::sync::Arc;
 
-use skein_engine::directive::{BrokerPhase, MigrationPhase};
+use skein_engine::directive::BrokerPhase;
 
 use crate::clients::{Publisher, Role, Subscriber, Target};
 pub use crate::contract::{CONTRACT, Clause, NOT_KEPT, Promise, Row, Rule};
@@ -254,11 +254,7 @@ impl Trial<'_> {
             }
         }
         for migration in &status.migrations {
-            let over = matches!(
-                migration.phase,
-                MigrationPhase::FailedBack | MigrationPhase::Aborted
-            );
-            if !over {
+            if !migration.phase.is_over() {
                 return Some(format!("{} is {:?}", migration.name, migration.phase));
             }
         }

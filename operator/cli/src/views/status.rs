@@ -125,7 +125,7 @@ impl StatusView {
 impl MigrationView {
     /// Nothing of it is left to be done, or to be undone.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.phase, MigrationPhase::FailedBack | MigrationPhase::Aborted)
+        self.phase.is_over()
     }
 
     /// When it reached its phase.

@@ -10,7 +10,6 @@ use skein_mosquitto::config::identity_of;
 use super::Engine;
 use crate::directive::{BrokerPhase, Directive, Marker};
 use crate::event::Moment;
-use crate::site::Site;
 
 /// How long until a session that could not be cleared is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -160,12 +159,7 @@ impl Engine {
     }
 
     pub(super) fn can_be_asked(&self, broker: &BrokerName) -> bool {
-        Self::is_there(&self.sites, broker)
-    }
-
-    /// One of these that can be asked.
-    pub(super) fn is_there(sites: &BTreeMap<BrokerName, Site>, broker: &BrokerName) -> bool {
-        sites.get(broker).is_some_and(|site| {
+        self.sites.get(broker).is_some_and(|site| {
             let answers = !matches!(site.health.phase(), BrokerPhase::Pending | BrokerPhase::Down);
             answers && site.placement.is_some()
         })

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
 
 use super::Engine;
@@ -41,60 +40,60 @@ impl Drain {
     pub(crate) fn is_out(&self) -> bool {
         self.stage != Stage::Waiting
     }
+
+    fn at(&self, stage: Stage) -> Self {
+        Self {
+            stage,
+            ..self.clone()
+        }
+    }
 }
 
 impl Engine {
-    pub(super) fn take_drain(&mut self, broker: BrokerName, to: Option<BrokerName>, abandon: bool) {
-        let known = self.drains.get(&broker);
+    pub(super) fn take_drain(&mut self, broker: &BrokerName, to: Option<BrokerName>, abandon: bool) {
+        let known = self.drains.get(broker);
         // One that has been led elsewhere may be led on, and one that was to come back stays.
         let stage = if known.is_some_and(Drain::is_out) {
             Stage::Out
         } else {
             Stage::Waiting
         };
-        self.watches.stop(&broker);
-        self.drains.insert(broker, Drain { to, abandon, stage });
-        self.stale_plan = true;
+        self.set_drain(broker, Some(Drain { to, abandon, stage }));
     }
 
     pub(super) fn take_undrain(&mut self, broker: &BrokerName) {
-        let Some(drain) = self.drains.get_mut(broker) else {
-            return;
-        };
-        if drain.is_out() {
-            drain.stage = Stage::GoingBack;
-        } else {
-            self.drains.remove(broker);
+        if let Some(drain) = self.drains.get(broker) {
+            let back = drain.is_out().then(|| drain.at(Stage::GoingBack));
+            self.set_drain(broker, back);
         }
-        self.watches.stop(broker);
-        self.stale_plan = true;
     }
 
     /// Takes every drain as far as it goes now.
-    pub(super) fn mind_drains(&mut self, fleet: &Fleet, now: Moment) {
+    pub(super) fn mind_drains(&mut self, now: Moment) {
         if self.drains.is_empty() {
             return;
         }
+        let Some(fleet) = &self.fleet else { return };
         let declared = |broker: &BrokerName| fleet.brokers.contains_key(broker);
         self.drains.retain(|broker, _| declared(broker));
         for (broker, drain) in self.drains.clone() {
             match drain.stage {
                 Stage::Waiting if self.failovers.served_by().contains_key(&broker) => {
                     // It has died meanwhile, and they are gone.
-                    self.advance_drain(&broker, Some(Stage::Out));
+                    self.set_drain(&broker, Some(drain.at(Stage::Out)));
                 }
                 Stage::Waiting => {
                     let found = self.failovers.destination(&broker).is_some();
                     let may_go = found && self.may_be_left(&broker, &broker, now);
                     if may_go || found && drain.abandon && self.watches.has_looked(&broker) {
                         self.failovers.give_up(&broker, self.watches.waiting(&broker));
-                        self.advance_drain(&broker, Some(Stage::Out));
+                        self.set_drain(&broker, Some(drain.at(Stage::Out)));
                     }
                 }
                 Stage::GoingBack => {
                     let at = self.failovers.served_by().get(&broker).cloned();
                     if at.is_none_or(|at| self.may_be_left(&broker, &at, now)) {
-                        self.advance_drain(&broker, None);
+                        self.set_drain(&broker, None);
                     }
                 }
                 Stage::Out => {}
@@ -102,13 +101,12 @@ impl Engine {
         }
     }
 
-    fn advance_drain(&mut self, broker: &BrokerName, stage: Option<Stage>) {
-        match (stage, self.drains.get_mut(broker)) {
-            (Some(stage), Some(drain)) => drain.stage = stage,
-            _ => {
-                self.drains.remove(broker);
-            }
-        }
+    /// What is wished of it now is another thing to plan, and to wait for.
+    fn set_drain(&mut self, broker: &BrokerName, drain: Option<Drain>) {
+        match drain {
+            Some(drain) => self.drains.insert(broker.clone(), drain),
+            None => self.drains.remove(broker),
+        };
         self.watches.stop(broker);
         self.stale_plan = true;
     }

@@ -153,10 +153,11 @@ impl Engine {
         let told = sessions.as_deref();
         for handover in self.handovers.under_way.values_mut() {
             self.stale_rollout |= match &mut handover.step {
-                Step::Reading { serial: asked, .. } => {
-                    let answers = handover.from == *broker && serial.is_some_and(|it| it >= *asked);
+                Step::Reading { asked, .. } => {
+                    let ours = asked.is_some_and(|asked| serial.is_some_and(|it| it >= asked));
+                    let answers = handover.from == *broker && ours;
                     if answers {
-                        *asked = 0;
+                        *asked = None;
                     }
                     answers
                 }
@@ -261,7 +262,8 @@ impl Engine {
             serial,
         });
         let until = now.saturating_add(PATIENCE);
-        Handover::new(from, to, Step::Reading { serial, until })
+        let asked = Some(serial);
+        Handover::new(from, to, Step::Reading { asked, until })
     }
 
     /// The classes in which a broker has a part.
@@ -290,11 +292,11 @@ impl Engine {
         let answers = self.waits_there(home, &handover.from);
         let late = |until: &Option<Moment>| until.is_some_and(|until| until <= now);
         let next = match &mut handover.step {
-            Step::Reading { serial, until } => {
+            Step::Reading { asked, until } => {
                 if !answers {
                     *until = (*until).min(now.saturating_add(HASTE));
                 }
-                if *serial != 0 && *until > now {
+                if asked.is_some() && *until > now {
                     return false;
                 }
                 self.opening(home, handover, now, directives)

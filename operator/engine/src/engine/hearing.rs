@@ -12,7 +12,6 @@ use super::Engine;
 use super::draining::{Drain, Stage};
 use crate::directive::{Directive, Reason};
 use crate::event::{Moment, Process, Report, Restored};
-use crate::failover::{has_moved, is_active};
 
 impl Engine {
     pub(super) fn take_fleet(&mut self, fleet: Arc<Fleet>, now: Moment) {
@@ -77,11 +76,11 @@ impl Engine {
         for migration in restored
             .migrations
             .iter()
-            .filter(|migration| is_active(migration))
+            .filter(|migration| migration.phase.is_active())
         {
             if migration.reason == Reason::Drain {
                 // It is well, as far as is known.
-                let stage = if has_moved(migration.phase) {
+                let stage = if migration.phase.has_moved() {
                     Stage::Out
                 } else {
                     Stage::Waiting

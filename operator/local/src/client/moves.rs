@@ -143,8 +143,7 @@ pub fn approve(state: &StateDirectory, broker: &BrokerName) -> Result<Approval, 
     };
     let newest = status.newest_migration(broker);
     let Some(awaited) = wishes::awaited(of_broker.phase, newest, failback) else {
-        let drained =
-            newest.is_some_and(|newest| newest.reason == Reason::Drain && !wishes::is_over(newest.phase));
+        let drained = newest.is_some_and(|newest| newest.reason == Reason::Drain && !newest.phase.is_over());
         let why = match of_broker.phase {
             _ if drained => Some("it is drained, which needs no approval"),
             BrokerPhase::Ready => Some("it is well"),

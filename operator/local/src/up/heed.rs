@@ -45,7 +45,7 @@ impl Heeded {
     fn remember(&mut self, migrations: Vec<Migration>) {
         let under_way = migrations.into_iter().filter(|migration| {
             migration.reason == Reason::Drain
-                && !wishes::is_over(migration.phase)
+                && !migration.phase.is_over()
                 && migration.phase != MigrationPhase::FailingBack
         });
         self.told
@@ -195,7 +195,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 fn is_behind(approval: &Approval, newest: Option<&Migration>) -> bool {
     use MigrationPhase::{Detected, Failed, FailingBack, Pending};
     newest
-        .filter(|newest| newest.name == approval.migration && !wishes::is_over(newest.phase))
+        .filter(|newest| newest.name == approval.migration && !newest.phase.is_over())
         .is_none_or(|newest| match approval.step {
             // Approved, and nobody there to take the clients: it may wait again.
             Step::Move => !matches!(newest.phase, Pending | Detected | Failed),

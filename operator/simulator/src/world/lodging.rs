@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skein_api::name::{BrokerName, Qos};
-use skein_engine::directive::{Migration, MigrationPhase, Reason};
+use skein_engine::directive::{Migration, Reason};
 use skein_engine::event::Event;
 use skein_engine::sessions::{ClientSession, ClientSessions, Subscription};
 use skein_mosquitto::link::CLIENT_ID_PREFIX;
@@ -41,10 +41,7 @@ impl World {
             let under_way = |migration: &Migration| {
                 migration.reason == Reason::Drain
                     && number(&migration.broker) == Some(broker)
-                    && !matches!(
-                        migration.phase,
-                        MigrationPhase::FailedBack | MigrationPhase::Aborted | MigrationPhase::FailingBack
-                    )
+                    && migration.phase.is_active()
             };
             if drained || self.migrations.values().any(under_way) {
                 self.wish_drained(broker, drained);

@@ -59,10 +59,7 @@ pub(super) struct Follow {
 
 /// Nothing comes after it but the contrary.
 pub(super) fn is_done(phase: MigrationPhase) -> bool {
-    matches!(
-        phase,
-        MigrationPhase::Completed | MigrationPhase::FailedBack | MigrationPhase::Aborted
-    )
+    phase == MigrationPhase::Completed || phase.is_over()
 }
 
 impl Follow {
