@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_filters::TopicFilter;
-use skein_mosquitto::config::RESERVED;
+use skein_mosquitto::config::{RESERVED, identity_of};
 use skein_mosquitto::link::{Direction, Identity, Line, Link, Mode, client_id};
 
 /// One line of one link.
@@ -40,6 +40,17 @@ impl LinkId {
             mode,
             class: class.clone(),
         }
+    }
+
+    /// The link whose session this is; none, if it is not one of ours.
+    pub(crate) fn named(client_id: &str) -> Option<Self> {
+        let (downstream, upstream, mode, class) = identity_of(client_id)?;
+        Some(Self {
+            downstream,
+            upstream,
+            mode,
+            class,
+        })
     }
 
     fn identity(&self) -> Identity<'_> {

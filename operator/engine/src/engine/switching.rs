@@ -313,6 +313,9 @@ impl Engine {
                 self.commitments.commit(&switch.classes, until);
             }
         }
+        // A bridge that takes its session up while that is still being opened would be thrown out of it.
+        let opening = seeds.iter().filter(|(_, seed)| seed.is_under_way());
+        waits.extend(opening.filter_map(|((_, client_id), _)| LinkId::named(client_id)));
         self.switching.seeds = seeds;
         self.switching.barriers = barriers;
         for link in waits {

@@ -403,4 +403,40 @@ mod once {
         ];
         endure(sketch, &troubles, || Box::new(Toy::default()));
     }
+
+    /// A link that had been wanted by a switch, and then was wanted without one, came while its session was being opened.
+    #[test]
+    fn a_topic_changes_twice_while_a_broker_restarts() {
+        let sketch = Sketch {
+            brokers: 5,
+            routes: Vec::new(),
+            topics: vec![(0, 8, 1), (5, 37, 62), (0, 32, 0)],
+        };
+        let mut troubles = [67, 57, 71, 33, 55].map(Trouble::Pass).to_vec();
+        troubles.extend([
+            Trouble::EditTopic(2, 0, 20, 8),
+            Trouble::LoseSupervisor(0),
+            Trouble::Life(0, Life::Restarting),
+            Trouble::Pass(49),
+            Trouble::EditTopic(0, 3, 1, 35),
+        ]);
+        endure(sketch, &troubles, real);
+    }
+
+    /// The same.
+    #[test]
+    fn a_topic_turns_round_as_soon_as_it_has_changed() {
+        let sketch = Sketch {
+            brokers: 6,
+            routes: Vec::new(),
+            topics: vec![(0, 54, 30)],
+        };
+        let troubles = [
+            Trouble::Pass(20),
+            Trouble::EditTopic(0, 0, 17, 45),
+            Trouble::Reverse(0),
+            Trouble::Load(0),
+        ];
+        endure(sketch, &troubles, || Box::new(Toy::default()));
+    }
 }
