@@ -1,6 +1,8 @@
 //! Three brokers on rendered configurations: b pulls soil from u and is lost, s is to get what waits for b at u. Each step of
 //! an adoption is a call here; which are made, and in what order, is up to the stories.
 
+#![allow(dead_code, reason = "each test uses some of it")]
+
 mod releases;
 
 use std::collections::BTreeMap;
@@ -18,8 +20,11 @@ use skein_mosquitto::link::{Link, Mode};
 use skein_mosquitto::security::{self, FleetSecret, Login, Security, bridge_user};
 use skein_mosquitto::transition::{Action, transition};
 use skein_mqtt::administration::{Administrator, fence, unfence};
-use skein_mqtt::{Address, LeftSession, RumqttSession, SeededSession, end_subscriptions, seed};
+use skein_mqtt::{
+    Address, AdoptedSession, LeftSession, RumqttSession, SeededSession, Target, end_subscriptions, seed,
+};
 
+#[allow(unused_imports, reason = "each test uses some of it")]
 pub(crate) use releases::{Releaser, begun};
 
 use crate::rendered::{Rendered, SOON, compiled, declared, line, noisy, version};
@@ -381,6 +386,20 @@ impl Scene {
     pub(crate) async fn adopt(&mut self) -> Result<()> {
         let adoption = self.adoption();
         self.s.give(vec![adoption]).await
+    }
+
+    /// b's session and where it is to go: for who passes on what waits in it without a bridge.
+    pub(crate) fn adopted(&self) -> AdoptedSession {
+        AdoptedSession {
+            address: self.u.at(),
+            credentials: self.u.skein(),
+            client_id: SESSION.to_owned(),
+            unwanted: self.own().subscribed().map(ToString::to_string).collect(),
+            to: vec![Target {
+                address: self.s.at(),
+                credentials: self.s.skein(),
+            }],
+        }
     }
 
     /// s leaves b's session, which ends.

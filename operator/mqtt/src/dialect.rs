@@ -147,17 +147,12 @@ impl Dialect {
 
     /// Takes the next packet off what has come, if there is a whole one, and tells what it answers. What is none is not read.
     pub(crate) fn take(self, incoming: &mut BytesMut) -> Result<Option<Answer>, SessionError> {
-        let head = match mqttbytes::check(incoming.iter(), PACKET_LIMIT) {
-            Ok(head) => head,
-            Err(Error::InsufficientBytes(_)) => return Ok(None),
-            Err(error) => return Err(closed(&error)),
+        let Some((kind, mut frame)) = take_frame(incoming)? else {
+            return Ok(None);
         };
-        let mut frame = incoming.split_to(head.frame_length());
-        let answer = match head.packet_type().map_err(|error| closed(&error))? {
+        let answer = match kind {
             PacketType::ConnAck | PacketType::SubAck | PacketType::UnsubAck => match self {
-                Self::V3_1_1 => {
-                    answer(v4::Packet::read(&mut frame, PACKET_LIMIT).map_err(|error| closed(&error))?)
-                }
+                Self::V3_1_1 => answer(read(&mut frame)?),
                 Self::V5 { .. } => {
                     answer_5(v5::Packet::read(&mut frame, LIMIT_5).map_err(|error| closed(&error))?)
                 }
@@ -167,6 +162,40 @@ impl Dialect {
         };
         Ok(Some(answer))
     }
+}
+
+/// Takes the next packet of 3.1.1 off what has come, if there is a whole one, whatever it is.
+pub(crate) fn take_packet(incoming: &mut BytesMut) -> Result<Option<v4::Packet>, SessionError> {
+    match take_frame(incoming)? {
+        Some((_, mut frame)) => read(&mut frame).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Packets of 3.1.1, one behind the other.
+pub(crate) fn packets(packets: &[v4::Packet]) -> Result<BytesMut, SessionError> {
+    let mut bytes = BytesMut::new();
+    for packet in packets {
+        packet
+            .write(&mut bytes, PACKET_LIMIT)
+            .map_err(|error| invalid(&error))?;
+    }
+    Ok(bytes)
+}
+
+/// A whole packet, with its head.
+fn take_frame(incoming: &mut BytesMut) -> Result<Option<(PacketType, BytesMut)>, SessionError> {
+    let head = match mqttbytes::check(incoming.iter(), PACKET_LIMIT) {
+        Ok(head) => head,
+        Err(Error::InsufficientBytes(_)) => return Ok(None),
+        Err(error) => return Err(closed(&error)),
+    };
+    let kind = head.packet_type().map_err(|error| closed(&error))?;
+    Ok(Some((kind, incoming.split_to(head.frame_length()))))
+}
+
+fn read(frame: &mut BytesMut) -> Result<v4::Packet, SessionError> {
+    v4::Packet::read(frame, PACKET_LIMIT).map_err(|error| closed(&error))
 }
 
 fn answer(packet: v4::Packet) -> Answer {
@@ -233,11 +262,7 @@ const BAD_USER: &str = "it does not know the user, or bars it";
 const UNAVAILABLE: &str = "it is not available";
 
 fn written(packet: &v4::Packet) -> Result<BytesMut, SessionError> {
-    let mut bytes = BytesMut::new();
-    packet
-        .write(&mut bytes, PACKET_LIMIT)
-        .map_err(|error| invalid(&error))?;
-    Ok(bytes)
+    packets(std::slice::from_ref(packet))
 }
 
 fn written_5(packet: &v5::Packet) -> Result<BytesMut, SessionError> {
@@ -261,6 +286,14 @@ pub(crate) fn level(qos: Qos) -> QoS {
         Qos::AtMostOnce => QoS::AtMostOnce,
         Qos::AtLeastOnce => QoS::AtLeastOnce,
         Qos::ExactlyOnce => QoS::ExactlyOnce,
+    }
+}
+
+pub(crate) fn quality(level: QoS) -> Qos {
+    match level {
+        QoS::AtMostOnce => Qos::AtMostOnce,
+        QoS::AtLeastOnce => Qos::AtLeastOnce,
+        QoS::ExactlyOnce => Qos::ExactlyOnce,
     }
 }
 

@@ -25,7 +25,14 @@ struct Shared {
     session_present: bool,
     /// What came: kind and flags, and the rest.
     heard: Vec<(u8, Vec<u8>)>,
+    /// So many publishes more are answered and go nowhere.
+    losing: usize,
+    /// Answers to publishes that wait, if they do.
+    withheld: Option<Vec<Answer>>,
 }
+
+/// Who is to be answered, and what.
+type Answer = (mpsc::UnboundedSender<Vec<u8>>, Vec<u8>);
 
 struct Client {
     filters: Vec<String>,
@@ -121,6 +128,34 @@ impl FakeBroker {
             }
             more.changed().await.unwrap();
         }
+    }
+
+    /// Waits until something has come, by kind and flags and the rest of the packet.
+    pub(crate) async fn wait_heard(&self, wanted: impl Fn(u8, &[u8]) -> bool) {
+        let mut more = self.heard_more.subscribe();
+        let is_wanted = |(kind, body): &(u8, Vec<u8>)| wanted(*kind, body);
+        while !self.shared.lock().unwrap().heard.iter().any(is_wanted) {
+            more.changed().await.unwrap();
+        }
+    }
+
+    /// What came by now.
+    pub(crate) fn heard_so_far(&self) -> Vec<(u8, Vec<u8>)> {
+        self.shared.lock().unwrap().heard.clone()
+    }
+
+    /// The next publishes are answered and go nowhere, as into a full queue.
+    pub(crate) fn lose(&self, count: usize) {
+        self.shared.lock().unwrap().losing = count;
+    }
+
+    /// Publishes are not answered from now on, or those that were not are, and all to come.
+    pub(crate) fn withhold(&self, withhold: bool) {
+        let mut shared = self.shared.lock().unwrap();
+        for (sink, bytes) in shared.withheld.take().into_iter().flatten() {
+            let _ = sink.send(bytes);
+        }
+        shared.withheld = withhold.then(Vec::new);
     }
 
     /// What is published here also goes to the other.
@@ -244,12 +279,25 @@ impl FakeBroker {
                     rest.split_at(2)
                 };
                 if let [high, low] = packet_id {
-                    answer(&[0x40, 2, *high, *low]);
+                    // PUBACK or PUBREC.
+                    let first = if kind & 0b100 == 0 { 0x40 } else { 0x50 };
+                    let bytes = [first, 2, *high, *low];
+                    match &mut shared.withheld {
+                        Some(withheld) => withheld.push((sink.clone(), bytes.to_vec())),
+                        None => answer(&bytes),
+                    }
                 }
                 let topic = std::str::from_utf8(topic).unwrap().to_owned();
+                if shared.losing > 0 {
+                    shared.losing -= 1;
+                    return;
+                }
                 drop(shared);
                 self.publish(&topic, payload);
             }
+            // A PUBREC is answered with a PUBREL, and that with a PUBCOMP.
+            5 => answer(&[0x62, 2, body[0], body[1]]),
+            6 => answer(&[0x70, 2, body[0], body[1]]),
             8 => {
                 let mut ack = vec![0x90, 0, body[0], body[1]];
                 ack.extend(is_5.then_some(0));

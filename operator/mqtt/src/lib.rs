@@ -2,12 +2,12 @@
 //!
 //! [`Watch`] holds one connection per broker and tells whether each answers and which paths pass messages.
 //! [`seed`] opens the session of a bridge to come, [`open_client_session`] that of a client, [`end_subscriptions`] clears or ends one that was
-//! left. [`administration`]
-//! bars users of a broker and lets them in again. [`session`] is the seam under the others: one MQTT 3.1.1 connection as a
-//! trait, with `rumqttc` behind it. Knows names as plain strings and addresses; knows no fleets, no plans, no processes. TLS
-//! is not there yet.
+//! left, [`adopt`] passes on what waits in one. [`administration`] bars users of a broker and lets them in again.
+//! [`session`] is the seam under the others: one MQTT 3.1.1 connection as a trait, with `rumqttc` behind it. Knows names as
+//! plain strings and addresses; knows no fleets, no plans, no processes. TLS is not there yet.
 
 pub mod administration;
+mod adopting;
 mod clearing;
 mod dialect;
 #[cfg(test)]
@@ -22,6 +22,7 @@ mod stand_in;
 mod tests;
 mod watch;
 
+pub use adopting::{AdoptedSession, Target, adopt};
 pub use clearing::{LeftSession, end_subscriptions};
 pub use rumqtt::RumqttSession;
 pub use seeding::{ClientSession, ClientSubscription, SeededSession, open_client_session, seed};

@@ -30,6 +30,8 @@ pub struct RumqttSession {
     unsent_subscribes: VecDeque<(Ticket, Vec<String>)>,
     unsent_unsubscribes: VecDeque<Ticket>,
     publishes: HashMap<u16, Ticket>,
+    /// At QoS 2, once received: the event loop may give the identifier to a further publish before PUBCOMP has come.
+    releases: HashMap<u16, Ticket>,
     subscribes: HashMap<u16, (Ticket, Vec<String>)>,
     unsubscribes: HashMap<u16, Ticket>,
     put_back: VecDeque<Incoming>,
@@ -90,7 +92,13 @@ impl RumqttSession {
         Ok(match packet {
             Packet::Publish(publish) => Some(Incoming::Message(message(publish))),
             Packet::PubAck(ack) => self.publishes.remove(&ack.pkid).map(Incoming::Published),
-            Packet::PubComp(complete) => self.publishes.remove(&complete.pkid).map(Incoming::Published),
+            Packet::PubRec(received) => {
+                if let Some(ticket) = self.publishes.remove(&received.pkid) {
+                    self.releases.insert(received.pkid, ticket);
+                }
+                None
+            }
+            Packet::PubComp(complete) => self.releases.remove(&complete.pkid).map(Incoming::Published),
             Packet::SubAck(ack) => match self.subscribes.remove(&ack.pkid) {
                 None => None,
                 Some((ticket, filters)) => {
@@ -134,6 +142,7 @@ impl Session for RumqttSession {
             unsent_subscribes: VecDeque::new(),
             unsent_unsubscribes: VecDeque::new(),
             publishes: HashMap::new(),
+            releases: HashMap::new(),
             subscribes: HashMap::new(),
             unsubscribes: HashMap::new(),
             put_back: VecDeque::new(),

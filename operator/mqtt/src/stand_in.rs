@@ -2,21 +2,29 @@
 //!
 //! Packet by packet and not over [`crate::session`]: a session that is resumed may go on with any exchange that its client
 //! had begun, such as the release of a message that only that client knows. A client library takes that for a mistake and
-//! ends; here all that is not an answer is passed over, and nothing is acknowledged.
+//! ends; here all that is not an answer is passed over, and nothing is acknowledged. Who wants to do otherwise, as `adopting`,
+//! takes the packets themselves.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rumqttc::mqttbytes::v4::Packet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::Address;
-use crate::dialect::{Answer, Dialect, Request};
+use crate::dialect::{self, Answer, Dialect, Request};
 use crate::session::SessionError;
 
 /// How long the broker may take for anything.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is said at least once in so many seconds, or the broker takes us for gone.
+pub(crate) const KEEP_ALIVE: u16 = 30;
+
+/// Bytes read at once.
+const READ: usize = 64 << 10;
 
 /// Requests under way at once.
 const AT_ONCE: usize = 32;
@@ -59,8 +67,7 @@ impl StandIn {
                 incoming: BytesMut::new(),
                 resumed: false,
             };
-            let keep_alive = 2 * u16::try_from(PATIENCE.as_secs()).unwrap_or(u16::MAX / 2);
-            let connect = dialect.connect(role.client_id, clean, keep_alive, role.credentials)?;
+            let connect = dialect.connect(role.client_id, clean, KEEP_ALIVE, role.credentials)?;
             stand_in.send(&connect).await?;
             match stand_in.next().await? {
                 Answer::Connected { resumed } => {
@@ -105,11 +112,49 @@ impl StandIn {
         Ok(())
     }
 
+    /// Sends packets of 3.1.1 at once.
+    pub(crate) async fn say(&mut self, packets: &[Packet]) -> Result<(), SessionError> {
+        if packets.is_empty() {
+            return Ok(());
+        }
+        let bytes = dialect::packets(packets)?;
+        in_time(self.send(&bytes)).await
+    }
+
+    /// The next packet of 3.1.1, whatever it is and however long it takes. Dropping the future loses nothing.
+    pub(crate) async fn packet(&mut self) -> Result<Packet, SessionError> {
+        loop {
+            if let Some(packet) = self.packet_at_hand()? {
+                return Ok(packet);
+            }
+            self.read().await?;
+        }
+    }
+
+    /// The same, if it is there already.
+    pub(crate) fn packet_at_hand(&mut self) -> Result<Option<Packet>, SessionError> {
+        dialect::take_packet(&mut self.incoming)
+    }
+
     /// Leaves with a word.
     pub(crate) async fn leave(mut self) -> Result<(), SessionError> {
         in_time(async {
             self.send(Dialect::disconnect()).await?;
             self.stream.shutdown().await.map_err(SessionError::Io)
+        })
+        .await
+    }
+
+    /// Leaves with a word while the broker still has much to say. An end at once would be a reset, by which what we said last,
+    /// and it has not read, is lost.
+    pub(crate) async fn leave_early(mut self) -> Result<(), SessionError> {
+        in_time(async {
+            self.send(Dialect::disconnect()).await?;
+            self.stream.shutdown().await.map_err(SessionError::Io)?;
+            while self.read().await.is_ok() {
+                self.incoming.clear();
+            }
+            Ok(())
         })
         .await
     }
@@ -130,11 +175,21 @@ impl StandIn {
                 Some(answer) => return Ok(answer),
                 None => {}
             }
-            let read = self.stream.read_buf(&mut self.incoming).await;
-            if read.map_err(SessionError::Io)? == 0 {
-                return Err(SessionError::Closed("the broker closed it".to_owned()));
-            }
+            self.read().await?;
         }
+    }
+
+    async fn read(&mut self) -> Result<(), SessionError> {
+        // By itself a buffer grows by some bytes and no more. What was taken of it may still be in use, so that not all of it
+        // can be had back.
+        if self.incoming.capacity() - self.incoming.len() < READ / 16 {
+            self.incoming.reserve(READ);
+        }
+        let read = self.stream.read_buf(&mut self.incoming).await;
+        if read.map_err(SessionError::Io)? == 0 {
+            return Err(SessionError::Closed("the broker closed it".to_owned()));
+        }
+        Ok(())
     }
 }
 

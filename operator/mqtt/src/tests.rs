@@ -371,6 +371,30 @@ async fn a_session_publishes_receives_and_ends_orderly() {
 }
 
 #[tokio::test]
+async fn each_publish_is_told_once_whatever_the_qualities() {
+    let broker = FakeBroker::start().await;
+    let mut session = connect(&broker, |_| {}).await.unwrap();
+    let qualities = [
+        Qos::ExactlyOnce,
+        Qos::AtLeastOnce,
+        Qos::AtLeastOnce,
+        Qos::AtMostOnce,
+    ];
+    let mut started = std::collections::BTreeSet::new();
+    // Far more than may be under way at once. Those at QoS 2 take longer, so identifiers come to be used again out of order.
+    for quality in qualities.into_iter().cycle().take(800) {
+        started.insert(session.start_publish("t", quality, false, Vec::new()).unwrap());
+    }
+    while !started.is_empty() {
+        let next = timeout(Duration::from_secs(5), session.next()).await;
+        let Incoming::Published(ticket) = next.expect("the end of each").unwrap() else {
+            panic!("not the end of a publish")
+        };
+        assert!(started.remove(&ticket), "{ticket:?} was told twice");
+    }
+}
+
+#[tokio::test]
 async fn a_session_says_why_it_is_not_there() {
     let broker = FakeBroker::start().await;
     broker.reject("forbidden");
