@@ -52,7 +52,7 @@ pub use place::{free_port, free_ports, repository, skein};
 pub use processes::{broker_processes, process};
 pub use publisher::Publisher;
 pub use raw::RawClient;
-pub use scene::Traffic;
+pub use scene::{Traffic, newest_migration};
 pub use secured::{
     Control, PASSWORD, Secured, UNBOUNDED, UNSAVED, acl, anonymous_rights, bridge, careful, durable, rights,
     security_file,

@@ -1,6 +1,6 @@
 //! What several stories begin with: a square of brokers, and traffic through a fleet that goes on all the time.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::declare::Manifest;
@@ -49,6 +49,38 @@ impl Fleet {
             .topic("wind", "wind", "c", "a");
         fleet.write("topics.yaml", topics.text())?;
         Ok(fleet)
+    }
+}
+
+/// The migration of a status that began last.
+#[must_use]
+pub fn newest_migration(status: &Value) -> Option<&Value> {
+    status["migrations"].as_array()?.last()
+}
+
+impl Fleet {
+    /// `a` and `a2` stand in for each other; `a` hears `i` by way of `b`.
+    pub fn pair(series: Series) -> Result<Self> {
+        let fleet = Self::new(series)?;
+        let manifest = Manifest::new().brokers("a a2 b i").routes("a-b a2-b b-i");
+        fleet.write("fleet.yaml", manifest.soil().text())?;
+        Ok(fleet)
+    }
+
+    /// Waits until somebody else serves the clients of a broker; who.
+    pub async fn wait_served(&self, home: &str) -> Result<String> {
+        let status = self.wait_status("a substitute to serve", PATIENCE, |status| {
+            newest_migration(status).is_some_and(|migration| migration["phase"] == "Completed")
+        });
+        let status = status.await?;
+        let brokers = status["brokers"].as_array().context("brokers")?;
+        let entry = brokers
+            .iter()
+            .find(|broker| broker["name"] == home)
+            .context("it is declared")?;
+        let by = entry["servedBy"].as_str().context("somebody serves")?;
+        ensure!(by != home, "{entry}");
+        Ok(by.to_owned())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use skein_e2e::{Fleet, Ledger, Manifest, PATIENCE, Publisher, Series, Subscriber};
+use skein_e2e::{Fleet, Ledger, PATIENCE, Publisher, Series, Subscriber, newest_migration};
 use skein_store::Store;
 
 #[tokio::test]
@@ -19,9 +19,7 @@ async fn a_drained_broker_is_empty_and_nobody_misses_anything_on_the_newest_mosq
 }
 
 async fn story(series: Series) -> Result<()> {
-    let fleet = Fleet::new(series)?;
-    let manifest = Manifest::new().brokers("a a2 b i").routes("a-b a2-b b-i");
-    fleet.write("fleet.yaml", manifest.soil().text())?;
+    let fleet = Fleet::pair(series)?;
     let up = fleet.up()?;
     up.wait_settled(PATIENCE).await?;
     let home = fleet.client_address("a").await?;
@@ -37,17 +35,17 @@ async fn story(series: Series) -> Result<()> {
     // Messages wait for who is away: nobody is moved past them.
     up.skein(&["drain", "a", "--no-wait"]).await?;
     up.wait_status("the drain to wait for who is away", PATIENCE, |status| {
-        newest(status)
+        newest_migration(status)
             .is_some_and(|it| it["waiting"]["absent"].as_u64() > Some(0) && it["phase"] == "Draining")
     })
     .await?;
     absent.go_online();
     up.skein(&["drain", "a", "--timeout", "60s"]).await?;
     let drained = up.wait_status("a to be drained", PATIENCE, |status| {
-        newest(status).is_some_and(|it| it["phase"] == "Completed")
+        newest_migration(status).is_some_and(|it| it["phase"] == "Completed")
     });
     let drained = drained.await?;
-    let migration = newest(&drained).context("a migration")?;
+    let migration = newest_migration(&drained).context("a migration")?;
     ensure!(
         migration["reason"] == "Drain" && migration["to"] != "a",
         "{migration:#}"
@@ -67,7 +65,7 @@ async fn story(series: Series) -> Result<()> {
 
     up.skein(&["undrain", "a"]).await?;
     up.wait_status("a to have its clients back", PATIENCE, |status| {
-        let back = newest(status).is_some_and(|it| it["phase"] == "FailedBack");
+        let back = newest_migration(status).is_some_and(|it| it["phase"] == "FailedBack");
         back && broker(status, "a")["servedBy"] == "a"
     })
     .await?;
@@ -99,8 +97,4 @@ fn broker<'status>(status: &'status Value, name: &str) -> &'status Value {
     let brokers = status["brokers"].as_array();
     let found = brokers.and_then(|brokers| brokers.iter().find(|broker| broker["name"] == name));
     found.unwrap_or(&Value::Null)
-}
-
-fn newest(status: &Value) -> Option<&Value> {
-    status["migrations"].as_array()?.last()
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use skein_e2e::{Fleet, Ledger, Manifest, PATIENCE, Publisher, Series, Subscriber, Up};
+use skein_e2e::{Fleet, Ledger, PATIENCE, Publisher, Series, Subscriber, newest_migration};
 
 #[tokio::test]
 async fn who_is_away_while_a_broker_hangs_misses_nothing_on_the_oldest_mosquitto() -> Result<()> {
@@ -16,9 +16,7 @@ async fn who_is_away_while_a_broker_hangs_misses_nothing_on_the_newest_mosquitto
 }
 
 async fn story(series: Series) -> Result<()> {
-    let fleet = Fleet::new(series)?;
-    let manifest = Manifest::new().brokers("a a2 b i").routes("a-b a2-b b-i");
-    fleet.write("fleet.yaml", manifest.soil().text())?;
+    let fleet = Fleet::pair(series)?;
     let up = fleet.up()?;
     up.wait_settled(PATIENCE).await?;
     let home = fleet.client_address("a").await?;
@@ -32,7 +30,7 @@ async fn story(series: Series) -> Result<()> {
     absent.go_offline();
 
     up.skein(&["break", "a", "--hang"]).await?;
-    let served = served(&up, "a").await?;
+    let served = up.wait_served("a").await?;
     present.wait_received(50, PATIENCE).await?;
     ensure!(
         present.fresh_sessions() == 1,
@@ -42,20 +40,21 @@ async fn story(series: Series) -> Result<()> {
     // Nobody is led back past messages that wait for somebody.
     up.skein(&["mend", "a"]).await?;
     let blocked = up.wait_status("the way back to wait for who is away", PATIENCE, |status| {
-        newest(status).is_some_and(|migration| migration["waiting"]["absent"].as_u64() > Some(0))
+        newest_migration(status).is_some_and(|migration| migration["waiting"]["absent"].as_u64() > Some(0))
     });
     let blocked = blocked.await?;
     ensure!(
-        newest(&blocked).is_some_and(|it| it["phase"] == "Completed"),
+        newest_migration(&blocked).is_some_and(|it| it["phase"] == "Completed"),
         "{blocked:#}"
     );
     absent.go_online();
     let back = up.wait_status("a to be taken back", PATIENCE, |status| {
-        newest(status).is_some_and(|migration| migration["phase"] == "FailedBack")
+        newest_migration(status).is_some_and(|migration| migration["phase"] == "FailedBack")
     });
     let back = back.await?;
     ensure!(
-        newest(&back).is_some_and(|migration| migration["moved"] == Value::Object(serde_json::Map::new())),
+        newest_migration(&back)
+            .is_some_and(|migration| migration["moved"] == Value::Object(serde_json::Map::new())),
         "what was opened at {served} is ended: {back:#}"
     );
     present.wait_received(50, PATIENCE).await?;
@@ -74,24 +73,4 @@ async fn story(series: Series) -> Result<()> {
         );
     }
     up.stop().await
-}
-
-/// Waits until somebody else serves the clients of a broker; who.
-async fn served(up: &Up<'_>, home: &str) -> Result<String> {
-    let status = up.wait_status("a substitute to serve", PATIENCE, |status| {
-        newest(status).is_some_and(|migration| migration["phase"] == "Completed")
-    });
-    let status = status.await?;
-    let brokers = status["brokers"].as_array().context("brokers")?;
-    let entry = brokers
-        .iter()
-        .find(|broker| broker["name"] == home)
-        .context("it is declared")?;
-    let by = entry["servedBy"].as_str().context("somebody serves")?;
-    ensure!(by != home, "{entry}");
-    Ok(by.to_owned())
-}
-
-fn newest(status: &Value) -> Option<&Value> {
-    status["migrations"].as_array()?.last()
 }

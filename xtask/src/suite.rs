@@ -17,9 +17,11 @@ const RNG_SEED: &str = "PROPTEST_RNG_SEED";
 
 /// `cargo xtask test`
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Property tests draw the same inputs every time; PROPTEST_RNG_SEED=NUMBER draws others, and \
+#[command(
+    after_help = "Property tests draw the same inputs every time; PROPTEST_RNG_SEED=NUMBER draws others, and \
                         PROPTEST_CASES=NUMBER more of them.\n\
-                        Exit code 0 if every test passed, 1 otherwise. The last line sums up.")]
+                        Exit code 0 if every test passed, 1 otherwise. The last line sums up."
+)]
 pub(crate) struct Arguments {
     /// Only the tests that need no Mosquitto
     #[arg(long)]

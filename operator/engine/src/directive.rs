@@ -66,6 +66,22 @@ pub enum Directive {
         /// Nobody will ever use the session again: end it with all that waits in it.
         discard: bool,
     },
+    /// Pass on what waits in a session that no connection uses any more: connect with its client id, end its subscriptions,
+    /// publish each message that comes at all of `to`, with its quality of service and not retained, acknowledge it once they
+    /// have, and leave when nothing waits any more. A release that comes of a message that did not is left unanswered:
+    /// whoever has that message is to hear it. Answer with [`Event::Adopted`].
+    Adopt {
+        /// The broker that held the connection.
+        broker: BrokerName,
+        /// Where the session is.
+        upstream: BrokerName,
+        /// The session's client id.
+        client_id: String,
+        /// What it may be subscribed to.
+        filters: Vec<TopicFilter>,
+        /// Who stands where the holder stood.
+        to: BTreeSet<BrokerName>,
+    },
     /// Keep out the links that these brokers hold to this one, of whatever class, and no others: end those that are there, let
     /// none in, and have the broker start that way whatever becomes of it and of who executes this. Their sessions go on
     /// collecting. Answer with [`Event::Barred`] as often as the process that runs has come to do so; who runs brokers that ask
@@ -162,6 +178,9 @@ pub struct Migration {
     /// The clients whose sessions could not be, and why.
     #[serde(default)]
     pub not_moved: BTreeMap<String, String>,
+    /// How many messages were passed on that waited elsewhere for the broker's links.
+    #[serde(default)]
+    pub adopted: u64,
     /// The clients for whom messages wait where they are, which must be got before the others can go on; and how many.
     #[serde(default)]
     pub waiting: BTreeMap<String, u64>,
@@ -180,6 +199,7 @@ impl Migration {
             evidence: Vec::new(),
             moved: BTreeMap::new(),
             not_moved: BTreeMap::new(),
+            adopted: 0,
             waiting: BTreeMap::new(),
         }
     }

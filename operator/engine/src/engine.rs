@@ -2,6 +2,7 @@
 //!
 //! Here is the order of things; what each means is in `health`, `vantage`, `failover`, `ledger` and `rollout`.
 
+mod adopting;
 mod clearing;
 mod commitment;
 pub(crate) mod draining;
@@ -26,6 +27,7 @@ use skein_mosquitto::link::Link;
 use skein_mosquitto::security::FleetSecret;
 use skein_planner::plan::{Plan, Substitution};
 
+use self::adopting::Arrivals;
 use self::clearing::Clearing;
 use self::commitment::Commitments;
 use self::draining::Drains;
@@ -134,6 +136,7 @@ pub struct Engine {
     watches: Watches,
     /// Sessions that they left.
     farewells: Farewells,
+    arrivals: Arrivals,
     /// The switches that are under way.
     switching: Switching,
     turns: Turns,
@@ -184,6 +187,7 @@ impl Engine {
             handovers: Handovers::default(),
             watches: Watches::default(),
             farewells: Farewells::default(),
+            arrivals: Arrivals::default(),
             switching: Switching::default(),
             turns: Turns::default(),
             markers: Vec::new(),
@@ -244,6 +248,15 @@ impl Engine {
                 client_id,
                 error,
             } => self.take_end(&broker, client_id, error, now),
+            Event::Adopted {
+                broker,
+                client_id,
+                messages,
+                error,
+            } => {
+                directives.extend(self.failovers.note_adopted(&broker, messages));
+                self.take_adoption(&broker, client_id, error, now);
+            }
             Event::Barred { broker, downstreams } => {
                 self.stale_rollout |= self.fences.take(broker, downstreams);
             }
@@ -312,7 +325,12 @@ impl Engine {
 
     /// When the next step of clients on the move is due.
     fn next_move(&self) -> Option<Moment> {
-        let due = [self.handovers.next(), self.watches.next(), self.farewells.next()];
+        let due = [
+            self.handovers.next(),
+            self.watches.next(),
+            self.farewells.next(),
+            self.arrivals.next(),
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -514,6 +532,7 @@ impl Engine {
         }
         self.mind_retired(now);
         self.mind_holds(now);
+        self.stale_rollout |= self.arrivals.pass(now);
         self.mind_drains(now);
         if std::mem::take(&mut self.stale_plan) {
             self.replan(directives);

@@ -103,6 +103,17 @@ pub enum Event {
         /// Why not, if it is not.
         error: Option<String>,
     },
+    /// What [`Directive::Adopt`] asked for is done, or cannot be done now.
+    Adopted {
+        /// The broker that held the connection.
+        broker: BrokerName,
+        /// The session's client id.
+        client_id: String,
+        /// How many messages were passed on.
+        messages: u64,
+        /// Why not, if it is not.
+        error: Option<String>,
+    },
     /// The process of a broker keeps out the links of these brokers and no others, as [`Directive::Bar`] asked.
     Barred {
         /// The upstream end.

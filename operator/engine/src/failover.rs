@@ -109,6 +109,15 @@ impl Failovers {
         directives
     }
 
+    /// Messages that waited for a broker's links were passed on.
+    pub(crate) fn note_adopted(&mut self, holder: &BrokerName, messages: u64) -> Vec<Directive> {
+        let mut directives = Vec::new();
+        if let Some(index) = self.active(holder).filter(|_| messages > 0) {
+            self.advance(index, |migration| migration.adopted += messages, &mut directives);
+        }
+        directives
+    }
+
     /// The session of a client is not there any more.
     pub(crate) fn note_ended(&mut self, at: &BrokerName, client: &str) -> Vec<Directive> {
         let mut directives = Vec::new();

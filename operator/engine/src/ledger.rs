@@ -75,9 +75,12 @@ fn forgotten(held: &Connection) -> Option<Strands> {
 pub(crate) struct Left<'a> {
     pub(crate) client_id: &'a str,
     pub(crate) upstream: BrokerName,
+    pub(crate) class: ClassName,
     pub(crate) session: &'a Session,
     /// Nobody needs what waits in it.
     pub(crate) spent: bool,
+    /// Its connection may be there yet, and its upstream bars it.
+    pub(crate) barred: bool,
 }
 
 /// The configurations of one broker.
@@ -91,6 +94,8 @@ pub(crate) struct Ledger {
     expected: BTreeSet<String>,
     /// And those in which nothing waits that has not come, or does not come, another way.
     spent: BTreeSet<String>,
+    /// Where its connections are kept out, whatever it runs.
+    kept_out: BTreeSet<BrokerName>,
     /// The highest number ever seen.
     highest: Epoch,
     loaded: Option<Epoch>,
@@ -161,7 +166,7 @@ impl Ledger {
         for held in last.config.iter().flat_map(|config| &config.connections) {
             let session = match before.remove(&held.remote_client_id) {
                 // It goes on as it is: what it has forgotten since stays forgotten.
-                Some(known) if known.connection.as_ref() == Some(held) => known,
+                Some(known) if known.connection.as_ref() == Some(held) && !known.holds.is_empty() => known,
                 _ => Session::of(held),
             };
             self.spent.remove(&held.remote_client_id);
@@ -199,7 +204,7 @@ impl Ledger {
         let left = self
             .sessions
             .iter()
-            .filter(|(client_id, _)| !used.contains(client_id.as_str()));
+            .filter(|(client_id, session)| !used.contains(client_id.as_str()) && !session.holds.is_empty());
         config.left = left
             .map(|(client_id, session)| (client_id.clone(), session.holds.clone()))
             .collect();
@@ -261,9 +266,10 @@ impl Ledger {
     pub(crate) fn barred(&self) -> BTreeSet<(BrokerName, Mode, ClassName)> {
         let used = self.newest().map(Given::client_ids).unwrap_or_default();
         self.sessions
-            .keys()
-            .filter(|client_id| !used.contains(*client_id) && !self.expected.contains(*client_id))
-            .filter_map(|client_id| identity_of(client_id))
+            .iter()
+            .filter(|(_, session)| !session.holds.is_empty())
+            .filter(|(client_id, _)| !used.contains(*client_id) && !self.expected.contains(*client_id))
+            .filter_map(|(client_id, _)| identity_of(client_id))
             .map(|(_, upstream, mode, class)| (upstream, mode, class))
             .collect()
     }
@@ -271,31 +277,65 @@ impl Ledger {
     /// The sessions that surely no connection uses any more.
     pub(crate) fn left(&self) -> impl Iterator<Item = Left<'_>> {
         // Mostly there are none, and then the names of all links need not be made.
-        let all_in_use = self.last().is_some_and(|last| self.may_run(last))
+        let all_in_use = self.kept_out.is_empty()
+            && self.last().is_some_and(|last| self.may_run(last))
             && self.sessions.values().all(|session| session.connection.is_some());
         let known = self.runs_unknown().is_none() && !all_in_use;
         let present = self.present().filter(|_| known);
         let used: BTreeSet<String> = present.flat_map(Given::client_ids).collect();
         self.sessions
             .iter()
-            .filter(move |(client_id, _)| known && !used.contains(*client_id))
+            .filter(move |_| known)
             .filter(|(client_id, _)| !self.expected.contains(*client_id))
-            .filter_map(|(client_id, session)| {
-                let (_, upstream, ..) = identity_of(client_id)?;
-                Some(Left {
+            .filter_map(move |(client_id, session)| {
+                let (_, upstream, _, class) = identity_of(client_id)?;
+                let barred = used.contains(client_id);
+                (!barred || self.kept_out.contains(&upstream)).then(|| Left {
                     client_id,
                     upstream,
+                    class,
                     session,
                     spent: self.spent.contains(client_id),
+                    barred,
                 })
             })
     }
 
-    /// A session that was left is subscribed to nothing any more.
+    /// A session that was left is subscribed to nothing any more. What waits in it does so until somebody gets it.
+    pub(crate) fn silence(&mut self, client_id: &str) -> bool {
+        let left = self.left().any(|left| left.client_id == client_id);
+        let session = self.sessions.get_mut(client_id).filter(|_| left);
+        session.map(|session| session.holds.clear()).is_some()
+    }
+
+    /// Nothing waits any more in a session that was left and is subscribed to nothing.
     pub(crate) fn end(&mut self, client_id: &str) -> bool {
         let left = self.left().any(|left| left.client_id == client_id);
         self.spent.remove(client_id);
         left && self.sessions.remove(client_id).is_some()
+    }
+
+    /// These bar it.
+    pub(crate) fn keep_out(&mut self, upstreams: BTreeSet<BrokerName>) {
+        self.kept_out = upstreams;
+    }
+
+    /// It had a link from there, and may not have got all that was to come by it.
+    pub(crate) fn awaits(&self, upstream: &BrokerName, class: &ClassName) -> bool {
+        let from = |client_id: &String| {
+            let link = identity_of(client_id);
+            link.is_some_and(|(_, from, _, of)| from == *upstream && of == *class)
+        };
+        self.sessions.keys().any(from)
+    }
+
+    /// An earlier life left this session subscribed to nothing, and something may wait in it.
+    pub(crate) fn leave(&mut self, client_id: &str) {
+        let session = Session {
+            connection: None,
+            holds: BTreeSet::new(),
+        };
+        self.sessions.entry(client_id.to_owned()).or_insert(session);
     }
 
     /// Some configuration that it may be running resumes this session.

@@ -12,8 +12,8 @@ use skein_engine::sessions::ClientSession;
 use skein_filters::TopicFilter;
 use skein_mqtt::session::{Qos as Level, SessionError};
 use skein_mqtt::{
-    Address, ClientSubscription, LeftSession, Probe, ProbeEnd, SeededSession, end_subscriptions,
-    open_client_session, seed,
+    Address, AdoptedSession, ClientSubscription, LeftSession, Probe, ProbeEnd, SeededSession, Target, adopt,
+    end_subscriptions, open_client_session, seed,
 };
 use tokio::sync::{Semaphore, mpsc};
 
@@ -114,10 +114,10 @@ impl Envoys {
                 };
                 seed(&seeded).await
             },
-            move |client_id, error| Event::Seeded {
+            move |client_id, outcome| Event::Seeded {
                 broker,
                 client_id,
-                error,
+                error: outcome.err(),
             },
         );
     }
@@ -146,10 +146,52 @@ impl Envoys {
                 };
                 end_subscriptions(&left).await
             },
-            move |client_id, error| Event::SubscriptionsEnded {
+            move |client_id, outcome| Event::SubscriptionsEnded {
                 broker,
                 client_id,
-                error,
+                error: outcome.err(),
+            },
+        );
+    }
+
+    /// Passes on beside the loop what waits in a session; the event comes when that is done.
+    pub(crate) fn adopt(
+        &self,
+        broker: &BrokerName,
+        client_id: &str,
+        at: Option<(Access, Vec<Access>)>,
+        filters: &[TopicFilter],
+    ) {
+        let unwanted = filters.iter().map(ToString::to_string).collect();
+        let broker = broker.clone();
+        self.send(
+            at,
+            client_id,
+            move |client_id, (at, to)| async move {
+                let target = |to: Access| Target {
+                    address: to.address,
+                    credentials: to.credentials,
+                };
+                let session = AdoptedSession {
+                    address: at.address,
+                    credentials: at.credentials,
+                    client_id,
+                    unwanted,
+                    to: to.into_iter().map(target).collect(),
+                };
+                adopt(&session).await
+            },
+            move |client_id, outcome| {
+                let (messages, error) = match outcome {
+                    Ok(messages) => (messages, None),
+                    Err(error) => (0, Some(error)),
+                };
+                Event::Adopted {
+                    broker,
+                    client_id,
+                    messages,
+                    error,
+                }
             },
         );
     }
@@ -195,10 +237,10 @@ impl Envoys {
                 };
                 open_client_session(&session).await
             },
-            move |client_id, error| Event::ClientSessionOpened {
+            move |client_id, outcome| Event::ClientSessionOpened {
                 broker,
                 client_id,
-                error,
+                error: outcome.err(),
             },
         );
     }
@@ -220,10 +262,10 @@ impl Envoys {
                 };
                 end_subscriptions(&left).await
             },
-            move |client_id, error| Event::ClientSessionEnded {
+            move |client_id, outcome| Event::ClientSessionEnded {
                 broker,
                 client_id,
-                error,
+                error: outcome.err(),
             },
         );
     }
@@ -234,26 +276,25 @@ impl Envoys {
     }
 
     /// Has something done under a client id at an address, and tells what came of it.
-    fn send<A: Send + 'static, F>(
+    fn send<A: Send + 'static, T: Send, F>(
         &self,
         at: Option<A>,
         client_id: &str,
         errand: impl FnOnce(String, A) -> F + Send + 'static,
-        event: impl FnOnce(String, Option<String>) -> Event + Send + 'static,
+        event: impl FnOnce(String, Result<T, String>) -> Event + Send + 'static,
     ) where
-        F: Future<Output = Result<(), SessionError>> + Send,
+        F: Future<Output = Result<T, SessionError>> + Send,
     {
         let (client_id, done) = (client_id.to_owned(), self.done.clone());
         tokio::spawn(async move {
-            let error = match at {
-                None => Some("its broker has no address".to_owned()),
+            let outcome = match at {
+                None => Err("its broker has no address".to_owned()),
                 Some(at) => errand(client_id.clone(), at)
                     .await
-                    .err()
-                    .map(|error| error.to_string()),
+                    .map_err(|error| error.to_string()),
             };
             // Nobody listens only when the loop has ended.
-            let _ = done.send(event(client_id, error));
+            let _ = done.send(event(client_id, outcome));
         });
     }
 }

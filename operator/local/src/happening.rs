@@ -65,6 +65,13 @@ pub enum UpEvent {
         /// Its clients publish or subscribe something that is declared. If not, it may have no clients at all.
         declared: bool,
     },
+    /// Messages that waited elsewhere for a broker that is out were passed on.
+    Adopted {
+        /// That broker.
+        broker: BrokerName,
+        /// How many since this was told last.
+        messages: u64,
+    },
     /// A broker that was down serves itself again.
     Returned {
         /// Which.

@@ -19,6 +19,7 @@ pub(crate) fn narrate(before: Option<&FleetStatus>, after: &FleetStatus) -> Vec<
         tell_broker(brokers.get(&broker.name).copied(), broker, after, &mut told);
     }
     tell_drains(before, after, &mut told);
+    tell_adoptions(before, after, &mut told);
     let key = |path: &PathStatus| (path.topic.clone(), path.producer.clone(), path.consumer.clone());
     let paths: BTreeMap<_, _> = before
         .iter()
@@ -141,6 +142,22 @@ fn tell_drains(before: Option<&FleetStatus>, after: &FleetStatus, told: &mut Vec
     }
 }
 
+/// What was passed on meanwhile, if this is not the first that is told.
+fn tell_adoptions(before: Option<&FleetStatus>, after: &FleetStatus, told: &mut Vec<UpEvent>) {
+    let Some(before) = before else { return };
+    for MigrationRecord { migration, .. } in &after.migrations {
+        let mut known = before.migrations.iter().map(|record| &record.migration);
+        let known = known.find(|known| known.name == migration.name);
+        let messages = migration.adopted - known.map_or(0, |known| known.adopted);
+        if messages > 0 {
+            told.push(UpEvent::Adopted {
+                broker: migration.broker.clone(),
+                messages,
+            });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +208,7 @@ mod tests {
                 to,
                 declared: false,
             } => format!("{broker} -> {to}"),
+            UpEvent::Adopted { broker, messages } => format!("{messages} for {broker}"),
             UpEvent::Returned { broker } => format!("{broker} returned"),
             UpEvent::PathUp { path, .. } => {
                 format!(

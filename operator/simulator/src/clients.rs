@@ -4,11 +4,13 @@
 //! acknowledged and received is in the ledger.
 
 mod bench;
+mod carrier;
 mod envoy;
 mod publisher;
 mod subscriber;
 
 pub(crate) use self::bench::Bench;
+pub(crate) use self::carrier::{Carrier, Hand};
 pub(crate) use self::envoy::{Envoy, Mission};
 pub(crate) use self::publisher::Publisher;
 pub(crate) use self::subscriber::Subscriber;
@@ -39,6 +41,8 @@ pub(crate) enum Role {
     Subscriber(Subscriber),
     Envoy(Envoy),
     Bench(Bench),
+    Carrier(Carrier),
+    Hand(Hand),
 }
 
 /// One client.
@@ -85,7 +89,7 @@ impl Client {
             Target::Address(home) => air.addresses[home],
             Target::Broker(broker) => broker,
         };
-        let place = if matches!(self.role, Role::Envoy(_)) {
+        let place = if matches!(self.role, Role::Envoy(_) | Role::Carrier(_) | Role::Hand(_)) {
             CONTROLLER
         } else {
             CLIENTS
@@ -153,9 +157,9 @@ impl Client {
                 air.close(conn, End::Opener);
                 self.conn = None;
                 self.connected = false;
-                if let Role::Envoy(envoy) = &mut self.role {
+                let errand = self.give_up(air);
+                if errand {
                     self.online = false;
-                    envoy.give_up(self.number, air);
                 } else if self.online && !matches!(self.role, Role::Bench(_)) {
                     self.later(air);
                 }
@@ -168,8 +172,15 @@ impl Client {
                     Role::Publisher(publisher) => publisher.hear(packet, conn, air),
                     Role::Subscriber(subscriber) => subscriber.hear(packet, conn, air),
                     Role::Bench(bench) => bench.hear(packet, conn, air),
+                    Role::Hand(hand) => hand.hear(packet, conn, air),
                     Role::Envoy(envoy) => {
                         if envoy.hear(packet, conn, self.number, air) {
+                            self.online = false;
+                            self.leave(true, air);
+                        }
+                    }
+                    Role::Carrier(carrier) => {
+                        if carrier.hear(packet, conn, self.number, air) {
                             self.online = false;
                             self.leave(true, air);
                         }
@@ -189,11 +200,11 @@ impl Client {
         let next = match &mut self.role {
             Role::Publisher(publisher) => Some(publisher.turn(conn, air)),
             Role::Subscriber(_) => Some(PING / 2),
-            Role::Bench(_) => None,
-            Role::Envoy(envoy) => {
+            Role::Bench(_) | Role::Hand(_) => None,
+            Role::Envoy(_) | Role::Carrier(_) => {
                 if self.online {
                     self.online = false;
-                    envoy.give_up(self.number, air);
+                    self.give_up(air);
                     self.leave(false, air);
                 }
                 None
@@ -204,6 +215,17 @@ impl Client {
             let client = self.number;
             air.clock.after(next, Happening::Client { client, turn: 0 });
         }
+    }
+
+    /// One that is out on an errand says that it cannot do it; true if it is.
+    fn give_up(&mut self, air: &mut Air) -> bool {
+        match &mut self.role {
+            Role::Envoy(envoy) => envoy.give_up(self.number, air),
+            Role::Carrier(carrier) => carrier.give_up(self.number, air),
+            Role::Hand(hand) => hand.give_up(air),
+            Role::Publisher(_) | Role::Subscriber(_) | Role::Bench(_) => return false,
+        }
+        true
     }
 
     fn mind_silence(&mut self, air: &mut Air) {

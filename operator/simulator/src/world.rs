@@ -2,6 +2,7 @@
 //!
 //! Knows how events get to the engine and what becomes of its directives; decides nothing that the engine decides.
 
+mod adopting;
 mod controller;
 mod execute;
 mod fault;
@@ -28,7 +29,7 @@ use self::supervisor::Site;
 use crate::air::{BrokerId, Brokers, ClientNumber, Happening, MOST_BROKERS};
 use crate::broker::Series;
 use crate::fabric::Fabric;
-use crate::packet::{Message, Time};
+use crate::packet::{Message, PacketId, Time};
 
 /// The names of brokers, by number.
 pub(crate) const NAMES: [&str; MOST_BROKERS] = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -57,11 +58,13 @@ pub enum Flaw {
     OpensNoClients,
     /// Brokers are said to keep no messages for their clients.
     SeesNobodyWaiting,
+    /// What is to be passed on is thrown away.
+    PurgesForAdoption,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::EndsNothing,
         Self::SeesMarkersAtOnce,
         Self::SkipsStages,
@@ -71,6 +74,7 @@ impl Flaw {
         Self::HastyMarkers,
         Self::OpensNoClients,
         Self::SeesNobodyWaiting,
+        Self::PurgesForAdoption,
     ];
 }
 
@@ -91,6 +95,15 @@ pub(crate) enum Errand {
     Bar { broker: BrokerId, life: u32 },
     /// An envoy is done, or cannot be.
     Envoy { client: ClientNumber, done: bool },
+    /// A message that waited in a session is to be published elsewhere.
+    Carry {
+        carrier: ClientNumber,
+        message: Message,
+        id: PacketId,
+        qos: u8,
+    },
+    /// It was, by one of those who are to.
+    Delivered { carrier: ClientNumber, id: PacketId },
     /// The next heartbeat of a broker is due.
     Beat { broker: BrokerId, life: u32 },
     /// Probes and markers are due.
@@ -158,6 +171,12 @@ impl Envoy {
                 client_id,
                 error,
             },
+            Purpose::Adopt => Event::Adopted {
+                broker,
+                client_id,
+                messages: 0,
+                error,
+            },
             Purpose::OpenClient => Event::ClientSessionOpened {
                 broker,
                 client_id,
@@ -204,6 +223,8 @@ pub(crate) struct World {
     /// With when each was first asked for.
     markers: BTreeMap<Marker, Time>,
     envoys: BTreeMap<ClientNumber, Envoy>,
+    /// Who publishes what a carrier takes.
+    adoptions: BTreeMap<ClientNumber, Vec<ClientNumber>>,
     /// What survives a controller.
     classes: BTreeMap<TopicName, ClassName>,
     migrations: BTreeMap<String, Migration>,
@@ -288,6 +309,7 @@ impl World {
             probing: Probing::default(),
             markers: BTreeMap::new(),
             envoys: BTreeMap::new(),
+            adoptions: BTreeMap::new(),
             classes: BTreeMap::new(),
             migrations: BTreeMap::new(),
             sessions: Vec::new(),
@@ -360,6 +382,13 @@ impl World {
             Errand::Barred { broker, downstreams } => self.barred(broker, downstreams),
             Errand::Bar { broker, life } => self.tell_bars(broker, life),
             Errand::Envoy { client, done } => self.envoy_back(client, done),
+            Errand::Carry {
+                carrier,
+                message,
+                id,
+                qos,
+            } => self.carry(carrier, message, id, qos),
+            Errand::Delivered { carrier, id } => self.delivered(carrier, id),
             Errand::Beat { broker, life } => self.beat(broker, life),
             Errand::Probes { life } => self.probe(life),
             Errand::Wake { life } => self.wake(life),

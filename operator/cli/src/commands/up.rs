@@ -129,6 +129,10 @@ fn lines(event: &UpEvent) -> Vec<String> {
             };
             vec![paint(CAREFUL, format!("{to} serves {whom} now"))]
         }
+        UpEvent::Adopted { broker, messages } => {
+            let messages = count(usize::try_from(*messages).unwrap_or(usize::MAX), "message");
+            vec![format!("passed on {messages} that waited elsewhere for {broker}")]
+        }
         UpEvent::Returned { broker } => {
             vec![paint(
                 GOOD,

@@ -91,6 +91,8 @@ pub(crate) struct MigrationView {
     pub(crate) not_moved: BTreeMap<String, String>,
     /// Messages that wait for clients, which must be got before others can go on.
     pub(crate) waiting: BTreeMap<String, u64>,
+    /// Messages passed on that waited elsewhere for the broker's links.
+    pub(crate) adopted: u64,
     /// Messages that waited for clients when their address moved.
     pub(crate) abandoned: BTreeMap<String, u64>,
     /// When it reached each phase: RFC 3339, UTC.
@@ -180,6 +182,7 @@ impl From<&MigrationRecord> for MigrationView {
             moved: migration.moved,
             not_moved: migration.not_moved,
             waiting: migration.waiting,
+            adopted: migration.adopted,
             abandoned: record.abandoned.clone(),
             times: record.times.clone(),
         }

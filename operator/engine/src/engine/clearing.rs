@@ -1,15 +1,18 @@
 //! What is left upstream of connections as they were: waits for the markers of those that forget, and has the sessions
 //! of those that are gone cleared of their subscriptions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
+use skein_filters::TopicFilter;
 use skein_mosquitto::config::identity_of;
 
 use super::Engine;
 use crate::directive::{BrokerPhase, Directive, Marker};
 use crate::event::Moment;
+use crate::ledger::{Ledger, Left};
 
 /// How long until a session that could not be cleared is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -47,22 +50,55 @@ impl Engine {
         error: Option<String>,
         now: Moment,
     ) {
+        let declared = self
+            .fleet
+            .as_ref()
+            .is_some_and(|fleet| fleet.brokers.contains_key(broker));
+        self.cleared(broker, client_id, error, now, |ledger, client_id| {
+            let spent = ledger
+                .left()
+                .any(|left| left.client_id == client_id && left.spent);
+            if spent || !declared {
+                ledger.end(client_id)
+            } else {
+                ledger.silence(client_id)
+            }
+        });
+    }
+
+    pub(super) fn take_adoption(
+        &mut self,
+        broker: &BrokerName,
+        client_id: String,
+        error: Option<String>,
+        now: Moment,
+    ) {
+        self.cleared(broker, client_id, error, now, Ledger::end);
+    }
+
+    /// What was asked of a session is done, and noted; or it could not be.
+    fn cleared(
+        &mut self,
+        broker: &BrokerName,
+        client_id: String,
+        error: Option<String>,
+        now: Moment,
+        note: impl FnOnce(&mut Ledger, &str) -> bool,
+    ) {
         let key = (broker.clone(), client_id);
-        match error {
-            None => {
-                self.clearings.remove(&key);
-                if let Some(site) = self.sites.get_mut(broker)
-                    && site.ledger.end(&key.1)
-                {
-                    site.touched = true;
-                    self.stale_rollout = true;
-                }
-            }
-            Some(reason) => {
-                let again = now.saturating_add(AGAIN);
-                self.clearings.insert(key, Clearing::Failed { again, reason });
-            }
+        if let Some(reason) = error {
+            let again = now.saturating_add(AGAIN);
+            self.clearings.insert(key, Clearing::Failed { again, reason });
+            return;
         }
+        self.clearings.remove(&key);
+        if let Some(site) = self.sites.get_mut(broker)
+            && note(&mut site.ledger, &key.1)
+        {
+            site.touched = true;
+        }
+        // A link may have waited for it, whether or not anybody had left it.
+        self.stale_rollout = true;
     }
 
     /// When a failed clearing is due again. One whose broker has died since is not: that broker's return is a reason to look.
@@ -87,13 +123,14 @@ impl Engine {
         clearing == Some(&Clearing::Asked)
     }
 
-    /// A session of this broker is being cleared.
-    pub(super) fn is_clearing(&self, broker: &BrokerName) -> bool {
+    /// The sessions of this broker that are being cleared.
+    pub(super) fn clearing(&self, broker: &BrokerName) -> impl Iterator<Item = &String> {
         let from = (broker.clone(), String::new());
         self.clearings
             .range(from..)
-            .take_while(|((holder, _), _)| holder == broker)
-            .any(|(_, clearing)| *clearing == Clearing::Asked)
+            .take_while(move |((holder, _), _)| holder == broker)
+            .filter(|(_, clearing)| **clearing == Clearing::Asked)
+            .map(|((_, client_id), _)| client_id)
     }
 
     /// Asks for what there is to ask for: after every round, and when a failed clearing is due.
@@ -120,21 +157,24 @@ impl Engine {
                 let seeding = self.switching.is_seeding(broker, left.client_id);
                 // Its clients may stay where they are yet.
                 let undecided = self.handovers.is_leaving(broker);
-                if due && !seeding && !undecided && self.is_in_use(&left.upstream) {
-                    directives.push(Directive::EndSubscriptions {
-                        broker: broker.clone(),
-                        upstream: left.upstream,
-                        client_id: left.client_id.to_owned(),
-                        filters: left.session.holds.iter().cloned().collect(),
-                        discard: left.spent || !fleet.brokers.contains_key(broker),
-                    });
-                    wanted.insert(key, Clearing::Asked);
-                } else if let Some(known) = known {
-                    wanted.insert(key, known);
+                let asked = due && !seeding && !undecided && self.is_in_use(&left.upstream);
+                match (self.clears(&fleet, broker, &left), known) {
+                    (Some(directive), _) if asked => {
+                        directives.push(directive);
+                        wanted.insert(key, Clearing::Asked);
+                    }
+                    // What has to wait for something else is not due again.
+                    (None, Some(Clearing::Failed { .. })) => {}
+                    (_, Some(known)) => {
+                        wanted.insert(key, known);
+                    }
+                    (_, None) => {}
                 }
             }
         }
-        // What is not left any more need not be cleared.
+        // What is not left any more need not be cleared; but who was sent is still there.
+        let left = std::mem::take(&mut self.clearings).into_iter();
+        wanted.extend(left.filter(|(_, clearing)| *clearing == Clearing::Asked));
         self.clearings = wanted;
         for (broker, client_id) in homeless {
             if let Some(site) = self.sites.get_mut(&broker) {
@@ -145,6 +185,38 @@ impl Engine {
             self.markers.clone_from(&markers);
             directives.push(Directive::AwaitMarkers(markers));
         }
+    }
+
+    /// What is to be done about a session that was left: what waits in it is to go to whoever stands where its holder stood,
+    /// and until there is somebody it is to collect no more.
+    fn clears(&self, fleet: &Fleet, broker: &BrokerName, left: &Left<'_>) -> Option<Directive> {
+        let discard = left.spent || !fleet.brokers.contains_key(broker);
+        let to = if discard {
+            BTreeSet::new()
+        } else {
+            self.stand_ins(broker, &left.class)
+        };
+        let (broker, upstream) = (broker.clone(), left.upstream.clone());
+        let client_id = left.client_id.to_owned();
+        let filters: Vec<TopicFilter> = left.session.holds.iter().cloned().collect();
+        if !to.is_empty() {
+            return Some(Directive::Adopt {
+                broker,
+                upstream,
+                client_id,
+                filters,
+                to,
+            });
+        }
+        // A holder that is out may come back to it, as long as nobody stands in for it.
+        let waits = !discard && (left.barred || filters.is_empty());
+        (!waits).then_some(Directive::EndSubscriptions {
+            broker,
+            upstream,
+            client_id,
+            filters,
+            discard,
+        })
     }
 
     fn can_be_cleared(&self, client_id: &str) -> bool {
@@ -194,8 +266,8 @@ impl Engine {
             .filter_map(|((broker, client_id), clearing)| match clearing {
                 Clearing::Asked => None,
                 Clearing::Failed { reason, .. } => Some(format!(
-                    "Broker/{broker}: the session {client_id} of a link that is gone still collects messages upstream, \
-                     as it could not be ended: {reason}; it is tried again"
+                    "Broker/{broker}: the session {client_id} of a link that is gone still has messages upstream, or \
+                     collects them, as they could not be fetched: {reason}; it is tried again"
                 )),
             })
     }

@@ -49,6 +49,13 @@ impl Fences {
         })
     }
 
+    /// Who keeps a broker out.
+    fn barring(&self, downstream: &BrokerName) -> BTreeSet<BrokerName> {
+        let upstreams = self.asked.keys();
+        let bars = upstreams.filter(|upstream| self.bar(upstream, downstream));
+        bars.cloned().collect()
+    }
+
     fn bar(&self, upstream: &BrokerName, downstream: &BrokerName) -> bool {
         let barred = |fences: &BTreeMap<BrokerName, BTreeSet<BrokerName>>| {
             fences
@@ -116,6 +123,16 @@ impl Engine {
             }
         }
         self.fences.asked.extend(asked);
+        for (broker, site) in &mut self.sites {
+            // One that is coming back may have been let in by now.
+            let is_down = site.health.phase() == BrokerPhase::Down;
+            let upstreams = if is_down {
+                self.fences.barring(broker)
+            } else {
+                BTreeSet::new()
+            };
+            site.ledger.keep_out(upstreams);
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use skein_api::fleet::{Fleet, Hosting};
 use skein_api::name::BrokerName;
-use skein_mosquitto::config::{Compile, Config, Placement, Problem, SecurityPlugin, compile, render};
+use skein_mosquitto::config::{
+    Compile, Config, Placement, Problem, SecurityPlugin, compile, identity_of, render,
+};
 use skein_mosquitto::link::Link;
 use skein_mosquitto::security::FILE;
 
@@ -106,7 +108,12 @@ impl Engine {
             if let Some(site) = self.sites.get(name).filter(|_| position.changes()) {
                 position.subscriptions = Arc::new(site.ledger.subscriptions());
                 position.barred = site.ledger.barred();
-                position.clearing = self.is_clearing(name);
+                for client_id in self.clearing(name) {
+                    let link = identity_of(client_id);
+                    let link = link.map(|(_, upstream, mode, class)| (upstream, mode, class));
+                    position.clearing = true;
+                    position.barred.extend(link);
+                }
             }
         }
         let mut seeds = Vec::new();

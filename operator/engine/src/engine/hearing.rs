@@ -69,7 +69,11 @@ impl Engine {
                 .filter_map(|filter| TopicFilter::parse(filter).ok());
             let filters: Vec<TopicFilter> = filters.collect();
             let ledger = &mut self.site(&open.broker).ledger;
-            ledger.open(&open.client_id, filters.iter());
+            if open.filters.is_empty() {
+                ledger.leave(&open.client_id);
+            } else {
+                ledger.open(&open.client_id, filters.iter());
+            }
         }
         self.recorded = restored.sessions;
         self.addresses = restored.addresses;

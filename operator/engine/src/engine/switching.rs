@@ -303,7 +303,7 @@ impl Engine {
         let closed = closed
             .flat_map(|link| [&link.upstream, &link.downstream])
             .collect();
-        let moved = self.move_clients(&closed, directives);
+        let moved = self.move_clients(&closed, now, directives);
         for switch in &switches {
             let mut ends = switch
                 .fresh
@@ -343,6 +343,7 @@ impl Engine {
     fn move_clients(
         &mut self,
         closed: &BTreeSet<&BrokerName>,
+        now: Moment,
         directives: &mut Vec<Directive>,
     ) -> BTreeSet<BrokerName> {
         let mut moved = BTreeSet::new();
@@ -359,6 +360,7 @@ impl Engine {
         for broker in open {
             if let Some(to) = self.moves.remove(&broker) {
                 self.handed_over(&broker, directives);
+                self.arrivals.begin(&broker, now);
                 self.addresses.insert(broker.clone(), to.clone());
                 moved.insert(to.clone());
                 directives.push(Directive::PointAddress { broker, to });
@@ -461,7 +463,8 @@ impl Engine {
     fn may_be_opened(&self, link: &LinkId) -> bool {
         self.sites.get(&link.downstream).is_some_and(|site| {
             let barred = (link.upstream.clone(), link.mode, link.class.clone());
-            !site.ledger.barred().contains(&barred) && !site.ledger.may_use(&link.client_id())
+            let ending = self.is_ending(&link.downstream, &link.client_id());
+            !ending && !site.ledger.barred().contains(&barred) && !site.ledger.may_use(&link.client_id())
         })
     }
 }

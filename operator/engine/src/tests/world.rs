@@ -47,6 +47,7 @@ pub(super) struct World {
     pub(super) sessions: Sessions,
     markers: Vec<Marker>,
     clearings: VecDeque<(BrokerName, BrokerName, String)>,
+    adoptions: VecDeque<(BrokerName, BrokerName, String)>,
     recorded: Vec<OpenSession>,
     seeds: VecDeque<SeedRequest>,
     configs: BTreeMap<BrokerName, Vec<(Epoch, Vec<Link>, String)>>,
@@ -77,6 +78,7 @@ impl World {
             sessions: Sessions::default(),
             markers: Vec::new(),
             clearings: VecDeque::new(),
+            adoptions: VecDeque::new(),
             seeds: VecDeque::new(),
             recorded: Vec::new(),
             configs: BTreeMap::new(),
@@ -144,6 +146,17 @@ impl World {
                 ..
             } => {
                 self.clearings.push_back((broker, upstream, client_id));
+                return;
+            }
+            Directive::Adopt {
+                broker,
+                upstream,
+                client_id,
+                to,
+                ..
+            } => {
+                assert!(!to.is_empty(), "what waits in {client_id} is to go to nobody");
+                self.adoptions.push_back((broker, upstream, client_id));
                 return;
             }
             Directive::Seed {
@@ -298,6 +311,7 @@ impl World {
             .brokers
             .values()
             .filter_map(|it| it.loaded.as_ref())
+            .filter(|(.., config)| !self.is_barred(upstream, &config.broker))
             .flat_map(|(.., config)| &config.connections)
             .any(|held| held.remote_client_id == client_id);
         assert!(!live, "standing in for {client_id} would kick a bridge");
@@ -320,7 +334,7 @@ impl World {
         }
     }
 
-    /// The sessions that were left are cleared, if their broker lets a client in.
+    /// The sessions that were left are cleared, and what waits in them is passed on, if their broker lets a client in.
     pub(super) fn clear_sessions(&mut self) {
         for (broker, upstream, client_id) in std::mem::take(&mut self.clearings) {
             let reached = self.stands_in(&upstream, &client_id);
@@ -330,6 +344,18 @@ impl World {
             self.tell(Event::SubscriptionsEnded {
                 broker,
                 client_id,
+                error: (!reached).then(|| "no answer".to_owned()),
+            });
+        }
+        for (broker, upstream, client_id) in std::mem::take(&mut self.adoptions) {
+            let reached = self.stands_in(&upstream, &client_id);
+            if reached {
+                self.sessions.clear(&client_id);
+            }
+            self.tell(Event::Adopted {
+                broker,
+                client_id,
+                messages: u64::from(reached),
                 error: (!reached).then(|| "no answer".to_owned()),
             });
         }
@@ -496,6 +522,7 @@ impl World {
         self.engine = Engine::with_tools(settings(), tools);
         self.markers.clear();
         self.clearings.clear();
+        self.adoptions.clear();
         self.seeds.clear();
         self.tell(Event::Restored(restored));
         for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {

@@ -94,6 +94,17 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 let access = self.access(upstream);
                 self.envoys.seed(broker, client_id, access, subscriptions);
             }
+            Directive::Adopt {
+                broker,
+                upstream,
+                client_id,
+                filters,
+                to,
+            } => {
+                let access = self.access(upstream);
+                let to = to.iter().map(|to| self.access(to)).collect();
+                self.envoys.adopt(broker, client_id, access.zip(to), filters);
+            }
             Directive::Bar { broker, downstreams } => {
                 let directory = self.place.state.broker(broker);
                 self.users.bar(broker, downstreams, &directory)?;
@@ -382,7 +393,9 @@ fn about(directive: &Directive) -> String {
     match directive {
         Directive::GiveConfig { broker, .. } => format!("configuration/{broker}"),
         Directive::AwaitMarkers(_) => "markers".to_owned(),
-        Directive::Seed { client_id, .. } | Directive::EndSubscriptions { client_id, .. } => {
+        Directive::Seed { client_id, .. }
+        | Directive::EndSubscriptions { client_id, .. }
+        | Directive::Adopt { client_id, .. } => {
             format!("session/{client_id}")
         }
         Directive::ReadSessions { broker, .. } => format!("clients/{broker}"),

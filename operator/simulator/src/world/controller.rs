@@ -133,6 +133,9 @@ impl World {
         if self.engine.take().is_some() {
             self.tell(|| "the controller dies".to_owned());
         }
+        while let Some(carrier) = self.adoptions.keys().next().copied() {
+            self.end_adoption(carrier);
+        }
         self.dies_after = None;
         self.life += 1;
         let life = self.life;
@@ -281,6 +284,7 @@ impl World {
     }
 
     pub(super) fn envoy_back(&mut self, client: ClientNumber, done: bool) {
+        self.end_adoption(client);
         let Some(envoy) = self.envoys.remove(&client) else {
             return;
         };

@@ -23,6 +23,8 @@ pub(super) enum Purpose {
     Seed,
     /// To end the subscriptions of one that a link left.
     End,
+    /// To pass on what waits in such a one.
+    Adopt,
     /// To open the session of a client that is to come.
     OpenClient,
     /// To end the one that a client left.
@@ -36,7 +38,7 @@ impl Purpose {
             Self::Seed => Some(Flaw::SeedsNothing),
             Self::End => Some(Flaw::EndsNothing),
             Self::OpenClient => Some(Flaw::OpensNoClients),
-            Self::EndClient => None,
+            Self::Adopt | Self::EndClient => None,
         }
     }
 }
@@ -94,6 +96,13 @@ impl World {
                 client_id,
                 subscriptions,
             } => self.seed(broker, &upstream, client_id, &subscriptions),
+            Directive::Adopt {
+                broker,
+                upstream,
+                client_id,
+                filters,
+                to,
+            } => self.adopt(broker, &upstream, client_id, &filters, &to),
             Directive::Bar { broker, downstreams } => self.bar(&broker, &downstreams),
             Directive::ReadSessions { broker, serial } => self.read_sessions(&broker, serial),
             Directive::OpenClientSession {
