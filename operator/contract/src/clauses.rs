@@ -372,11 +372,11 @@ const fn drain() -> Clause {
 
 /// What Skein lacks to replace a broker without loss.
 const FAILOVER: Kept = Kept::NotYet {
-    why: "the broker's own sessions upstream are not taken over, and no exchange of QoS 2 that a client is in the midst of can be \
-          handed over",
+    why: "no exchange of QoS 2 that a client is in the midst of can be handed over, a broker that asks nobody for a name cannot be \
+          barred and so nothing is taken over from it, and a second failure meanwhile may cost something",
     today: "clients that subscribe with sessions find them at the substitute, which collect from before their address leads there, \
-            and go back once they have got what waits there; what the broker held, and what came for it until the new path stood, \
-            comes when it returns, late, some of it twice",
+            and go back once they have got what waits there; what came for the broker since it failed is passed on to the substitute \
+            within the second, some of it twice; what the broker held comes when it returns, late",
 };
 
 const fn hang(terms: Terms) -> Clause {

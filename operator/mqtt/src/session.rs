@@ -54,8 +54,8 @@ pub enum SessionError {
     /// The broker listens and does not want us.
     #[error("the broker rejects the connection: {0}")]
     Rejected(&'static str),
-    /// Connecting took longer than allowed.
-    #[error("no answer to the connection attempt within {0:?}")]
+    /// It took longer than allowed.
+    #[error("no answer within {0:?}")]
     TimedOut(Duration),
     /// The broker rejects a subscription.
     #[error("the broker rejects the subscription of {0}")]

@@ -218,9 +218,9 @@ pub const NOT_KEPT: [Rule; 6] = [
     Rule::RemovedMayComeBack,
     // Sessions are handed over without the exchanges that are under way: no broker tells of them, or takes them.
     Rule::IdentifiersStayApart,
-    // What waits in a dead broker's sessions stays there until its links are given again.
+    // It is passed on to who stands there now, but nobody knows who stood behind a link of an earlier plan.
     Rule::FailedAreDrained,
-    // The same, for links that were to come and are not wanted any more.
+    // The same: 8 in 30,000 schedules lose something.
     Rule::WayBackIsDrained,
 ];
 

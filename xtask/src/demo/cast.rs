@@ -124,9 +124,9 @@ impl Cast {
         ensure!(missed.is_empty(), "messages were lost: {}", missed.join("; "));
         if sums.iter().any(|sum| !sum.is_perfect()) {
             println!(
-                "\n  What was on its way by a broker that died or hung waits in sessions until that broker is back: it comes"
+                "\n  What waited for a broker that died or hung was passed on to where its clients went, some of it twice; what"
             );
-            println!("  late, and some of it twice.");
+            println!("  that broker had itself came late, when it was back.");
         }
         Ok(())
     }

@@ -103,7 +103,7 @@ async fn hang(fleet: &Fleet, stage: &Stage, cast: &Cast) -> Result<()> {
     stage.say(&format!(
         "the inspector connects again, {there}, and gets {came} of the {missing} messages that it missed"
     ));
-    Stage::more("the others were at a, or on their way to it, when it hung; they come when it is back");
+    Stage::more("the others were in a itself when it hung; they come when it is back");
     Ok(())
 }
 

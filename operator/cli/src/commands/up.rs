@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use skein_api::manifest::Problem;
 use skein_api::name::BrokerName;
 use skein_engine::directive::MigrationPhase;
 use skein_local::{Up, UpError, UpEvent};
@@ -72,6 +73,13 @@ fn drain_style(phase: MigrationPhase) -> anstyle::Style {
     }
 }
 
+fn refused(problems: &[Problem]) -> Vec<String> {
+    let head = format!("the edit is not applied: {}", count(problems.len(), "problem"));
+    let problems = problems.iter();
+    let problems = problems.map(|problem| format!("  {}", manifests::shown(problem)));
+    std::iter::once(paint(BAD, head)).chain(problems).collect()
+}
+
 /// What a person in front of it reads.
 fn lines(event: &UpEvent) -> Vec<String> {
     match event {
@@ -97,16 +105,7 @@ fn lines(event: &UpEvent) -> Vec<String> {
                 "broker {broker} is run by someone else at {address}; watching it"
             )]
         }
-        UpEvent::Refused(problems) => {
-            let head = format!("the edit is not applied: {}", count(problems.len(), "problem"));
-            std::iter::once(paint(BAD, head))
-                .chain(
-                    problems
-                        .iter()
-                        .map(|problem| format!("  {}", manifests::shown(problem))),
-                )
-                .collect()
-        }
+        UpEvent::Refused(problems) => refused(problems),
         UpEvent::Applied { changes } if changes.is_empty() => {
             vec!["the manifests were edited; nothing changes".to_owned()]
         }

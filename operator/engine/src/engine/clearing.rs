@@ -164,11 +164,10 @@ impl Engine {
                         wanted.insert(key, Clearing::Asked);
                     }
                     // What has to wait for something else is not due again.
-                    (None, Some(Clearing::Failed { .. })) => {}
+                    (None, Some(Clearing::Failed { .. })) | (_, None) => {}
                     (_, Some(known)) => {
                         wanted.insert(key, known);
                     }
-                    (_, None) => {}
                 }
             }
         }

@@ -318,23 +318,7 @@ impl Engine {
         waits.extend(opening.filter_map(|((_, client_id), _)| LinkId::named(client_id)));
         self.switching.seeds = seeds;
         self.switching.barriers = barriers;
-        for link in waits {
-            if let Some(position) = positions.get_mut(&link.downstream) {
-                position.barred.insert((link.upstream, link.mode, link.class));
-            }
-        }
-        for link in stays {
-            if let Some(position) = positions.get_mut(&link.downstream) {
-                position.switching = true;
-                let held: Vec<_> = position
-                    .newest
-                    .iter()
-                    .filter(|strand| strand.link() == link)
-                    .cloned()
-                    .collect();
-                position.held.extend(held);
-            }
-        }
+        hold(positions, waits, stays);
     }
 
     /// Lets client addresses lead elsewhere, but not to where the links that are to fetch their messages, or to bring them
@@ -466,5 +450,26 @@ impl Engine {
             let ending = self.is_ending(&link.downstream, &link.client_id());
             !ending && !site.ledger.barred().contains(&barred) && !site.ledger.may_use(&link.client_id())
         })
+    }
+}
+
+/// Links that wait are not to be given yet, and of those that stay nothing is to be taken.
+fn hold(positions: &mut BTreeMap<BrokerName, Position>, waits: Vec<LinkId>, stays: Vec<LinkId>) {
+    for link in waits {
+        if let Some(position) = positions.get_mut(&link.downstream) {
+            position.barred.insert((link.upstream, link.mode, link.class));
+        }
+    }
+    for link in stays {
+        if let Some(position) = positions.get_mut(&link.downstream) {
+            position.switching = true;
+            let held: Vec<_> = position
+                .newest
+                .iter()
+                .filter(|strand| strand.link() == link)
+                .cloned()
+                .collect();
+            position.held.extend(held);
+        }
     }
 }

@@ -99,6 +99,11 @@ fn what_was_left_is_remembered_by_the_next_controller() {
     world.run(5.0);
     assert_eq!(world.loaded(), "b<a");
     world.clear_sessions();
+    assert_eq!(
+        world.adopted,
+        ["skein:a:b:pull:all to a"],
+        "it may have collected something"
+    );
     world.run(3.0);
     assert_eq!(world.loaded(), "a<b b<a");
     world.connect("a");

@@ -1,5 +1,6 @@
 //! Stories and properties of the whole engine, against simulated brokers and supervisors in virtual time.
 
+mod adoptions;
 mod broker;
 mod commitments;
 mod judge;

@@ -48,6 +48,10 @@ pub(super) struct World {
     markers: Vec<Marker>,
     clearings: VecDeque<(BrokerName, BrokerName, String)>,
     adoptions: VecDeque<(BrokerName, BrokerName, String)>,
+    /// What was asked to be passed on: which session, and to whom.
+    pub(super) adopted: Vec<String>,
+    /// Brokers ask nobody for a name, and bar nobody.
+    pub(super) deaf_to_bars: bool,
     recorded: Vec<OpenSession>,
     seeds: VecDeque<SeedRequest>,
     configs: BTreeMap<BrokerName, Vec<(Epoch, Vec<Link>, String)>>,
@@ -79,6 +83,8 @@ impl World {
             markers: Vec::new(),
             clearings: VecDeque::new(),
             adoptions: VecDeque::new(),
+            adopted: Vec::new(),
+            deaf_to_bars: false,
             seeds: VecDeque::new(),
             recorded: Vec::new(),
             configs: BTreeMap::new(),
@@ -156,6 +162,8 @@ impl World {
                 ..
             } => {
                 assert!(!to.is_empty(), "what waits in {client_id} is to go to nobody");
+                let whom: Vec<&str> = to.iter().map(BrokerName::as_str).collect();
+                self.adopted.push(format!("{client_id} to {}", whom.join(" ")));
                 self.adoptions.push_back((broker, upstream, client_id));
                 return;
             }
@@ -377,10 +385,11 @@ impl World {
 
     /// Processes that can be told bar whom they should.
     fn bar(&mut self) {
+        let deaf = self.deaf_to_bars;
         let names: Vec<BrokerName> = self.brokers.keys().cloned().collect();
         for broker in names {
             let it = self.broker(broker.as_str());
-            let can_be_told = it.life == Life::Running && !it.cut_off;
+            let can_be_told = it.life == Life::Running && !it.cut_off && !deaf;
             if let Some(downstreams) = it.asked_to_bar.take_if(|_| can_be_told) {
                 it.keeps_out.clone_from(&downstreams);
                 self.tell(Event::Barred { broker, downstreams });
