@@ -103,7 +103,9 @@ async fn hang(fleet: &Fleet, stage: &Stage, cast: &Cast) -> Result<()> {
     stage.say(&format!(
         "the inspector connects again, {there}, and gets {came} of the {missing} messages that it missed"
     ));
-    Stage::more("the others were in a itself when it hung; they come when it is back");
+    if came < missing {
+        Stage::more("the others were in a itself when it hung; they come when it is back");
+    }
     Ok(())
 }
 
