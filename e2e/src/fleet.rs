@@ -30,7 +30,12 @@ pub struct Fleet {
 impl Fleet {
     /// An empty fleet that will run on a Mosquitto series.
     pub fn new(series: Series) -> Result<Self> {
-        let mut fleet = Self::of(PathBuf::new(), skein(), find_mosquitto(series)?)?;
+        Self::empty(skein(), find_mosquitto(series)?)
+    }
+
+    /// An empty fleet, run by programs of the caller's choice.
+    pub fn empty(skein: PathBuf, mosquitto: PathBuf) -> Result<Self> {
+        let mut fleet = Self::of(PathBuf::new(), skein, mosquitto)?;
         fleet.manifests = fleet.folder.path().join("manifests");
         fs::create_dir(&fleet.manifests)?;
         Ok(fleet)

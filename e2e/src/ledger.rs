@@ -48,6 +48,11 @@ impl Ledger {
             .insert(number);
     }
 
+    /// What a publisher sent is accounted for, and not asked for any more.
+    pub fn close(&self, publisher: &str) {
+        self.books().remove(publisher);
+    }
+
     /// Messages made so far, all publishers together.
     #[must_use]
     pub fn sent(&self) -> u64 {

@@ -6,6 +6,7 @@ mod command;
 mod demo;
 mod generate;
 mod mosquitto;
+mod soak;
 mod suite;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Task {
     Gen(generate::Arguments),
     /// Run the benchmarks; print a table and keep the results as JSON in target/bench
     Bench(bench::Arguments),
+    /// Hurt a fleet on real brokers for hours, and count what is lost; results as JSON in target/soak
+    Soak(soak::Arguments),
     /// Put the oldest and the newest supported Mosquitto into the cache, without touching the system
     Mosquitto(mosquitto::Arguments),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Check(arguments) => check::run(&arguments),
         Task::Gen(arguments) => generate::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Soak(arguments) => soak::run(&arguments),
         Task::Mosquitto(arguments) => mosquitto::run(&arguments),
     };
     match result {
