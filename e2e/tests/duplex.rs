@@ -308,6 +308,8 @@ async fn play(series: Series, lines: &str, how: &str, stories: &[Vec<&str>]) -> 
         }
         pair.crossed().await?;
     }
+    // Behind what comes both ways once more are the acknowledgements of all that, so that none of it comes again.
+    pair.crossed().await?;
     pair.at_h.clear();
     pair.at_u.clear();
     pair.part(how).await?;
