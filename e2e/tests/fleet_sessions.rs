@@ -74,3 +74,40 @@ async fn story(series: Series) -> Result<()> {
     }
     up.stop().await
 }
+
+#[tokio::test]
+async fn who_stays_away_keeps_nobody_from_going_home_once_that_is_given_up() -> Result<()> {
+    let fleet = Fleet::pair(Series::Newest)?;
+    let up = fleet.up()?;
+    up.wait_settled(PATIENCE).await?;
+    let home = fleet.client_address("a").await?;
+    let ledger = Ledger::new();
+    let absent = Subscriber::start(&home, "absent", "farm/7/#", 1, &ledger).await?;
+    let sensor = fleet.client_address("i").await?;
+    let sensor = Publisher::start(&sensor, "sensor", "farm/7/soil", 1, 50, &ledger).await?;
+    absent.wait_received(20, PATIENCE).await?;
+    absent.go_offline();
+    let refused = up.run(&["approve", "a", "--abandon"]).await?;
+    ensure!(
+        refused.status.code() == Some(2),
+        "nothing waits there yet: {refused:?}"
+    );
+
+    up.skein(&["break", "a", "--hang"]).await?;
+    up.wait_served("a").await?;
+    up.skein(&["mend", "a"]).await?;
+    let waits = |status: &Value| {
+        newest_migration(status).is_some_and(|migration| migration["waiting"]["absent"].as_u64() > Some(0))
+    };
+    up.wait_status("the way back to wait for who is away", PATIENCE, waits)
+        .await?;
+    up.skein(&["approve", "a", "--abandon"]).await?;
+    let back = up.wait_status("a to be taken back", 2 * PATIENCE, |status| {
+        newest_migration(status).is_some_and(|migration| migration["phase"] == "FailedBack")
+    });
+    let back = back.await.with_context(|| fleet.log())?;
+    let given_up = newest_migration(&back).and_then(|it| it["abandoned"]["absent"].as_u64());
+    ensure!(given_up > Some(0), "{back:#}");
+    sensor.finish(PATIENCE).await?;
+    up.stop().await
+}

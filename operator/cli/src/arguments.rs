@@ -316,6 +316,9 @@ pub(crate) struct Undrain {
 pub(crate) struct Approve {
     /// The broker that died, or came back
     pub(crate) broker: BrokerName,
+    /// Give up what waits at the substitute for clients that do not come for it, so that the broker has its clients back
+    #[arg(long)]
+    pub(crate) abandon: bool,
     /// The running fleet to ask, if there are several: its state directory
     #[arg(long, value_name = "PATH")]
     pub(crate) state: Option<PathBuf>,

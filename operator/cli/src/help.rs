@@ -187,11 +187,13 @@ Exit codes:
 pub(crate) const APPROVE: &str = "\
 `spec.failover.policy: Manual` lets a dead broker's clients wait until a person has them moved, and
 `spec.failover.failback: Manual` lets them stay at the substitute until a person wants them back. An approval is of
-what waits now, and of nothing that comes later.
+what waits now, and of nothing that comes later. With --abandon it is of the loss that keeps a broker from having its
+clients back: messages wait at the substitute for a client that does not come for them.
 
 Examples:
   skein status                         what waits is Pending (a migration) or Returning (a broker)
   skein approve i                      let it go on
+  skein approve i --abandon            do not wait for clients that stay away; `abandoned` counts what they miss
 
 Exit codes:
   0  approved    1  there is no running fleet    2  nothing waits there";

@@ -282,6 +282,10 @@ impl Engine {
                 self.stale_plan = true;
                 self.judge(&broker, now);
             }
+            Event::Abandoned { broker } => {
+                self.watches.give_up(&broker);
+                self.judge(&broker, now);
+            }
             Event::Tick => {
                 if std::mem::take(&mut self.stale_report) && !self.stale_plan {
                     self.complete_plan();
@@ -448,6 +452,7 @@ impl Engine {
             if configured && self.failovers.may_fail_back(&fleet, broker) {
                 let substitute = self.failovers.served_by().get(broker).cloned();
                 if substitute.is_none_or(|substitute| self.may_be_left(broker, &substitute, now)) {
+                    self.failovers.give_up(broker, self.watches.waiting(broker));
                     self.watches.stop(broker);
                     self.site(broker).health.take_back();
                 }

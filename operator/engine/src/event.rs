@@ -168,6 +168,11 @@ pub enum Event {
         /// Which broker.
         broker: BrokerName,
     },
+    /// A person gives up what waits at the substitute for clients of a broker that is to have them back, so that it has.
+    Abandoned {
+        /// Which broker.
+        broker: BrokerName,
+    },
     /// Time went by.
     Tick,
 }

@@ -44,7 +44,10 @@ impl Migrations {
             if known.migration.phase != migration.phase {
                 known.times.insert(phase, now.to_owned());
                 if gives_up(&migration) && !gives_up(&known.migration) {
-                    known.abandoned.clone_from(&migration.waiting);
+                    known.abandoned.extend(migration.waiting.clone());
+                }
+                if migration.phase == MigrationPhase::FailingBack {
+                    known.abandoned.extend(migration.waiting.clone());
                 }
             }
             known.migration = migration;
@@ -140,6 +143,15 @@ mod tests {
         migrations.record(drain(MigrationPhase::Retargeted, &[("pump", 3)]), "3");
         migrations.record(drain(MigrationPhase::Completed, &[]), "4");
         let given_up = BTreeMap::from([("pump".to_owned(), 3)]);
+        assert_eq!(migrations.records()[0].abandoned, given_up);
+        migrations.record(drain(MigrationPhase::Completed, &[("gate", 5)]), "5");
+        assert_eq!(
+            migrations.records()[0].abandoned,
+            given_up,
+            "it waits, and goes on waiting"
+        );
+        migrations.record(drain(MigrationPhase::FailingBack, &[("gate", 5)]), "6");
+        let given_up = BTreeMap::from([("gate".to_owned(), 5), ("pump".to_owned(), 3)]);
         assert_eq!(migrations.records()[0].abandoned, given_up);
     }
 

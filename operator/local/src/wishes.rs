@@ -51,9 +51,20 @@ pub enum Step {
     Move,
     /// A returned broker serves its clients itself again (`spec.failover.failback: Manual`).
     TakeBack,
+    /// The same for one whose clients have not got what waits for them at the substitute: that is given up.
+    Abandon,
 }
 
-/// What waits for approval at a broker, if anything does: the name of its newest migration, and the step.
+/// What waits for clients that do not come for it, and keeps a broker from having its clients back, if anything does.
+pub(crate) fn blocked(newest: Option<&Migration>) -> Option<Approval> {
+    let moved = |newest: &&Migration| newest.phase.has_moved() && !newest.waiting.is_empty();
+    newest.filter(moved).map(|migration| Approval {
+        migration: migration.name.clone(),
+        step: Step::Abandon,
+    })
+}
+
+/// What waits for approval at a broker, if anything does, but for [`blocked`]: the name of its newest migration, and the step.
 pub(crate) fn awaited(
     phase: BrokerPhase,
     newest: Option<&Migration>,
@@ -309,5 +320,23 @@ mod tests {
         };
         assert_eq!(awaited(Down, Some(&drain), Failback::Manual), None);
         assert_eq!(awaited(Down, None, Failback::Manual), None);
+    }
+
+    #[test]
+    fn what_keeps_clients_away_can_be_given_up_once_they_are() {
+        use MigrationPhase::{Completed, Draining, FailingBack};
+        let blocked = |phase, messages: u64| {
+            let waiting = (messages > 0).then(|| ("pump".to_owned(), messages));
+            let migration = Migration {
+                phase,
+                waiting: waiting.into_iter().collect(),
+                ..Migration::new("c-1".to_owned(), name("c"))
+            };
+            blocked(Some(&migration)).map(|approval| approval.step)
+        };
+        assert_eq!(blocked(Completed, 3), Some(Step::Abandon));
+        assert_eq!(blocked(Completed, 0), None, "nothing waits");
+        assert_eq!(blocked(Draining, 3), None, "they are still there");
+        assert_eq!(blocked(FailingBack, 3), None, "they are led back");
     }
 }

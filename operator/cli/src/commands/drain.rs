@@ -125,11 +125,16 @@ pub(crate) fn undrain(arguments: &Undrain) -> Result<ExitCode, Failure> {
 pub(crate) fn approve(arguments: &Approve) -> Result<ExitCode, Failure> {
     let state = client::find(arguments.state.as_deref())?;
     let broker = &arguments.broker;
-    let approval = client::approve(&state, broker).map_err(|error| refused(error, &state))?;
+    let approval =
+        client::approve(&state, broker, arguments.abandon).map_err(|error| refused(error, &state))?;
     let name = &approval.migration;
     output::write(&match approval.step {
         Step::Move => format!("{name} is approved: the clients of {broker} are led to its substitute\n"),
         Step::TakeBack => format!("{name} is approved: {broker} is taken back\n"),
+        Step::Abandon => format!(
+            "{name}: what waits for clients that stay away is given up, and {broker} has its clients back; `skein status -o \
+             json` says how much that was\n"
+        ),
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -93,6 +93,7 @@ impl Engine {
                 Stage::GoingBack => {
                     let at = self.failovers.served_by().get(&broker).cloned();
                     if at.is_none_or(|at| self.may_be_left(&broker, &at, now)) {
+                        self.failovers.give_up(&broker, self.watches.waiting(&broker));
                         self.set_drain(&broker, None);
                     }
                 }

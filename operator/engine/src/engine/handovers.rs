@@ -347,7 +347,9 @@ impl Engine {
             }
             Step::Draining { watch, until } => {
                 watch.look(&mut self.watches.serial, now, directives);
-                if !watch.over && *until > now {
+                let abandoned = self.drains.get(home).is_some_and(|drain| drain.abandon);
+                let given_up = (abandoned || self.watches.are_given_up(home)) && watch.has_looked();
+                if !watch.over && !given_up && *until > now {
                     return false;
                 }
                 // Others are not kept for ever by who went away just now: what waits for that client stays there.
@@ -442,6 +444,7 @@ impl Engine {
 
     /// The clients of a broker have moved: what was opened for them is noted, and what they left is to be ended.
     pub(super) fn handed_over(&mut self, home: &BrokerName, directives: &mut Vec<Directive>) {
+        self.watches.forget(home);
         let Some(handover) = self.handovers.under_way.remove(home) else {
             return;
         };

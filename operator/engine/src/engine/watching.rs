@@ -1,6 +1,6 @@
 //! Brokers whose clients are about to be led elsewhere, once they have got what waits for them where they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skein_api::name::BrokerName;
 
@@ -15,6 +15,8 @@ use crate::watch::Watch;
 pub(super) struct Watches {
     /// By whose clients they are.
     by_home: BTreeMap<BrokerName, Watch>,
+    /// Those for whose clients a person waits no more, until they have gone.
+    given_up: BTreeSet<BrokerName>,
     /// Numbers the readings that are asked for.
     pub(super) serial: u64,
     /// Who waits for what may have changed.
@@ -60,6 +62,24 @@ impl Watches {
     pub(super) fn waiting(&self, home: &BrokerName) -> BTreeMap<String, u64> {
         let watch = self.by_home.get(home);
         watch.map(|watch| watch.waiting.clone()).unwrap_or_default()
+    }
+
+    /// Who waits now is waited for no more.
+    pub(super) fn give_up(&mut self, home: &BrokerName) {
+        if let Some(watch) = self.by_home.get_mut(home).filter(|watch| watch.has_looked()) {
+            watch.over = true;
+            self.given_up.insert(home.clone());
+        }
+    }
+
+    /// Nobody waits for the clients of a broker: they may go without what they did not get.
+    pub(super) fn are_given_up(&self, home: &BrokerName) -> bool {
+        self.given_up.contains(home)
+    }
+
+    /// They have gone.
+    pub(super) fn forget(&mut self, home: &BrokerName) {
+        self.given_up.remove(home);
     }
 
     /// It is not waited for any more.

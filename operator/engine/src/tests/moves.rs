@@ -125,6 +125,35 @@ fn nobody_is_led_back_past_messages() {
 }
 
 #[test]
+fn what_nobody_comes_for_can_be_given_up() {
+    let mut world = started(farm());
+    world.set_life("a", Life::Held);
+    world.run(8.0);
+    let to = world.addresses[&name("a")].clone();
+    waits(&mut world, to.as_str(), "archive", 3);
+    world.set_life("a", Life::Running);
+    world.run(12.0);
+    assert_eq!(world.phase("a"), BrokerPhase::Returning);
+    let before = world.done.len();
+    world.tell(Event::Abandoned { broker: name("a") });
+    world.run(3.0);
+    let going_back = world.done[before..].iter().find_map(|done| match done {
+        Directive::RecordMigration(it) if it.phase == MigrationPhase::FailingBack => Some(it.waiting.clone()),
+        _ => None,
+    });
+    assert_eq!(
+        going_back,
+        Some(BTreeMap::from([("archive".to_owned(), 3)])),
+        "it is counted"
+    );
+    assert_eq!(
+        (world.phase("a"), newest(&world).phase),
+        (BrokerPhase::Ready, MigrationPhase::FailedBack)
+    );
+    assert_eq!(world.addresses[&name("a")], name("a"));
+}
+
+#[test]
 fn a_client_whose_name_is_taken_begins_anew() {
     let mut world = started(farm());
     for other in ["b", "e", "i"] {

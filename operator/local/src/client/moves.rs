@@ -129,7 +129,7 @@ pub fn undrain(state: &StateDirectory, broker: &BrokerName) -> Result<bool, Move
 ///
 /// # Errors
 /// If nothing does, or nobody would hear of it.
-pub fn approve(state: &StateDirectory, broker: &BrokerName) -> Result<Approval, MoveError> {
+pub fn approve(state: &StateDirectory, broker: &BrokerName, abandon: bool) -> Result<Approval, MoveError> {
     let (status, declared) = running(state, broker)?;
     let failback = declared
         .as_ref()
@@ -142,9 +142,20 @@ pub fn approve(state: &StateDirectory, broker: &BrokerName) -> Result<Approval, 
         });
     };
     let newest = status.newest_migration(broker);
-    let Some(awaited) = wishes::awaited(of_broker.phase, newest, failback) else {
+    let awaited = if abandon {
+        wishes::blocked(newest)
+    } else {
+        wishes::awaited(of_broker.phase, newest, failback)
+    };
+    let Some(awaited) = awaited else {
         let drained = newest.is_some_and(|newest| newest.reason == Reason::Drain && !newest.phase.is_over());
         let why = match of_broker.phase {
+            _ if abandon => {
+                Some("no message that waits elsewhere for a client of its keeps it from having them back")
+            }
+            BrokerPhase::Returning if wishes::blocked(newest).is_some() => Some(
+                "messages wait elsewhere for clients of its; let them come, or give those up with --abandon",
+            ),
             _ if drained => Some("it is drained, which needs no approval"),
             BrokerPhase::Ready => Some("it is well"),
             BrokerPhase::Returning => {

@@ -77,9 +77,9 @@ impl Heeded {
         news
     }
 
-    /// Brokers at which something waits that is approved and of which the engine was not told; and those with an approval
+    /// What the engine is to be told of brokers at which something waits that is approved; and the brokers with an approval
     /// whose step is behind.
-    fn approvals_due(&mut self, status: &FleetStatus, fleet: &Fleet) -> (Vec<BrokerName>, Vec<BrokerName>) {
+    fn approvals_due(&mut self, status: &FleetStatus, fleet: &Fleet) -> (Vec<Event>, Vec<BrokerName>) {
         let agreed = |broker: &BrokerName| {
             let mut declared = self.declared.values();
             declared.any(|spec| spec.approved && spec.broker == *broker)
@@ -98,11 +98,17 @@ impl Heeded {
                 .brokers
                 .get(name)
                 .map_or(Failback::Automatic, |declared| declared.failover.failback);
+            let broker = name.clone();
             if let Some(awaited) = wishes::awaited(*phase, newest, failback)
                 && (approval == Some(&awaited) || agreed(name))
                 && self.approved.insert((awaited.migration, awaited.step))
             {
-                due.push(name.clone());
+                due.push(Event::Approved { broker });
+            } else if let Some(blocked) = wishes::blocked(newest)
+                && approval == Some(&blocked)
+                && self.approved.insert((blocked.migration, blocked.step))
+            {
+                due.push(Event::Abandoned { broker });
             }
         }
         (due, behind)
@@ -180,8 +186,8 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     /// Tells the engine of approvals of what waits for them now, and forgets those whose step is behind.
     pub(super) fn approve_what_waits(&mut self, status: &FleetStatus) {
         let (due, behind) = self.wishes.approvals_due(status, &self.fleet);
-        for broker in due {
-            self.observe(Event::Approved { broker });
+        for event in due {
+            self.observe(event);
         }
         for broker in behind {
             self.wishes.approvals.remove(&broker);
@@ -199,7 +205,7 @@ fn is_behind(approval: &Approval, newest: Option<&Migration>) -> bool {
         .is_none_or(|newest| match approval.step {
             // Approved, and nobody there to take the clients: it may wait again.
             Step::Move => !matches!(newest.phase, Pending | Detected | Failed),
-            Step::TakeBack => newest.phase == FailingBack,
+            Step::TakeBack | Step::Abandon => newest.phase == FailingBack,
         })
 }
 
