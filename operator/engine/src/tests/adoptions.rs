@@ -2,7 +2,7 @@
 
 use skein_api::fleet::FleetBuilder;
 
-use super::world::{Life, World};
+use super::world::{Life, World, name};
 use crate::directive::MigrationPhase;
 
 /// `a` subscribes what `i` publishes, by way of `b`, which also stands in for `a`.
@@ -49,6 +49,6 @@ fn who_may_come_back_to_its_session_at_any_time_is_left_to_it() {
     world.deaf_to_bars = true;
     world.set_life("a", Life::Hung);
     world.run(8.0);
-    assert_eq!(world.addresses.values().next().map(|to| to.as_str()), Some("b"));
+    assert_eq!(world.addresses.get(&name("a")), Some(&name("b")));
     assert_eq!(world.adopted, Vec::<String>::new(), "nobody keeps it out");
 }
