@@ -219,10 +219,10 @@ impl Client {
 
     /// One that is out on an errand says that it cannot do it; true if it is.
     fn give_up(&mut self, air: &mut Air) -> bool {
-        match &mut self.role {
-            Role::Envoy(envoy) => envoy.give_up(self.number, air),
-            Role::Carrier(carrier) => carrier.give_up(self.number, air),
-            Role::Hand(hand) => hand.give_up(air),
+        match &self.role {
+            Role::Envoy(_) | Role::Carrier(_) => air.errand_done(self.number, false),
+            // What it was to publish, it cannot.
+            Role::Hand(hand) => air.errand_done(hand.carrier, false),
             Role::Publisher(_) | Role::Subscriber(_) | Role::Bench(_) => return false,
         }
         true

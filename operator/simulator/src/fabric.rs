@@ -23,6 +23,12 @@ impl Air {
         self.report(broker, Errand::Seen { broker, message });
     }
 
+    /// A client that is out on an errand has done it, or cannot: what it says first counts.
+    pub(crate) fn errand_done(&mut self, client: ClientNumber, done: bool) {
+        self.clock
+            .after(0, Happening::Errand(Errand::Envoy { client, done }));
+    }
+
     /// A broker says something to the controller.
     fn report(&mut self, broker: BrokerId, errand: Errand) {
         if !self.is_cut(broker, CONTROLLER) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skein_api::fleet::{FailoverPolicy, FleetBuilder};
-use skein_api::name::Qos;
+use skein_api::name::{BrokerName, Qos};
 
 use super::world::{Life, World, name};
 use crate::directive::{BrokerPhase, Directive, Migration, MigrationPhase, Reason};
@@ -101,8 +101,8 @@ fn sessions_are_open_before_the_address_leads_to_them() {
     assert_eq!(clients(&world, "a"), ["archive", "office", "sensor"]);
 }
 
-#[test]
-fn nobody_is_led_back_past_messages() {
+/// `a` is back, and its clients are still elsewhere, as three messages wait there for one of them; where that is.
+fn waiting_to_go_back() -> (World, BrokerName) {
     let mut world = started(farm());
     world.set_life("a", Life::Held);
     world.run(8.0);
@@ -111,6 +111,12 @@ fn nobody_is_led_back_past_messages() {
     world.set_life("a", Life::Running);
     world.run(12.0);
     assert_eq!(world.phase("a"), BrokerPhase::Returning);
+    (world, to)
+}
+
+#[test]
+fn nobody_is_led_back_past_messages() {
+    let (mut world, to) = waiting_to_go_back();
     assert_eq!(
         newest(&world).waiting,
         BTreeMap::from([("archive".to_owned(), 3)])
@@ -126,14 +132,7 @@ fn nobody_is_led_back_past_messages() {
 
 #[test]
 fn what_nobody_comes_for_can_be_given_up() {
-    let mut world = started(farm());
-    world.set_life("a", Life::Held);
-    world.run(8.0);
-    let to = world.addresses[&name("a")].clone();
-    waits(&mut world, to.as_str(), "archive", 3);
-    world.set_life("a", Life::Running);
-    world.run(12.0);
-    assert_eq!(world.phase("a"), BrokerPhase::Returning);
+    let (mut world, _) = waiting_to_go_back();
     let before = world.done.len();
     world.tell(Event::Abandoned { broker: name("a") });
     world.run(3.0);

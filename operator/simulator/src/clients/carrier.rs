@@ -25,13 +25,12 @@ pub(crate) struct Carrier {
     marked: bool,
     /// Only the end of its own subscription is still to be heard of.
     leaves: bool,
-    told: bool,
 }
 
 /// The end that publishes.
 #[derive(Debug)]
 pub(crate) struct Hand {
-    carrier: ClientNumber,
+    pub(super) carrier: ClientNumber,
     connected: bool,
     waiting: VecDeque<(Message, PacketId, u8)>,
     /// Under way, by its own identifier.
@@ -51,7 +50,6 @@ impl Carrier {
             hands,
             marked: false,
             leaves: false,
-            told: false,
         }
     }
 
@@ -60,7 +58,7 @@ impl Carrier {
         let mut say = |packet| air.send(conn, End::Opener, packet);
         match packet {
             Packet::ConnAck { present: false } => {
-                self.tell(number, true, air);
+                air.errand_done(number, true);
                 return true;
             }
             Packet::ConnAck { present: true } => {
@@ -114,7 +112,7 @@ impl Carrier {
             // The release of what somebody else has is for that one to hear.
             Packet::PubRel { id } if self.unreleased.remove(&id) => say(Packet::PubComp { id }),
             Packet::UnsubAck if self.leaves => {
-                self.tell(number, true, air);
+                air.errand_done(number, true);
                 return true;
             }
             _ => {}
@@ -150,18 +148,6 @@ impl Carrier {
             self.marked = false;
             self.leaves = true;
             air.send(conn, End::Opener, Packet::Unsubscribe { filter: self.filter });
-        }
-    }
-
-    /// Its connection ended before it was done, or it took too long.
-    pub(super) fn give_up(&mut self, number: ClientNumber, air: &mut Air) {
-        self.tell(number, false, air);
-    }
-
-    fn tell(&mut self, client: ClientNumber, done: bool, air: &mut Air) {
-        if !std::mem::replace(&mut self.told, true) {
-            air.clock
-                .after(0, Happening::Errand(Errand::Envoy { client, done }));
         }
     }
 }
@@ -230,12 +216,5 @@ impl Hand {
             }
             _ => {}
         }
-    }
-
-    /// What it was to publish, it cannot.
-    pub(super) fn give_up(&self, air: &mut Air) {
-        let client = self.carrier;
-        air.clock
-            .after(0, Happening::Errand(Errand::Envoy { client, done: false }));
     }
 }

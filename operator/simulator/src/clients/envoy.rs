@@ -1,9 +1,8 @@
 //! An envoy: connects under the client id of a bridge, subscribes or unsubscribes, acknowledges no message, and leaves.
 
-use crate::air::{Air, ClientNumber, Conn, End, Happening};
+use crate::air::{Air, ClientNumber, Conn, End};
 use crate::names::Filter;
 use crate::packet::Packet;
-use crate::world::Errand;
 
 /// What an envoy is sent for.
 #[derive(Clone, Debug)]
@@ -26,16 +25,11 @@ pub(crate) struct Envoy {
     mission: Mission,
     /// Requests that are not acknowledged yet.
     open: usize,
-    told: bool,
 }
 
 impl Envoy {
     pub(crate) fn new(mission: Mission) -> Self {
-        Self {
-            mission,
-            open: 0,
-            told: false,
-        }
+        Self { mission, open: 0 }
     }
 
     /// It hears something; true once it is done and leaves.
@@ -69,20 +63,8 @@ impl Envoy {
             _ => return false,
         }
         if self.open == 0 {
-            self.tell(number, true, air);
+            air.errand_done(number, true);
         }
         self.open == 0
-    }
-
-    /// Its connection ended before it was done, or it took too long.
-    pub(super) fn give_up(&mut self, number: ClientNumber, air: &mut Air) {
-        self.tell(number, false, air);
-    }
-
-    fn tell(&mut self, client: ClientNumber, done: bool, air: &mut Air) {
-        if !std::mem::replace(&mut self.told, true) {
-            air.clock
-                .after(0, Happening::Errand(Errand::Envoy { client, done }));
-        }
     }
 }
