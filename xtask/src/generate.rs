@@ -1,4 +1,5 @@
-//! Generated files: the custom resource definitions in `crds/`, from the types in `operator/api`.
+//! Generated files: the custom resource definitions in `crds/`, from the types in `operator/api`, and the contract's page in
+//! `docs/`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +24,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let drifted = drift()?;
     if drifted.is_empty() {
-        println!("crds/ is up to date");
+        println!("generated files are up to date");
     }
     for (path, text) in drifted {
         if let Some(text) = text {
@@ -48,7 +49,7 @@ pub(crate) fn check() -> Result<()> {
             names.join(", ")
         );
     }
-    println!("crds/ is up to date");
+    println!("generated files are up to date");
     Ok(())
 }
 
@@ -62,6 +63,7 @@ fn drift() -> Result<BTreeMap<PathBuf, Option<String>>> {
         }
         wanted.insert(folder.join(name), Some(text));
     }
+    wanted.insert(root().join("docs/contract.md"), Some(skein_contract::page()));
     for entry in fs::read_dir(&folder).into_iter().flatten() {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "yaml") {

@@ -29,7 +29,7 @@ enum Task {
     Test(suite::Arguments),
     /// Judge the source: format, lints, generated files, licences, the crate graph, file sizes
     Check(check::Arguments),
-    /// Write the generated files (custom resource definitions)
+    /// Write the generated files (custom resource definitions, the contract's page)
     Gen(generate::Arguments),
     /// Run the benchmarks; print a table and keep the results as JSON in target/bench
     Bench(bench::Arguments),

@@ -13,6 +13,7 @@
 
 mod clauses;
 mod event;
+mod page;
 mod promise;
 mod survival;
 mod terms;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use clauses::{Clause, Footnote, Kept, clause, contract};
 pub use event::Event;
+pub use page::page;
 pub use promise::{Duplicates, Lost, Order, Promise};
 pub use survival::{Blow, Survival, survives};
 pub use terms::{Profile, Series, Terms};
