@@ -2,6 +2,7 @@ use super::*;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use skein_agent::Identity;
 use skein_api::fleet::{FleetBuilder, Hosting};
@@ -254,6 +255,12 @@ fn who_is_to_be_barred_is_so_from_when_it_is_known() {
     assert_eq!(users.barred().collect::<Vec<_>>(), [&name("c")]);
 }
 
+/// What never comes fails the test instead of holding it up.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(20);
+    tokio::time::timeout(limit, what).await.expect("it comes in time")
+}
+
 #[tokio::test]
 async fn who_waits_for_a_bar_hears_of_it_once_the_process_bars() {
     let mut place = Place::new();
@@ -281,12 +288,15 @@ async fn who_waits_for_a_bar_hears_of_it_once_the_process_bars() {
         troubles.get(&name("b")).cloned().flatten()
     };
     place.bar(&["a"]);
-    let trouble = loop {
-        if let Some(trouble) = look(&mut place.users) {
-            break trouble;
+    let trouble = soon(async {
+        loop {
+            if let Some(trouble) = look(&mut place.users) {
+                break trouble;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    };
+    })
+    .await;
     assert!(
         trouble.starts_with("broker b: ") && trouble.ends_with("it is tried again"),
         "{trouble}"
@@ -296,13 +306,16 @@ async fn who_waits_for_a_bar_hears_of_it_once_the_process_bars() {
     let mut barring = users;
     barring.bar(&BTreeSet::from([name("a")]));
     fs::write(directory.security_file(), render(&barring)).unwrap();
-    let event = loop {
-        look(&mut place.users);
-        if let Ok(event) = heard.try_recv() {
-            break event;
+    let event = soon(async {
+        loop {
+            look(&mut place.users);
+            if let Ok(event) = heard.try_recv() {
+                break event;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    };
+    })
+    .await;
     let Event::Barred { broker, downstreams } = event else {
         panic!("{event:?}");
     };
