@@ -220,7 +220,7 @@ pub const NOT_KEPT: [Rule; 6] = [
     Rule::IdentifiersStayApart,
     // It is passed on to who stands there now, but nobody knows who stood behind a link of an earlier plan.
     Rule::FailedAreDrained,
-    // The same: 8 in 30,000 schedules lose something.
+    // The same: 5 in 30,000 schedules lose something.
     Rule::WayBackIsDrained,
 ];
 

@@ -37,21 +37,24 @@ impl Arrivals {
 impl Engine {
     /// Who is to get what waits for a link of this broker. Nobody, as long as somebody who needs it cannot get it yet.
     pub(super) fn stand_ins(&self, holder: &BrokerName, class: &ClassName) -> BTreeSet<BrokerName> {
-        let is_out = self.sites.get(holder).is_none_or(|site| site.health.is_out());
-        if !is_out {
+        if !self.is_out(holder) {
             return BTreeSet::from([holder.clone()]);
         }
-        if self.has_gaps(class) {
-            // Nothing has another way: what its session goes on collecting comes when the holder is back.
+        if self.has_gaps(class) || !self.is_settled() {
+            // Nothing has another way, or not yet: what its session goes on collecting is nowhere else.
             return BTreeSet::new();
         }
-        let substitute = self.failovers.served_by().get(holder);
-        // Once its clients are there, as far as they come, and their sessions collect.
-        let are_there = !self.arrivals.0.contains_key(holder);
-        let serves = |at: &&BrokerName| are_there && self.addresses.get(holder) == Some(*at) && self.gets(at);
-        let mut stand_ins: BTreeSet<BrokerName> = substitute.filter(serves).cloned().into_iter().collect();
-        if stand_ins.is_empty() && self.has_consumers(holder, class) {
-            return stand_ins;
+        let mut stand_ins = BTreeSet::new();
+        if self.has_consumers(holder, class) {
+            let substitute = self.failovers.served_by().get(holder);
+            // Once its clients are there, as far as they come, and their sessions collect.
+            let are_there = !self.arrivals.0.contains_key(holder);
+            let serves =
+                |at: &&BrokerName| are_there && self.addresses.get(holder) == Some(*at) && self.gets(at);
+            let Some(substitute) = substitute.filter(serves) else {
+                return stand_ins;
+            };
+            stand_ins.insert(substitute.clone());
         }
         // Who had it from the holder has another way by now, which did not lead past what waits. The substitute may lead it
         // there, too: better twice than never.
@@ -66,8 +69,12 @@ impl Engine {
 
     /// It is well, and what is published there gets to its clients.
     fn gets(&self, broker: &BrokerName) -> bool {
-        let is_out = self.sites.get(broker).is_none_or(|site| site.health.is_out());
-        !is_out && self.is_there_to_ask(broker)
+        !self.is_out(broker) && self.is_there_to_ask(broker)
+    }
+
+    /// It counts as out, or is none.
+    pub(super) fn is_out(&self, broker: &BrokerName) -> bool {
+        self.sites.get(broker).is_none_or(|site| site.health.is_out())
     }
 
     /// Some flow of this class has no way as things are.

@@ -207,8 +207,10 @@ impl Engine {
                 to,
             });
         }
-        // A holder that is out may come back to it, as long as nobody stands in for it.
-        let waits = !discard && (left.barred || filters.is_empty());
+        // A holder that is out may come back to it, as long as nobody stands in for it; and until the new ways are there, they
+        // may be given up, and all that comes is only here.
+        let waits =
+            !discard && (left.barred || filters.is_empty() || self.is_out(&broker) && !self.is_settled());
         (!waits).then_some(Directive::EndSubscriptions {
             broker,
             upstream,
