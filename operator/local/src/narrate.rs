@@ -148,7 +148,9 @@ fn tell_adoptions(before: Option<&FleetStatus>, after: &FleetStatus, told: &mut 
     for MigrationRecord { migration, .. } in &after.migrations {
         let mut known = before.migrations.iter().map(|record| &record.migration);
         let known = known.find(|known| known.name == migration.name);
-        let messages = migration.adopted - known.map_or(0, |known| known.adopted);
+        let messages = migration
+            .adopted
+            .saturating_sub(known.map_or(0, |known| known.adopted));
         if messages > 0 {
             told.push(UpEvent::Adopted {
                 broker: migration.broker.clone(),

@@ -148,26 +148,29 @@ impl Engine {
                     homeless.push(key);
                     continue;
                 }
-                let known = self.clearings.remove(&key);
-                let due = match &known {
-                    None => true,
-                    Some(Clearing::Asked) => false,
-                    Some(Clearing::Failed { again, .. }) => *again <= now,
+                let again = match self.clearings.get(&key) {
+                    // Who was sent is still there.
+                    Some(Clearing::Asked) => continue,
+                    Some(Clearing::Failed { again, .. }) => Some(*again),
+                    None => None,
                 };
+                let due = again.is_none_or(|again| again <= now);
                 let seeding = self.switching.is_seeding(broker, left.client_id);
                 // Its clients may stay where they are yet.
                 let undecided = self.handovers.is_leaving(broker);
                 let asked = due && !seeding && !undecided && self.is_in_use(&left.upstream);
-                match (self.clears(&fleet, broker, &left), known) {
-                    (Some(directive), _) if asked => {
-                        directives.push(directive);
-                        wanted.insert(key, Clearing::Asked);
-                    }
-                    // What has to wait for something else is not due again.
-                    (None, Some(Clearing::Failed { .. })) | (_, None) => {}
-                    (_, Some(known)) => {
-                        wanted.insert(key, known);
-                    }
+                if !asked && again.is_none() {
+                    continue;
+                }
+                // What has to wait for something else is not due again.
+                let Some(directive) = self.clears(&fleet, broker, &left) else {
+                    continue;
+                };
+                if asked {
+                    directives.push(directive);
+                    wanted.insert(key, Clearing::Asked);
+                } else if let Some(known) = self.clearings.remove(&key) {
+                    wanted.insert(key, known);
                 }
             }
         }

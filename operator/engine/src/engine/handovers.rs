@@ -406,8 +406,7 @@ impl Engine {
 
     /// Something that clients should get where they are can come there. Not to their own broker once that is out.
     fn waits_there(&self, home: &BrokerName, at: &BrokerName) -> bool {
-        let is_out = self.sites.get(at).is_some_and(|site| site.health.is_out());
-        self.is_there_to_ask(at) && !(home == at && is_out)
+        self.is_there_to_ask(at) && !(home == at && self.is_out(at))
     }
 
     /// It answers, and goes on to do so.
@@ -438,8 +437,7 @@ impl Engine {
 
     /// Messages come from it. What one has that is not passes when it is back.
     fn is_well(&self, broker: &BrokerName) -> bool {
-        let is_out = self.sites.get(broker).is_some_and(|site| site.health.is_out());
-        !is_out && self.may_answer(broker)
+        !self.is_out(broker) && self.may_answer(broker)
     }
 
     /// The clients of a broker have moved: what was opened for them is noted, and what they left is to be ended.
