@@ -24,6 +24,30 @@ struct Sum {
     restless: u64,
 }
 
+impl Sum {
+    fn of(round: &Round) -> Self {
+        Self {
+            faults: 1,
+            acknowledged: round.acknowledged,
+            lost: round.lost,
+            excused: round.lost.min(2 * round.fault.may_lose()),
+            duplicated: round.duplicated,
+            out_of_order: round.out_of_order,
+            restless: u64::from(!round.rested),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.faults += other.faults;
+        self.acknowledged += other.acknowledged;
+        self.lost += other.lost;
+        self.excused += other.excused;
+        self.duplicated += other.duplicated;
+        self.out_of_order += other.out_of_order;
+        self.restless += other.restless;
+    }
+}
+
 /// Where all that goes.
 pub(super) struct Books {
     rounds: fs::File,
@@ -46,7 +70,6 @@ impl Books {
     /// A round is over.
     pub(super) fn enter(&mut self, version: &str, round: &Round) -> Result<()> {
         let name = round.fault.name();
-        let excused = round.lost.min(2 * round.fault.may_lose());
         let line = json!({
             "mosquitto": version, "fault": name, "seconds": round.took.as_secs_f64(), "sent": round.sent,
             "acknowledged": round.acknowledged, "lost": round.lost, "duplicated": round.duplicated,
@@ -54,13 +77,7 @@ impl Books {
         });
         writeln!(self.rounds, "{line}")?;
         let sum = self.sums.entry((version.to_owned(), name.clone())).or_default();
-        sum.faults += 1;
-        sum.acknowledged += round.acknowledged;
-        sum.lost += round.lost;
-        sum.excused += excused;
-        sum.duplicated += round.duplicated;
-        sum.out_of_order += round.out_of_order;
-        sum.restless += u64::from(!round.rested);
+        sum.add(&Sum::of(round));
         let number: u64 = self.sums.values().map(|sum| sum.faults).sum();
         println!(
             "  {number:5}  {name:28} {:5.1} s  {:5} acknowledged, {} lost, {} twice",
@@ -89,13 +106,7 @@ impl Books {
                 sum.faults, sum.acknowledged, sum.lost, sum.excused, sum.duplicated, sum.restless
             );
             rows.push(row(version, name, sum));
-            all.faults += sum.faults;
-            all.acknowledged += sum.acknowledged;
-            all.lost += sum.lost;
-            all.excused += sum.excused;
-            all.duplicated += sum.duplicated;
-            all.out_of_order += sum.out_of_order;
-            all.restless += sum.restless;
+            all.add(sum);
         }
         let file = root().join("target/soak/soak.json");
         let sums = json!({"seconds": took.as_secs_f64(), "all": row("", "", &all), "faults": rows});
