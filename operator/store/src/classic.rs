@@ -141,6 +141,8 @@ fn retained<R: Read + Seek>(
         let Some(topic) = message.topic else { continue };
         found.push(Retained {
             topic,
+            number: message.number,
+            source: message.source,
             qos: message.qos,
             expires_at: stored_time(message.expires_at),
             bytes: u64::from(message.bytes),

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use skein_api::name::Qos;
 use skein_mosquitto::link::CLIENT_ID_PREFIX;
 
+use crate::link::LinkSession;
+
 /// Which kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -273,14 +275,40 @@ pub struct Retained {
     /// A topic that is a number (`42`, `007`, `1e3`: a single level) is stored by 2.1's sqlite plugin as that number, and comes
     /// back as one (`7`, `1000`), from here as from the broker after a restart.
     pub topic: String,
+    /// As [`Inventory::newest`] counts: of two values of a topic at one broker, the later one has the greater number.
+    pub number: u64,
+    /// The client id under which it came: that of its publisher, or of the bridge's end here if it came over a bridge. None for
+    /// what the broker says itself.
+    ///
+    /// What a broker has of a value after a restart or a kill is this, too. A client id that is a number is stored by 2.1's sqlite
+    /// plugin as that number, like a topic.
+    pub source: Option<String>,
     /// With which it was published.
     pub qos: Qos,
-    /// When it expires, in seconds since 1970; none: never.
+    /// When it expires, in seconds since 1970; none: never. What has expired may still be here: 2.1 takes it out when
+    /// somebody subscribes to it, 2.0 does not even save for its sake.
     pub expires_at: Option<u64>,
     /// Of the payload.
     pub bytes: u64,
     /// If it was asked for.
     pub payload: Option<Vec<u8>>,
+}
+
+impl Retained {
+    /// Whether Skein put it there or it came over one of its links, and no client of this broker published it.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.source
+            .as_deref()
+            .is_some_and(|source| source.starts_with(CLIENT_ID_PREFIX))
+    }
+
+    /// Over which link it came, if it did. At the broker that holds the connection the source is the link's local end, at the other
+    /// one its client id.
+    #[must_use]
+    pub fn link(&self) -> Option<LinkSession> {
+        LinkSession::of(self.source.as_deref()?)
+    }
 }
 
 /// A quality of service as its number.

@@ -41,9 +41,9 @@ const NEWEST: &str = "SELECT max(store_id) FROM base_msgs";
 const WAITING_FOR_ONE: &str = "SELECT count(*), coalesce(sum(length(payload)), 0), min(store_id) \
      FROM client_msgs LEFT JOIN base_msgs USING (store_id) WHERE client_id = ? AND direction = 1";
 
-// The column for topics has a numeric affinity, by mistake: what looks like a number is one.
-const RETAINED: &str = "SELECT CAST(retains.topic AS TEXT), qos, expiry_time, length(payload), retains.rowid \
-     FROM retains JOIN base_msgs USING (store_id) ORDER BY 1";
+// The columns for topics and sources have a numeric affinity, by mistake: what looks like a number is one.
+const RETAINED: &str = "SELECT CAST(retains.topic AS TEXT), qos, expiry_time, length(payload), retains.rowid, store_id, \
+     CAST(source_id AS TEXT) FROM retains JOIN base_msgs USING (store_id) ORDER BY 1";
 
 const PAYLOAD: &str = "SELECT payload FROM retains JOIN base_msgs USING (store_id) WHERE retains.rowid = ?";
 
@@ -186,6 +186,12 @@ fn retained(
         let qos = Qos::new(number(row, 1, column)?).ok_or_else(|| wrong(column, "none of 0, 1 and 2"))?;
         let at = number(row, 2, ("base_msgs", "expiry_time"))?;
         let bytes = count(row, 3, ("base_msgs", "payload"))?;
+        let source = match row.get_ref(6)? {
+            ValueRef::Null => None,
+            _ => {
+                Some(text(row, 6, ("base_msgs", "source_id"))?.to_owned()).filter(|source| !source.is_empty())
+            }
+        };
         let payload = if with_payload(&topic) {
             let read = |row: &Row<'_>| {
                 row.get_ref(0)?
@@ -199,6 +205,8 @@ fn retained(
         };
         found.push(Retained {
             topic,
+            number: count(row, 5, ("base_msgs", "store_id"))?,
+            source,
             qos,
             expires_at: stored_time(at),
             bytes,

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use database::Database;
 use skein_api::name::Qos;
-use skein_store::{Expiry, Kind, Protocol, SQLITE_FILE, Store, StoreError, Waiting};
+use skein_store::{End, Expiry, Kind, Protocol, SQLITE_FILE, Store, StoreError, Waiting};
 
 fn open(folder: &Path) -> Store {
     Store::open(folder).unwrap().unwrap()
@@ -139,6 +139,58 @@ fn retained_messages_come_by_topic_and_with_the_payloads_asked_for() {
     assert_eq!(
         (retained[3].payload.as_deref(), retained[3].expires_at),
         (Some(&b"dry"[..]), None)
+    );
+}
+
+#[test]
+fn retained_messages_tell_who_published_them_and_which_is_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = example(&folder.path().join(SQLITE_FILE));
+    let base = 1 << 50;
+    let bridge = "skein:a:b:pull:soil:local";
+    let sources = [
+        ("u/1", None),
+        ("u/2", Some("")),
+        ("u/3", Some("007")),
+        ("u/4", Some(bridge)),
+        ("u/5", Some("skein:b:a:pull:soil")),
+        ("u/6", Some("skein:retained:a:1")),
+    ];
+    for (number, (topic, source)) in (base..).zip(sources) {
+        database.message_of(source, number, topic, b"x", 1, 0);
+        database.retained(topic, number);
+    }
+    let retained = open(folder.path()).retained(|_| false).unwrap();
+    let told: Vec<_> = retained
+        .iter()
+        .map(|each| {
+            (
+                each.topic.as_str(),
+                each.number,
+                each.source.as_deref(),
+                each.is_ours(),
+            )
+        })
+        .collect();
+    let number = |offset: u64| (1 << 50) + offset;
+    let expected = [
+        ("farm/7/state", 3, Some("publisher"), false),
+        ("u/1", number(0), None, false),
+        ("u/2", number(1), None, false),
+        ("u/3", number(2), Some("7"), false),
+        ("u/4", number(3), Some(bridge), true),
+        ("u/5", number(4), Some("skein:b:a:pull:soil"), true),
+        ("u/6", number(5), Some("skein:retained:a:1"), true),
+    ];
+    assert_eq!(told, expected);
+    let ends: Vec<_> = retained
+        .iter()
+        .filter_map(|each| Some(each.link()?.end))
+        .collect();
+    assert_eq!(
+        ends,
+        [End::Downstream, End::Upstream],
+        "what Skein put there came over no link"
     );
 }
 

@@ -65,6 +65,8 @@ pub(super) struct Message {
     pub(super) bytes: u32,
     /// Of those that [`Chunks::name_topics_of`] asks for.
     pub(super) topic: Option<String>,
+    /// The client id of who published it, of the same ones; none if nobody did.
+    pub(super) source: Option<String>,
     /// If asked for by the topic.
     pub(super) payload: Option<Vec<u8>>,
 }
@@ -117,7 +119,7 @@ impl<'a, R: Read + Seek> Chunks<'a, R> {
         }
     }
 
-    /// Gives the topics of these messages from now on.
+    /// Gives the topics and sources of these messages from now on.
     pub(super) fn name_topics_of(&mut self, messages: BTreeSet<u64>) {
         self.topics = messages;
     }
@@ -177,16 +179,18 @@ impl<'a, R: Read + Seek> Chunks<'a, R> {
         self.skip(2)?; // The listener's port.
         let qos = self.qos()?;
         self.skip(1)?; // Whether it was published with the retain flag, which does not mean that it is retained now.
-        self.skip(u64::from(client_id) + u64::from(username))?;
         let mut message = Message {
             number,
             expires_at,
             qos,
             bytes,
             topic: None,
+            source: None,
             payload: None,
         };
         if self.topics.contains(&number) {
+            message.source = Some(self.text(client_id)?).filter(|source| !source.is_empty());
+            self.skip(u64::from(username))?;
             let topic = self.text(topic)?;
             if with_payload(&topic) {
                 message.payload = Some(self.bytes(u64::from(bytes))?);
@@ -195,7 +199,7 @@ impl<'a, R: Read + Seek> Chunks<'a, R> {
             }
             message.topic = Some(topic);
         } else {
-            self.skip(u64::from(topic) + u64::from(bytes))?;
+            self.skip(u64::from(client_id) + u64::from(username) + u64::from(topic) + u64::from(bytes))?;
         }
         Ok(Chunk::Message(message))
     }

@@ -119,17 +119,22 @@ fn a_whole_store_is_read() {
 #[test]
 fn retained_messages_come_by_topic_and_with_the_payloads_asked_for() {
     let mut writer = Writer::new(6);
+    let bridge = "skein:a:b:pull:soil:local";
     writer
         .message(1, "b", b"second", 2, 0)
         .message(2, "not retained", b"", 1, 0)
-        .message(3, "a", b"first", 1, 1_790_000_000)
+        .message_of("", 3, "a", b"first", 1, 1_790_000_000)
+        .message_of(bridge, 5, "c", b"third", 1, 0)
         .retained(1)
         .retained(3)
-        .retained(4);
+        .retained(4)
+        .retained(5);
     let all = read_retained(&writer.bytes, true).unwrap();
     let expected = [
         Retained {
             topic: "a".to_owned(),
+            number: 3,
+            source: None,
             qos: Qos::AtLeastOnce,
             expires_at: Some(1_790_000_000),
             bytes: 5,
@@ -137,16 +142,30 @@ fn retained_messages_come_by_topic_and_with_the_payloads_asked_for() {
         },
         Retained {
             topic: "b".to_owned(),
+            number: 1,
+            source: Some("publisher".to_owned()),
             qos: Qos::ExactlyOnce,
             expires_at: None,
             bytes: 6,
             payload: Some(b"second".to_vec()),
         },
+        Retained {
+            topic: "c".to_owned(),
+            number: 5,
+            source: Some(bridge.to_owned()),
+            qos: Qos::AtLeastOnce,
+            expires_at: None,
+            bytes: 5,
+            payload: Some(b"third".to_vec()),
+        },
     ];
     assert_eq!(all, expected);
     let topics = read_retained(&writer.bytes, false).unwrap();
     assert!(topics.iter().all(|retained| retained.payload.is_none()));
-    assert_eq!(topics.len(), 2);
+    let ours: Vec<bool> = topics.iter().map(Retained::is_ours).collect();
+    assert_eq!(ours, [false, false, true]);
+    let link = topics[2].link().unwrap();
+    assert_eq!((link.upstream.as_str(), link.end), ("b", crate::End::Downstream));
 }
 
 #[test]

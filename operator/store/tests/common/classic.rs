@@ -33,16 +33,29 @@ impl Writer {
         qos: u8,
         expires_at: i64,
     ) -> &mut Self {
+        self.message_of("publisher", number, topic, payload, qos, expires_at)
+    }
+
+    pub(crate) fn message_of(
+        &mut self,
+        source: &str,
+        number: u64,
+        topic: &str,
+        payload: &[u8],
+        qos: u8,
+        expires_at: i64,
+    ) -> &mut Self {
         let mut content = number.to_ne_bytes().to_vec();
         content.extend(expires_at.to_ne_bytes());
         content.extend(length32(payload));
         content.extend([0, 1]);
-        content.extend(length16("publisher"));
+        content.extend(length16(source));
         content.extend(length16("somebody"));
         content.extend(length16(topic));
         content.extend(1883u16.to_be_bytes());
         content.extend([qos, 0]);
-        content.extend(b"publishersomebody");
+        content.extend(source.bytes());
+        content.extend(b"somebody");
         content.extend(topic.bytes());
         content.extend(payload);
         // A property: the message expires.

@@ -63,14 +63,26 @@ impl Database {
     }
 
     pub(crate) fn message(&self, number: i64, topic: &str, payload: &[u8], qos: u8, expires_at: i64) {
-        let statement =
-            "INSERT INTO base_msgs VALUES (?, ?, ?, ?, 'publisher', NULL, ?, 1, 1883, ?, 0, NULL)";
+        self.message_of(Some("publisher"), number, topic, payload, qos, expires_at);
+    }
+
+    pub(crate) fn message_of(
+        &self,
+        source: Option<&str>,
+        number: i64,
+        topic: &str,
+        payload: &[u8],
+        qos: u8,
+        expires_at: i64,
+    ) {
+        let statement = "INSERT INTO base_msgs VALUES (?, ?, ?, ?, ?, NULL, ?, 1, 1883, ?, 0, NULL)";
         let content = Some(payload).filter(|payload| !payload.is_empty());
         let values = params![
             number,
             expires_at,
             topic,
             content,
+            source,
             i64::try_from(payload.len()).unwrap(),
             qos
         ];
