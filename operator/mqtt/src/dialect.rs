@@ -44,12 +44,23 @@ pub(crate) enum Request {
     Unsubscribe(Vec<String>),
 }
 
+/// A step of an exchange about a message that we published at QoS 1 or 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It is to be released (QoS 2).
+    Received,
+    /// The exchange is over.
+    Done,
+}
+
 /// What a broker answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Connected {
         /// There was a session.
         resumed: bool,
+        /// Messages at QoS 1 and 2 that may be under way to the broker at once.
+        window: u16,
     },
     Refused(&'static str),
     Asked {
@@ -57,6 +68,15 @@ pub(crate) enum Answer {
         /// Which of the filters it rejects, if any.
         rejected: Option<usize>,
     },
+    /// To a message of ours.
+    Published {
+        number: u16,
+        step: Step,
+        /// Why it is not taken, as 5.0 calls it.
+        rejected: Option<String>,
+    },
+    /// It is alive, and has seen to all that came before the question.
+    Alive,
     /// It ends the connection, for this reason (3.14.2.1 of 5.0).
     Ended(u8),
     /// To somebody else, or a message.
@@ -153,10 +173,12 @@ impl Dialect {
         let answer = match kind {
             PacketType::ConnAck | PacketType::SubAck | PacketType::UnsubAck => match self {
                 Self::V3_1_1 => answer(read(&mut frame)?),
-                Self::V5 { .. } => {
-                    answer_5(v5::Packet::read(&mut frame, LIMIT_5).map_err(|error| closed(&error))?)
-                }
+                Self::V5 { .. } => answer_5(read_5(&mut frame)?),
             },
+            PacketType::PubAck | PacketType::PubRec | PacketType::PubComp if self != Self::V3_1_1 => {
+                answer_5(read_5(&mut frame)?)
+            }
+            PacketType::PingResp => Answer::Alive,
             PacketType::Disconnect => Answer::Ended(frame.get(2).copied().unwrap_or_default()),
             _ => Answer::Foreign,
         };
@@ -198,11 +220,16 @@ fn read(frame: &mut BytesMut) -> Result<v4::Packet, SessionError> {
     v4::Packet::read(frame, PACKET_LIMIT).map_err(|error| closed(&error))
 }
 
+fn read_5(frame: &mut BytesMut) -> Result<v5::Packet, SessionError> {
+    v5::Packet::read(frame, LIMIT_5).map_err(|error| closed(&error))
+}
+
 fn answer(packet: v4::Packet) -> Answer {
     match packet {
         v4::Packet::ConnAck(answer) => match answer.code {
             v4::ConnectReturnCode::Success => Answer::Connected {
                 resumed: answer.session_present,
+                window: u16::MAX,
             },
             v4::ConnectReturnCode::BadClientId => Answer::Refused(BAD_ID),
             v4::ConnectReturnCode::BadUserNamePassword | v4::ConnectReturnCode::NotAuthorized => {
@@ -230,6 +257,10 @@ fn answer_5(packet: v5::Packet) -> Answer {
         v5::Packet::ConnAck(answer) => match answer.code {
             v5::ConnectReturnCode::Success => Answer::Connected {
                 resumed: answer.session_present,
+                window: answer
+                    .properties
+                    .and_then(|properties| properties.receive_max)
+                    .unwrap_or(u16::MAX),
             },
             v5::ConnectReturnCode::ClientIdentifierNotValid => Answer::Refused(BAD_ID),
             v5::ConnectReturnCode::BadUserNamePassword
@@ -253,6 +284,31 @@ fn answer_5(packet: v5::Packet) -> Answer {
                 )
             }),
         },
+        v5::Packet::PubAck(answer) => Answer::Published {
+            number: answer.pkid,
+            step: Step::Done,
+            rejected: match answer.reason {
+                v5::PubAckReason::Success | v5::PubAckReason::NoMatchingSubscribers => None,
+                reason => Some(format!("{reason:?}")),
+            },
+        },
+        v5::Packet::PubRec(answer) => match answer.reason {
+            v5::PubRecReason::Success | v5::PubRecReason::NoMatchingSubscribers => Answer::Published {
+                number: answer.pkid,
+                step: Step::Received,
+                rejected: None,
+            },
+            reason => Answer::Published {
+                number: answer.pkid,
+                step: Step::Done,
+                rejected: Some(format!("{reason:?}")),
+            },
+        },
+        v5::Packet::PubComp(answer) => Answer::Published {
+            number: answer.pkid,
+            step: Step::Done,
+            rejected: None,
+        },
         _ => Answer::Foreign,
     }
 }
@@ -267,10 +323,16 @@ fn written(packet: &v4::Packet) -> Result<BytesMut, SessionError> {
 
 fn written_5(packet: &v5::Packet) -> Result<BytesMut, SessionError> {
     let mut bytes = BytesMut::new();
-    packet
-        .write(&mut bytes, LIMIT_5)
-        .map_err(|error| invalid(&error))?;
+    write_5(packet, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Writes a packet of 5.0 behind others.
+pub(crate) fn write_5(packet: &v5::Packet, bytes: &mut BytesMut) -> Result<(), SessionError> {
+    packet
+        .write(bytes, LIMIT_5)
+        .map(drop)
+        .map_err(|error| invalid(&error))
 }
 
 fn invalid(error: &impl ToString) -> SessionError {
@@ -297,7 +359,7 @@ pub(crate) fn quality(level: QoS) -> Qos {
     }
 }
 
-fn level_5(qos: Qos) -> QoS5 {
+pub(crate) fn level_5(qos: Qos) -> QoS5 {
     match qos {
         Qos::AtMostOnce => QoS5::AtMostOnce,
         Qos::AtLeastOnce => QoS5::AtLeastOnce,

@@ -2,7 +2,7 @@
 //!
 //! [`Watch`] holds one connection per broker and tells whether each answers and which paths pass messages.
 //! [`seed`] opens the session of a bridge to come, [`open_client_session`] that of a client, [`end_subscriptions`] clears or ends one that was
-//! left, [`adopt`] passes on what waits in one. [`administration`] bars users of a broker and lets them in again.
+//! left, [`adopt`] passes on what waits in one. [`put_retained`] gives a broker retained values, or has it forget some. [`administration`] bars users of a broker and lets them in again.
 //! [`session`] is the seam under the others: one MQTT 3.1.1 connection as a trait, with `rumqttc` behind it. Knows names as
 //! plain strings and addresses; knows no fleets, no plans, no processes. TLS is not there yet.
 
@@ -14,6 +14,7 @@ mod dialect;
 mod fake;
 mod line;
 mod pulse;
+mod retained;
 mod rumqtt;
 mod seeding;
 pub mod session;
@@ -24,6 +25,7 @@ mod watch;
 
 pub use adopting::{AdoptedSession, Target, adopt};
 pub use clearing::{LeftSession, end_subscriptions};
+pub use retained::{RetainedValue, RetainedValues, put_retained};
 pub use rumqtt::RumqttSession;
 pub use seeding::{ClientSession, ClientSubscription, SeededSession, open_client_session, seed};
 pub use watch::{Outcome, Probe, ProbeEnd, Settings, Watch, Watched};

@@ -60,6 +60,14 @@ pub enum SessionError {
     /// The broker rejects a subscription.
     #[error("the broker rejects the subscription of {0}")]
     SubscriptionRejected(String),
+    /// The broker does not take a message.
+    #[error("the broker rejects the message at {topic}: {reason}")]
+    MessageRejected {
+        /// The topic of the first such message.
+        topic: String,
+        /// As MQTT 5.0 calls it (2.4 there), such as `NotAuthorized`.
+        reason: String,
+    },
     /// What was asked for cannot be sent, such as a topic with a wildcard.
     #[error("not a valid request: {0}")]
     Invalid(String),

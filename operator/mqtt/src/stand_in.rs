@@ -47,6 +47,8 @@ pub(crate) struct StandIn {
     incoming: BytesMut,
     /// There was a session.
     pub(crate) resumed: bool,
+    /// Messages at QoS 1 and 2 that may be under way to the broker at once.
+    pub(crate) window: u16,
 }
 
 impl StandIn {
@@ -66,12 +68,14 @@ impl StandIn {
                 dialect,
                 incoming: BytesMut::new(),
                 resumed: false,
+                window: 0,
             };
             let connect = dialect.connect(role.client_id, clean, KEEP_ALIVE, role.credentials)?;
             stand_in.send(&connect).await?;
             match stand_in.next().await? {
-                Answer::Connected { resumed } => {
+                Answer::Connected { resumed, window } => {
                     stand_in.resumed = resumed;
+                    stand_in.window = window;
                     Ok(stand_in)
                 }
                 Answer::Refused(why) => Err(SessionError::Rejected(why)),
@@ -121,6 +125,21 @@ impl StandIn {
         in_time(self.send(&bytes)).await
     }
 
+    /// Sends packets that are written down already.
+    pub(crate) async fn say_written(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        in_time(self.send(bytes)).await
+    }
+
+    /// The next answer to us.
+    pub(crate) async fn answer(&mut self) -> Result<Answer, SessionError> {
+        in_time(self.next()).await
+    }
+
+    /// The same, if it is there already.
+    pub(crate) fn answer_at_hand(&mut self) -> Result<Option<Answer>, SessionError> {
+        self.take()
+    }
+
     /// The next packet of 3.1.1, whatever it is and however long it takes. Dropping the future loses nothing.
     pub(crate) async fn packet(&mut self) -> Result<Packet, SessionError> {
         loop {
@@ -165,17 +184,24 @@ impl StandIn {
 
     async fn next(&mut self) -> Result<Answer, SessionError> {
         loop {
+            if let Some(answer) = self.take()? {
+                return Ok(answer);
+            }
+            self.read().await?;
+        }
+    }
+
+    fn take(&mut self) -> Result<Option<Answer>, SessionError> {
+        loop {
             match self.dialect.take(&mut self.incoming)? {
-                Some(Answer::Foreign) => continue,
+                Some(Answer::Foreign) => {}
                 Some(Answer::Ended(reason)) => {
                     return Err(SessionError::Closed(format!(
                         "the broker ended it with reason {reason:#04x}"
                     )));
                 }
-                Some(answer) => return Ok(answer),
-                None => {}
+                other => return Ok(other),
             }
-            self.read().await?;
         }
     }
 
