@@ -28,6 +28,9 @@ pub struct SeededSession {
 /// is published from now on gathers in the session. No message is acknowledged: what waits stays, but for messages at QoS 0,
 /// which nobody acknowledges.
 ///
+/// What gathers has its retain flag, as for the bridge itself; else a value that is cleared before the bridge comes would stay
+/// where the bridge is, for good.
+///
 /// # Errors
 /// If the broker cannot be reached, does not answer, or rejects a subscription.
 pub async fn seed(seeded: &SeededSession) -> Result<(), SessionError> {
@@ -36,7 +39,7 @@ pub async fn seed(seeded: &SeededSession) -> Result<(), SessionError> {
         credentials: seeded.credentials.as_ref(),
         client_id: &seeded.client_id,
     };
-    let mut stand_in = StandIn::connect(role, Dialect::V3_1_1, false).await?;
+    let mut stand_in = StandIn::connect(role, Dialect::Bridge, false).await?;
     let wanted = seeded.subscriptions.iter().map(|(filter, qos)| Wanted {
         filter: filter.clone(),
         qos: *qos,

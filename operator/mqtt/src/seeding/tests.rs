@@ -34,6 +34,7 @@ fn session(broker: &FakeBroker, subscriptions: Vec<ClientSubscription>) -> Clien
 /// Kinds of packets, and the level of MQTT with each CONNECT.
 fn kinds(heard: &[(u8, Vec<u8>)]) -> Vec<String> {
     let name = |(kind, body): &(u8, Vec<u8>)| match kind >> 4 {
+        1 if body[6] == 0x84 => "connect as a bridge".to_owned(),
         1 => format!("connect {}", body[6]),
         8 => "subscribe".to_owned(),
         10 => "unsubscribe".to_owned(),
@@ -132,7 +133,13 @@ async fn a_bridge_s_session_is_seeded_and_cleared_in_3_1_1_whatever_it_begins_wi
         subscriptions: filters().map(|filter| (filter, Qos::AtLeastOnce)).collect(),
     };
     seed(&seeded).await.unwrap();
-    let expected = ["connect 4", "subscribe", "subscribe", "subscribe", "disconnect"];
+    let expected = [
+        "connect as a bridge",
+        "subscribe",
+        "subscribe",
+        "subscribe",
+        "disconnect",
+    ];
     assert_eq!(kinds(&broker.heard().await), expected);
     let mut left = LeftSession {
         address: broker.address(),
