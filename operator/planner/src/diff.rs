@@ -8,6 +8,7 @@ mod tests;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 use skein_api::name::{BrokerName, ClassName, TopicName};
@@ -194,7 +195,7 @@ pub fn diff(old: &Plan, new: &Plan) -> Diff {
     Diff {
         classes: classes::changes(old, new),
         paths: paths(old, new),
-        links: links(old, new),
+        links: link_changes(&old.links(), &new.links()),
         substitutes: substitutes(old, new),
         findings: findings(old, new),
     }
@@ -248,8 +249,10 @@ fn line(line: &Line) -> String {
     format!("{} {} qos {}", line.filter, line.direction, line.qos)
 }
 
-fn links(old: &Plan, new: &Plan) -> Vec<LinkChange> {
-    let index = |plan: &Plan| -> BTreeMap<_, _> {
+/// Compares two sets of links, each of which has a link of one identity at most once.
+#[must_use]
+pub fn link_changes(old: &[Arc<Link>], new: &[Arc<Link>]) -> Vec<LinkChange> {
+    let index = |links: &[Arc<Link>]| -> BTreeMap<_, _> {
         let key = |link: &Link| {
             (
                 link.downstream.clone(),
@@ -258,13 +261,12 @@ fn links(old: &Plan, new: &Plan) -> Vec<LinkChange> {
                 link.class.clone(),
             )
         };
-        let links = plan.links().into_iter();
-        links.map(|link| (key(&link), link)).collect()
+        links.iter().map(|link| (key(link), Arc::clone(link))).collect()
     };
-    let lines = |link: Option<&std::sync::Arc<Link>>| -> BTreeSet<String> {
+    let lines = |link: Option<&Arc<Link>>| -> BTreeSet<String> {
         link.iter().flat_map(|link| link.lines.iter()).map(line).collect()
     };
-    let control = |link: Option<&std::sync::Arc<Link>>| -> BTreeSet<String> {
+    let control = |link: Option<&Arc<Link>>| -> BTreeSet<String> {
         link.iter()
             .flat_map(|link| link.control.iter())
             .map(line)
@@ -299,7 +301,7 @@ fn ends(plan: &Plan) -> BTreeSet<&BrokerName> {
 }
 
 fn substitutes(old: &Plan, new: &Plan) -> Vec<SubstituteChange> {
-    let stand_in = |ends: &BTreeSet<&BrokerName>, broker, found: Option<&std::sync::Arc<Substitution>>| {
+    let stand_in = |ends: &BTreeSet<&BrokerName>, broker, found: Option<&Arc<Substitution>>| {
         let first = found.filter(|_| ends.contains(broker))?.candidates.first()?;
         Some(StandIn {
             broker: first.broker.clone(),
@@ -307,7 +309,7 @@ fn substitutes(old: &Plan, new: &Plan) -> Vec<SubstituteChange> {
             missing: first.missing.len(),
         })
     };
-    let gaps = |found: Option<&std::sync::Arc<Substitution>>| found.map_or(0, |found| found.gaps.len());
+    let gaps = |found: Option<&Arc<Substitution>>| found.map_or(0, |found| found.gaps.len());
     let (old_ends, new_ends) = (ends(old), ends(new));
     both(&old.substitutes, &new.substitutes)
         .map(|(broker, old, new)| SubstituteChange {
