@@ -3,19 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+mod five;
 mod kept;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use bytes::BytesMut;
+use anyhow::{Context as _, Result};
+use five::Five;
 use kept::Kept;
 use rumqttc::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::Error as CodecError;
-use rumqttc::v5::mqttbytes::v5::{
-    Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PubAck, PubRec,
-    Publish,
-};
 use skein_api::name::BrokerName;
 use skein_e2e::{PlainBroker, RawClient, Secured, Series, mosquitto};
 use skein_mosquitto::security::{FleetSecret, Security, render};
@@ -24,12 +20,8 @@ use skein_mqtt::{
     Address, ClientSession, ClientSubscription, LeftSession, end_subscriptions, open_client_session,
 };
 use skein_store::{Session, Store};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 const QUIET: Duration = Duration::from_millis(200);
-const SOON: Duration = Duration::from_secs(10);
 
 /// A durable broker of either kind.
 enum Broker {
@@ -126,96 +118,6 @@ fn plain(filter: &str, qos: Qos) -> ClientSubscription {
         no_local: false,
         retain_as_published: false,
         identifier: None,
-    }
-}
-
-/// A client of 5.0 in the test's own hands.
-struct Five {
-    stream: TcpStream,
-    incoming: BytesMut,
-    session_present: bool,
-}
-
-impl Five {
-    async fn connect(address: &str, client_id: &str, expiry: u32) -> Result<Self> {
-        let mut properties = ConnectProperties::new();
-        properties.session_expiry_interval = Some(expiry);
-        let connect = Connect {
-            keep_alive: 60,
-            client_id: client_id.to_owned(),
-            clean_start: false,
-            properties: Some(properties),
-        };
-        let mut client = Self {
-            stream: TcpStream::connect(address).await?,
-            incoming: BytesMut::new(),
-            session_present: false,
-        };
-        client.send(Packet::Connect(connect, None, None)).await?;
-        let Packet::ConnAck(answer) = client.next().await? else {
-            bail!("no CONNACK")
-        };
-        if answer.code != ConnectReturnCode::Success {
-            bail!("refused: {:?}", answer.code);
-        }
-        client.session_present = answer.session_present;
-        Ok(client)
-    }
-
-    async fn send(&mut self, packet: Packet) -> Result<()> {
-        let mut bytes = BytesMut::new();
-        packet.write(&mut bytes, None)?;
-        Ok(self.stream.write_all(&bytes).await?)
-    }
-
-    async fn next(&mut self) -> Result<Packet> {
-        loop {
-            match Packet::read(&mut self.incoming, None) {
-                Ok(packet) => return Ok(packet),
-                Err(CodecError::InsufficientBytes(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if self.stream.read_buf(&mut self.incoming).await? == 0 {
-                bail!("closed");
-            }
-        }
-    }
-
-    /// All that comes until the broker is silent, acknowledged.
-    async fn take(&mut self) -> Result<Vec<Publish>> {
-        let mut taken = Vec::new();
-        while let Ok(packet) = timeout(QUIET, self.next()).await {
-            if let Packet::Publish(publish) = packet? {
-                let id = publish.pkid;
-                if publish.qos == rumqttc::v5::mqttbytes::QoS::AtLeastOnce {
-                    self.send(Packet::PubAck(PubAck::new(id, None))).await?;
-                } else if publish.qos == rumqttc::v5::mqttbytes::QoS::ExactlyOnce {
-                    self.send(Packet::PubRec(PubRec::new(id, None))).await?;
-                }
-                taken.push(publish);
-            }
-        }
-        Ok(taken)
-    }
-
-    /// Publishes, and gives what comes before the acknowledgement.
-    async fn publish(&mut self, topic: &str) -> Result<Vec<Publish>> {
-        let mut came = Vec::new();
-        let mut publish = Publish::new(topic, rumqttc::v5::mqttbytes::QoS::AtLeastOnce, "own", None);
-        publish.pkid = 1;
-        self.send(Packet::Publish(publish)).await?;
-        loop {
-            match timeout(SOON, self.next()).await?? {
-                Packet::PubAck(_) => return Ok(came),
-                Packet::Publish(publish) => came.push(publish),
-                _ => {}
-            }
-        }
-    }
-
-    async fn leave(mut self) -> Result<()> {
-        let reason = DisconnectReasonCode::NormalDisconnection;
-        self.send(Packet::Disconnect(Disconnect::new(reason))).await
     }
 }
 

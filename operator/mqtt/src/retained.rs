@@ -30,7 +30,7 @@ const SHORT: u32 = 1;
 pub struct RetainedValues {
     /// Where the broker is.
     pub address: Address,
-    /// User name and password, if it asks for them. Mosquitto shows a value to nobody once this user is gone.
+    /// User name and password, if it asks for them.
     pub credentials: Option<(String, String)>,
     /// For whose sake: the client id is `skein:retained:` with this, and so is the source that the broker's store names. Of two who
     /// have the same at one broker, the later one kicks the other.
@@ -92,7 +92,7 @@ impl RetainedValue {
 ///
 /// # Errors
 /// If the broker cannot be reached, ends the connection, or does nothing for 5 s: it has some of the values then. If it rejects
-/// some: it has all others, and the first that was rejected is named. If one has no valid topic: it has none.
+/// some: it has all others, and the first that was rejected is named, but 2.0 (2.0.11) ends the connection. If one has no valid topic: it has none.
 pub async fn put_retained(values: &RetainedValues) -> Result<u64, SessionError> {
     if let Some(value) = values.values.iter().find(|value| !value.has_topic()) {
         return Err(SessionError::Invalid(format!("topic {:?}", value.topic)));
