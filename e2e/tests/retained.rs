@@ -36,9 +36,6 @@ use tokio::task::{JoinSet, LocalSet};
 
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Brokers count whole seconds: what expires after one is sent in the next, too, and no more in that after it.
-const EXPIRED: Duration = Duration::from_millis(2_100);
-
 fn values(address: &str, values: Vec<RetainedValue>) -> RetainedValues {
     let (host, port) = address.rsplit_once(':').unwrap();
     RetainedValues {
@@ -240,7 +237,7 @@ async fn heard(series: Series, payload: &str, qos: Qos, expiry: Option<u32>) -> 
     } else {
         false
     };
-    tokio::time::sleep(EXPIRED).await;
+    tokio::time::sleep(RetainedValue::GONE_AFTER).await;
     let later = shown_at(&broker, "t/1").await?;
     let mut away = broker.client("away", false, None).await?;
     let by_who_was_away = away.take(QUIET, true).await?;
@@ -360,7 +357,7 @@ async fn a_seeded_session_brings_the_ends_of_values_too() -> Result<()> {
         sensor.publish("t/cleared", "", 1, true).await?;
         put(value("t/put", "new", Qos::AtLeastOnce, None)).await?;
         put(RetainedValue::forgotten("t/forgotten".to_owned())).await?;
-        tokio::time::sleep(EXPIRED).await;
+        tokio::time::sleep(RetainedValue::GONE_AFTER).await;
         let file = downstream.broker.folder().join("mosquitto.conf");
         let link = bridge(
             "u",

@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{Packet, PingReq, PubRel, Publish, PublishProperties};
@@ -53,14 +54,30 @@ pub struct RetainedValue {
 }
 
 impl RetainedValue {
+    /// How long after a value was published that was [`Self::forgotten`] or is [`Self::fading`] nobody hears of it any more. It
+    /// expires after one second; but brokers count whole ones, and send it in the one in which it expires, too.
+    pub const GONE_AFTER: Duration = Duration::from_millis(2_100);
+
     /// There is to be no value at this topic, and who is not there now is not to hear of its end: what waits of it is not sent
-    /// any more after two seconds. Who is there hears of it.
+    /// any more when it has expired. Who is there hears of it.
     #[must_use]
     pub fn forgotten(topic: String) -> Self {
         Self {
             topic,
             payload: Vec::new(),
             qos: Qos::AtLeastOnce,
+            expiry: Some(SHORT),
+        }
+    }
+
+    /// This value again, and then there is to be none: who is there gets it once more, and nobody hears of its end. But who
+    /// passes it on, as a bridge of 3.1.1 does, passes on nothing about its end.
+    #[must_use]
+    pub fn fading(topic: String, payload: Vec<u8>, qos: Qos) -> Self {
+        Self {
+            topic,
+            payload,
+            qos,
             expiry: Some(SHORT),
         }
     }
