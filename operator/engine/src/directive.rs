@@ -12,6 +12,7 @@ use skein_mosquitto::link::Link;
 use crate::event::Epoch;
 #[cfg(doc)]
 use crate::event::Event;
+use crate::retained::Stage;
 use crate::sessions::ClientSession;
 
 /// Something an adapter must do. Each is idempotent.
@@ -118,6 +119,43 @@ pub enum Directive {
         /// Its client id.
         client_id: String,
     },
+    /// Have a broker forget the retained values that nothing puts there any more: see [`forgettable`]. Answer with
+    /// [`Event::ValuesForgotten`], and not before whoever might still hear of it does not any more.
+    ///
+    /// [`forgettable`]: crate::retained::forgettable
+    ForgetValues {
+        /// Which broker.
+        broker: BrokerName,
+        /// What links carry to it or from it, and what the clients of others publish that it serves.
+        carried: Vec<TopicFilter>,
+        /// What its own clients publish, as declared.
+        published: Vec<TopicFilter>,
+        /// The number of the answer.
+        serial: u64,
+    },
+    /// Have the retained values of clients go where they go: see [`copy`]. Answer with [`Event::ValuesCopied`].
+    ///
+    /// [`copy`]: crate::retained::copy
+    CopyValues {
+        /// Whose clients they are.
+        home: BrokerName,
+        /// Where they are.
+        from: BrokerName,
+        /// Where they go.
+        to: BrokerName,
+        /// When that is.
+        stage: Stage,
+        /// What they publish, as declared.
+        published: Vec<TopicFilter>,
+        /// What others publish where they are; nothing, if they are at home.
+        others: Vec<TopicFilter>,
+        /// Those of them who are known by name: values tell who published them.
+        clients: BTreeSet<String>,
+        /// All that is theirs was copied when they left home.
+        complete: bool,
+        /// The number of the answer.
+        serial: u64,
+    },
     /// Keep these records, and no others of their kind, so that a later life finds them ([`Restored::sessions`]); done
     /// before what follows.
     ///
@@ -181,6 +219,9 @@ pub struct Migration {
     /// How many messages were passed on that waited elsewhere for the broker's links.
     #[serde(default)]
     pub adopted: u64,
+    /// The retained values of its clients were copied when they left.
+    #[serde(default)]
+    pub copied: bool,
     /// The clients for whom messages wait where they are, which must be got before the others can go on; and how many.
     #[serde(default)]
     pub waiting: BTreeMap<String, u64>,
@@ -200,6 +241,7 @@ impl Migration {
             moved: BTreeMap::new(),
             not_moved: BTreeMap::new(),
             adopted: 0,
+            copied: false,
             waiting: BTreeMap::new(),
         }
     }

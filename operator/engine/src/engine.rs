@@ -15,6 +15,7 @@ mod planning;
 mod problems;
 mod status;
 mod switching;
+mod values;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ use self::farewells::Farewells;
 use self::fencing::Fences;
 use self::handovers::Handovers;
 use self::switching::Switching;
+use self::values::Values;
 use self::watching::Watches;
 use crate::directive::{BrokerPhase, Directive, Marker, OpenSession};
 use crate::event::{Event, Moment};
@@ -137,6 +139,7 @@ pub struct Engine {
     /// Sessions that they left.
     farewells: Farewells,
     arrivals: Arrivals,
+    values: Values,
     /// The switches that are under way.
     switching: Switching,
     turns: Turns,
@@ -188,6 +191,7 @@ impl Engine {
             watches: Watches::default(),
             farewells: Farewells::default(),
             arrivals: Arrivals::default(),
+            values: Values::default(),
             switching: Switching::default(),
             turns: Turns::default(),
             markers: Vec::new(),
@@ -275,6 +279,12 @@ impl Engine {
                 client_id,
                 error,
             } => self.take_ending(&broker, client_id, error.as_deref(), now),
+            Event::ValuesForgotten {
+                broker,
+                serial,
+                error,
+            } => self.take_forgotten(&broker, serial, error, now),
+            Event::ValuesCopied { home, serial, error } => self.take_copy(&home, serial, error, now),
             Event::Drain { broker, to, abandon } => self.take_drain(&broker, to, abandon),
             Event::Undrain { broker } => self.take_undrain(&broker),
             Event::Approved { broker } => {
@@ -334,6 +344,7 @@ impl Engine {
             self.watches.next(),
             self.farewells.next(),
             self.arrivals.next(),
+            self.values.next(),
         ];
         due.into_iter().flatten().min()
     }
@@ -364,6 +375,9 @@ impl Engine {
         let after = site.health.phase();
         if before == after {
             return;
+        }
+        if after == BrokerPhase::Down {
+            self.values.doubt(broker);
         }
         let out = |phase| matches!(phase, BrokerPhase::Down | BrokerPhase::Returning);
         // Whoever becomes well may be the substitute that somebody waits for.
@@ -449,7 +463,8 @@ impl Engine {
                 .get(broker)
                 .is_some_and(skein_api::fleet::Broker::is_controlled);
             let configured = !supervised || (site.ledger.is_confirmed() && !site.health.supervisor_lost());
-            if configured && self.failovers.may_fail_back(&fleet, broker) {
+            let in_order = !supervised || self.values.are_in_order(broker);
+            if configured && in_order && self.failovers.may_fail_back(&fleet, broker) {
                 let substitute = self.failovers.served_by().get(broker).cloned();
                 if substitute.is_none_or(|substitute| self.may_be_left(broker, &substitute, now)) {
                     self.failovers.give_up(broker, self.watches.waiting(broker));
@@ -559,6 +574,7 @@ impl Engine {
             self.roll_out(now, directives);
             self.retire(now, directives);
             self.clear_up(now, directives);
+            self.mind_values(now, directives);
             self.record_sessions(directives);
             if self.is_settled() && self.moves.is_empty() {
                 let ending = self.farewells.places().collect();

@@ -148,6 +148,24 @@ pub enum Event {
         /// Why not, if it is not.
         error: Option<String>,
     },
+    /// What [`Directive::ForgetValues`] asked for is done, or cannot be done now.
+    ValuesForgotten {
+        /// Which broker.
+        broker: BrokerName,
+        /// Of which directive.
+        serial: u64,
+        /// Why not, if it is not.
+        error: Option<String>,
+    },
+    /// What [`Directive::CopyValues`] asked for is done, or cannot be done now.
+    ValuesCopied {
+        /// Whose clients' they are.
+        home: BrokerName,
+        /// Of which directive.
+        serial: u64,
+        /// Why not, if it is not.
+        error: Option<String>,
+    },
     /// A person wants a broker without clients, so that it can be stopped: they are led to its substitute, without loss.
     Drain {
         /// Which broker.

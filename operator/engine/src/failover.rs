@@ -118,6 +118,24 @@ impl Failovers {
         directives
     }
 
+    /// The retained values of a broker's clients were copied as they left, or could not be.
+    pub(crate) fn note_copied(&mut self, home: &BrokerName, copied: bool) -> Vec<Directive> {
+        let mut directives = Vec::new();
+        if let Some(index) = self.active(home) {
+            self.advance(index, |migration| migration.copied = copied, &mut directives);
+        }
+        directives
+    }
+
+    /// They were when they left last.
+    pub(crate) fn were_copied(&self, home: &BrokerName) -> bool {
+        let last = self
+            .migrations
+            .iter()
+            .rfind(|migration| migration.broker == *home);
+        last.is_some_and(|migration| migration.copied)
+    }
+
     /// The session of a client is not there any more.
     pub(crate) fn note_ended(&mut self, at: &BrokerName, client: &str) -> Vec<Directive> {
         let mut directives = Vec::new();

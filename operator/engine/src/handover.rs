@@ -21,6 +21,8 @@ pub(crate) struct Handover {
     pub(crate) step: Step,
     /// The clients that have a session at the new broker.
     pub(crate) opened: BTreeSet<String>,
+    /// Their retained values are there.
+    pub(crate) copied: bool,
     /// Those who have none there or leave something behind, and why.
     pub(crate) failed: BTreeMap<String, String>,
 }
@@ -43,6 +45,8 @@ pub(crate) enum Step {
     Arriving(Arriving),
     /// Its clients are getting them.
     Draining { watch: Watch, until: Moment },
+    /// Their retained values are being copied; the number of what was asked.
+    Copying { serial: u64, until: Moment },
     /// They may go.
     Ready,
 }
@@ -92,6 +96,7 @@ impl Handover {
             classes: BTreeSet::new(),
             step,
             opened: BTreeSet::new(),
+            copied: false,
             failed: BTreeMap::new(),
         }
     }
@@ -109,7 +114,7 @@ impl Handover {
     /// When something is to be asked, or given up.
     pub(crate) fn due(&self) -> Option<Moment> {
         match &self.step {
-            Step::Reading { until, .. } => Some(*until),
+            Step::Reading { until, .. } | Step::Copying { until, .. } => Some(*until),
             Step::Opening { open, until } => {
                 let again = open.values().filter_map(|opening| opening.again).min();
                 again.into_iter().chain(*until).min()
@@ -137,6 +142,16 @@ impl Handover {
         let known = |marker: &&Marker| marker.broker == *broker && marker.topic == topic;
         let marker = arriving.markers.iter().find(known);
         marker.is_some_and(|marker| arriving.seen.insert(marker.clone()))
+    }
+
+    /// Their retained values were copied, or could not be. True if that was awaited.
+    pub(crate) fn take_copy(&mut self, serial: u64, done: bool) -> bool {
+        let awaited = matches!(self.step, Step::Copying { serial: asked, .. } if asked == serial);
+        if awaited {
+            self.copied = done;
+            self.step = Step::Ready;
+        }
+        awaited
     }
 
     /// A session was opened, or could not be. Gives the session, if it was.

@@ -89,6 +89,10 @@ pub(crate) enum Word {
     Bar {
         downstreams: Brokers,
     },
+    /// Take the retained messages of this job.
+    Values {
+        serial: u64,
+    },
 }
 
 /// Some brokers, a bit each.

@@ -15,7 +15,7 @@ pub(crate) use self::bridge::Bridge;
 pub(crate) use self::session::{Session, Subscription};
 pub(crate) use self::setup::{Section, Setup};
 use self::store::Store;
-use crate::air::{Air, BrokerId, Brokers, Conn, End, Happening};
+use crate::air::{Air, BrokerId, Brokers, Conn, End, Happening, MOST_BROKERS};
 use crate::names::{ClientId, Topic};
 use crate::packet::{Message, Packet, Parcel, Will};
 
@@ -39,11 +39,13 @@ impl Series {
     }
 }
 
-/// Where a retained message came from does not matter; what it is does.
+/// A retained message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retained {
     pub(crate) message: Message,
     pub(crate) qos: u8,
+    /// Who published it; none: the controller.
+    pub(crate) source: Option<ClientId>,
 }
 
 /// One broker.
@@ -322,12 +324,14 @@ impl Broker {
             self.sessions.remove(&client);
         }
         if let (Some(will), false) = (will, politely) {
-            self.route(Some(client), will.message, will.qos, false, air);
+            self.route(Some(client), will.message, will.qos, false, None, air);
         }
     }
 
     fn bars(&self, conn: Conn, air: &Air) -> bool {
-        self.barred & (1 << air.origin(conn)) != 0
+        let origin = air.origin(conn);
+        // The controller is no broker, whomever it stands in for.
+        origin < MOST_BROKERS && self.barred & (1 << origin) != 0
     }
 
     /// Ends the bridges of these, and lets none of them in from now on; their sessions go on collecting.
@@ -351,13 +355,18 @@ impl Broker {
     pub(crate) fn publish_probe(&mut self, message: Message, qos: u8, air: &mut Air) {
         if self.running {
             self.plan_save(air);
-            self.route(None, message, qos, false, air);
+            self.route(None, message, qos, false, None, air);
         }
     }
 
     /// Its sessions.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = (ClientId, &Session)> {
         self.sessions.iter().map(|(client, session)| (*client, session))
+    }
+
+    /// What it retains on a topic.
+    pub(crate) fn retained(&self, topic: Topic) -> Option<Message> {
+        self.retained.get(&topic).map(|kept| kept.message)
     }
 
     pub(crate) fn bridges(&self) -> &[Bridge] {

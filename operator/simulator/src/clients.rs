@@ -97,7 +97,8 @@ impl Client {
         let connect = Packet::Connect {
             client: self.id,
             clean: self.clean,
-            bridge: false,
+            // What gathers in the session of a link to come is to keep its retain flag.
+            bridge: matches!(&self.role, Role::Envoy(envoy) if envoy.is_for_link()),
             will: self.will,
         };
         self.heard = air.now();

@@ -152,7 +152,11 @@ impl Fabric {
                 };
                 self.air.report(id, told);
             }
-            Word::Bar { .. } => {}
+            Word::Values { serial } if broker.running => {
+                let errand = Errand::TakeValues { broker: id, serial };
+                self.air.clock.after(0, Happening::Errand(errand));
+            }
+            Word::Bar { .. } | Word::Values { .. } => {}
         }
     }
 

@@ -99,6 +99,11 @@ impl Ledger {
         self.receivers.len() - 1
     }
 
+    /// How many messages an origin has published.
+    pub(crate) fn count(&self, origin: u16) -> u32 {
+        self.origins[usize::from(origin)].sent.len() as u32
+    }
+
     /// A message is published; its number.
     pub(crate) fn send(&mut self, origin: u16, at: Time) -> u32 {
         let sent = &mut self.origins[usize::from(origin)].sent;

@@ -90,6 +90,8 @@ struct Sum {
     acknowledged: u64,
     lost: u64,
     twice: u64,
+    stale: u64,
+    values: u64,
     spins: u64,
     virtual_seconds: u64,
     slowest: (Duration, u64),
@@ -109,6 +111,8 @@ impl Sum {
         self.acknowledged += outcome.acknowledged;
         self.lost += outcome.lost;
         self.twice += outcome.twice;
+        self.stale += outcome.stale;
+        self.values += outcome.values;
         self.spins += u64::from(outcome.spins > 0);
         self.virtual_seconds += outcome.took / 1_000_000;
         self.slowest = self.slowest.max((took, seed));
@@ -128,7 +132,7 @@ impl Sum {
         let seconds = since.elapsed().as_secs_f64();
         println!(
             "{} schedules in {seconds:.1} s ({} s of virtual time), slowest {:.0} ms (seed {}): {} failed; {} acknowledged, \
-             {} lost, {} twice; the controller spun in {}",
+             {} lost, {} twice; {} of {} values stale; the controller spun in {}",
             self.schedules,
             self.virtual_seconds,
             self.slowest.0.as_secs_f64() * 1e3,
@@ -137,6 +141,8 @@ impl Sum {
             self.acknowledged,
             self.lost,
             self.twice,
+            self.stale,
+            self.values,
             self.spins
         );
     }

@@ -11,6 +11,9 @@ pub(crate) const MILLISECOND: Time = 1_000;
 /// One second.
 pub(crate) const SECOND: Time = 1_000_000;
 
+/// A message that expires a second after it was published is there for so long at the most: brokers count whole seconds.
+pub(crate) const LASTING: Time = 2 * SECOND;
+
 /// A packet identifier.
 pub(crate) type PacketId = u16;
 

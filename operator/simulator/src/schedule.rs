@@ -10,6 +10,7 @@ use skein_engine::directive::BrokerPhase;
 
 use crate::clients::{Publisher, Role, Subscriber, Target};
 pub use crate::contract::{CONTRACT, Clause, NOT_KEPT, Promise, Row, Rule};
+use crate::names::Topic;
 use crate::packet::{MILLISECOND, SECOND, Time};
 use crate::random::Random;
 use crate::sketch::{Sketch, brokers_of};
@@ -48,6 +49,16 @@ struct Flow {
     durable: bool,
 }
 
+/// A topic whose last message a broker retains, published for it alone.
+#[derive(Clone, Debug)]
+struct Held {
+    topic: usize,
+    text: Topic,
+    /// Where it is published.
+    producer: usize,
+    origin: u16,
+}
+
 /// What came of a schedule.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -59,6 +70,10 @@ pub struct Outcome {
     pub twice: u64,
     /// First deliveries after a later message of the same publisher.
     pub late: u64,
+    /// Retained values that are not the last one that was published, once for each broker where they should be.
+    pub stale: u64,
+    /// All that were looked at.
+    pub values: u64,
     /// Steps of the model.
     pub steps: u64,
     /// Directives of the engine.
@@ -140,6 +155,8 @@ pub fn run_with(schedule: &Schedule, story: bool, flaw: Option<Flaw>) -> Outcome
         world,
         flows: Vec::new(),
         publishers: Vec::new(),
+        held: Vec::new(),
+        holders: Vec::new(),
         outcome: Outcome::default(),
     };
     let failure = trial.run().err();
@@ -154,6 +171,9 @@ struct Trial<'a> {
     flows: Vec<Flow>,
     /// Client numbers.
     publishers: Vec<usize>,
+    held: Vec<Held>,
+    /// Of those who publish them.
+    holders: Vec<usize>,
     outcome: Outcome,
 }
 
@@ -162,6 +182,7 @@ impl Trial<'_> {
         self.pass(2 * SECOND)?;
         self.settle(30 * SECOND, "after the start")?;
         self.clients();
+        self.holders();
         let begin = self.world.now();
         self.pass(begin + PUBLISH)?;
         let shift = begin + PUBLISH + SECOND;
@@ -178,6 +199,7 @@ impl Trial<'_> {
         self.stop_publishing();
         self.pass(now + 3 * SECOND)?;
         self.judge_state()?;
+        self.judge_values()?;
         self.final_round()?;
         self.judge_contract()
     }
@@ -305,6 +327,41 @@ impl Trial<'_> {
         }
     }
 
+    /// In some trials, clients publish values that stay and come and go.
+    fn holders(&mut self) {
+        let mut random = Random::new(self.schedule.seed ^ 0x7a1_0e5);
+        if !random.one_in(3) {
+            return;
+        }
+        let fabric = &mut self.world.fabric;
+        for (index, topic) in self.schedule.sketch.topics.iter().enumerate() {
+            for home in brokers_of(topic.producers) {
+                let Some(text) = topic.value_text(home) else {
+                    continue;
+                };
+                let name = format!("gauge-{index}-{}", NAMES[home]);
+                let origin = fabric.air.ledger.origin(&name);
+                let id = fabric.air.names.client(&name);
+                let text = fabric.air.names.topic(&text);
+                if self.held.iter().any(|held| held.text == text) {
+                    continue;
+                }
+                let mut publisher = Publisher::new(text, 1, true, origin);
+                publisher.clears = random.between(3, 6) as u32;
+                publisher.most = random.between(1, 40) as u32;
+                let client = fabric.add_client(id, Target::Address(home), false, Role::Publisher(publisher));
+                fabric.turn_after(client, SECOND / 2);
+                self.holders.push(client);
+                self.held.push(Held {
+                    topic: index,
+                    text,
+                    producer: home,
+                    origin,
+                });
+            }
+        }
+    }
+
     fn begin_publishing(&mut self) {
         let mut random = Random::new(self.schedule.seed ^ 0x9_0b11);
         for client in self.publishers.clone() {
@@ -312,10 +369,15 @@ impl Trial<'_> {
                 publisher.interval = Some(random.between(50, 250) * MILLISECOND);
             }
         }
+        for client in self.holders.clone() {
+            if let Role::Publisher(publisher) = &mut self.world.fabric.clients[client].role {
+                publisher.interval = Some(random.between(300, 3000) * MILLISECOND);
+            }
+        }
     }
 
     fn stop_publishing(&mut self) {
-        for client in self.publishers.clone() {
+        for client in [&self.publishers[..], &self.holders[..]].concat() {
             if let Role::Publisher(publisher) = &mut self.world.fabric.clients[client].role {
                 publisher.interval = None;
             }

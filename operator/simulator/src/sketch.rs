@@ -58,6 +58,14 @@ impl Topic {
         FILTERS[self.filter].0
     }
 
+    /// A topic that its filter matches, and that belongs to the clients of one broker; none, if the filter leaves no room.
+    pub(crate) fn value_text(self, home: BrokerId) -> Option<String> {
+        let filter = self.filter_text();
+        let owner = NAMES[home];
+        let text = filter.replace(['+', '#'], owner);
+        (text != filter).then_some(text)
+    }
+
     /// A topic that its filter matches.
     pub(crate) fn topic_text(self) -> &'static str {
         FILTERS[self.filter].1

@@ -9,6 +9,7 @@ mod fault;
 mod lodging;
 mod probing;
 mod supervisor;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use self::execute::Purpose;
 pub(crate) use self::fault::Fault;
 use self::probing::Probing;
 use self::supervisor::Site;
+use self::values::Job;
 use crate::air::{BrokerId, Brokers, ClientNumber, Happening, MOST_BROKERS};
 use crate::broker::Series;
 use crate::fabric::Fabric;
@@ -60,11 +62,17 @@ pub enum Flaw {
     SeesNobodyWaiting,
     /// What is to be passed on is thrown away.
     PurgesForAdoption,
+    /// Brokers are said to keep out whom they should, and do not.
+    BarsNobody,
+    /// What clients published with the retain flag is said to be where they go, and is not.
+    CopiesNoValues,
+    /// What brokers are to forget is said to be forgotten, and is not.
+    ForgetsNothing,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::EndsNothing,
         Self::SeesMarkersAtOnce,
         Self::SkipsStages,
@@ -75,6 +83,9 @@ impl Flaw {
         Self::OpensNoClients,
         Self::SeesNobodyWaiting,
         Self::PurgesForAdoption,
+        Self::BarsNobody,
+        Self::CopiesNoValues,
+        Self::ForgetsNothing,
     ];
 }
 
@@ -132,6 +143,12 @@ pub(crate) enum Errand {
         serial: u64,
         life: u32,
     },
+    /// Retained values are read, so that some can be forgotten or copied.
+    ReadValues { serial: u64, life: u32 },
+    /// A broker takes those that it is to have.
+    TakeValues { broker: BrokerId, serial: u64 },
+    /// All has been taken, or something has not come in time.
+    ValuesDone { serial: u64, error: bool },
     /// Something else reaches the controller.
     Tell { event: Event, life: u32 },
     /// A supervisor looks whether there is something to do.
@@ -225,6 +242,8 @@ pub(crate) struct World {
     envoys: BTreeMap<ClientNumber, Envoy>,
     /// Who publishes what a carrier takes.
     adoptions: BTreeMap<ClientNumber, Vec<ClientNumber>>,
+    /// What is to be done about retained values, by the number of the directive.
+    values: BTreeMap<u64, Job>,
     /// What survives a controller.
     classes: BTreeMap<TopicName, ClassName>,
     migrations: BTreeMap<String, Migration>,
@@ -310,6 +329,7 @@ impl World {
             markers: BTreeMap::new(),
             envoys: BTreeMap::new(),
             adoptions: BTreeMap::new(),
+            values: BTreeMap::new(),
             classes: BTreeMap::new(),
             migrations: BTreeMap::new(),
             sessions: Vec::new(),
@@ -415,6 +435,13 @@ impl World {
                     self.answer_sessions(broker, serial);
                 }
             }
+            Errand::ReadValues { serial, life } => {
+                if life == self.life {
+                    self.read_values(serial);
+                }
+            }
+            Errand::TakeValues { broker, serial } => self.take_values(broker, serial),
+            Errand::ValuesDone { serial, error } => self.values_done(serial, error),
             Errand::Tell { event, life } => {
                 if life == self.life {
                     self.observe(event);

@@ -163,6 +163,9 @@ impl Engine {
                     continue;
                 }
                 // What has to wait for something else is not due again.
+                if self.is_behind_others(broker, &left) {
+                    continue;
+                }
                 let Some(directive) = self.clears(&fleet, broker, &left) else {
                     continue;
                 };
@@ -223,6 +226,33 @@ impl Engine {
         })
     }
 
+    /// What waits in sessions that its upstream left further up is still to come through it: it must not stop collecting before.
+    fn is_behind_others(&self, broker: &BrokerName, left: &Left<'_>) -> bool {
+        let itself = (broker.clone(), left.upstream.clone());
+        let mut reached = BTreeSet::new();
+        let mut open = vec![itself.clone()];
+        while let Some((holder, upstream)) = open.pop() {
+            let Some(site) = self.sites.get(&upstream) else {
+                continue;
+            };
+            let further = site.ledger.left().filter(|further| {
+                let same = further.class == left.class && !further.spent;
+                same && further.upstream != holder && self.is_in_use(&further.upstream)
+            });
+            for further in further {
+                let link = (upstream.clone(), further.upstream);
+                if link == itself {
+                    // They lie in a circle, and one has to begin.
+                    return false;
+                }
+                if reached.insert(link.clone()) {
+                    open.push(link);
+                }
+            }
+        }
+        !reached.is_empty()
+    }
+
     fn can_be_cleared(&self, client_id: &str) -> bool {
         identity_of(client_id).is_some_and(|(_, upstream, ..)| self.is_in_use(&upstream))
     }
@@ -260,6 +290,7 @@ impl Engine {
             || !self.switching.is_idle()
             || !self.handovers.is_idle()
             || !self.farewells.is_idle()
+            || !self.values.are_idle()
             || self.markers.iter().any(marking)
     }
 

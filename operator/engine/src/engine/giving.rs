@@ -116,6 +116,7 @@ impl Engine {
                 }
             }
         }
+        self.wait_for_values(&mut positions);
         let mut seeds = Vec::new();
         self.switch(&mut positions, now, &mut seeds);
         self.record_sessions(directives);

@@ -17,6 +17,7 @@ use super::Engine;
 use crate::directive::{Directive, Marker};
 use crate::event::Moment;
 use crate::handover::{Arriving, Handover, Opening, Step};
+use crate::retained::Stage;
 use crate::rollout::Position;
 use crate::sessions::{ClientSession, ClientSessions};
 use crate::strand::Strand;
@@ -29,6 +30,8 @@ const AGAIN: Duration = Duration::from_millis(250);
 const HASTE: Duration = Duration::from_millis(100);
 /// How long anybody waits for what can be read or opened at once.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the clients of a broker that does not answer wait for their retained values.
+const COPYING: Duration = Duration::from_millis(500);
 
 /// What brokers keep of their clients, and who is on the way.
 #[derive(Debug, Default)]
@@ -324,7 +327,9 @@ impl Engine {
                 }
                 Step::Opened
             }
-            Step::Opened if !answers || self.lodged(home, &handover.from).is_empty() => Step::Ready,
+            Step::Opened if !answers || self.lodged(home, &handover.from).is_empty() => {
+                self.copying(home, handover, now, directives)
+            }
             Step::Opened => {
                 let brokers = BTreeSet::from([&handover.from, &handover.to]);
                 if unseeded.iter().any(|broker| brokers.contains(broker)) {
@@ -332,7 +337,9 @@ impl Engine {
                 }
                 Step::Arriving(self.arriving(&handover.from, positions, now))
             }
-            Step::Arriving(_) | Step::Draining { .. } if !answers => Step::Ready,
+            Step::Arriving(_) | Step::Draining { .. } if !answers => {
+                self.copying(home, handover, now, directives)
+            }
             Step::Arriving(arriving) => {
                 let (ways, serial) = (&arriving.ways, arriving.serial);
                 arriving.markers = ways.arriving(&handover.from, serial, &|broker| self.is_well(broker));
@@ -357,8 +364,10 @@ impl Engine {
                     let reason = format!("{messages} messages wait for it at {}", handover.from);
                     handover.failed.insert(client, reason);
                 }
-                Step::Ready
+                self.copying(home, handover, now, directives)
             }
+            Step::Copying { until, .. } if *until > now => return false,
+            Step::Copying { .. } => Step::Ready,
             Step::Blocked | Step::Ready => return false,
         };
         handover.step = next;
@@ -404,6 +413,38 @@ impl Engine {
         Step::Opening { open, until }
     }
 
+    /// Asks for the retained values of clients to be where they go.
+    fn copying(
+        &mut self,
+        home: &BrokerName,
+        handover: &Handover,
+        now: Moment,
+        directives: &mut Vec<Directive>,
+    ) -> Step {
+        let wait = if self.waits_there(home, &handover.from) {
+            PATIENCE
+        } else {
+            COPYING
+        };
+        let asked = self.copy_values(home, &handover.from, &handover.to, Stage::Ahead);
+        let Some((serial, directive)) = asked else {
+            return Step::Ready;
+        };
+        directives.push(directive);
+        let until = now.saturating_add(wait);
+        Step::Copying { serial, until }
+    }
+
+    /// The retained values of clients are where they go, or cannot be.
+    pub(super) fn take_copy(&mut self, home: &BrokerName, serial: u64, error: Option<String>, now: Moment) {
+        let handover = self.handovers.under_way.get_mut(home);
+        if handover.is_some_and(|handover| handover.take_copy(serial, error.is_none())) {
+            self.stale_rollout = true;
+        } else {
+            self.values.take_copy(home, serial, error, now);
+        }
+    }
+
     /// Something that clients should get where they are can come there. Not to their own broker once that is out.
     fn waits_there(&self, home: &BrokerName, at: &BrokerName) -> bool {
         self.is_there_to_ask(at) && !(home == at && self.is_out(at))
@@ -441,11 +482,17 @@ impl Engine {
     }
 
     /// The clients of a broker have moved: what was opened for them is noted, and what they left is to be ended.
-    pub(super) fn handed_over(&mut self, home: &BrokerName, directives: &mut Vec<Directive>) {
+    pub(super) fn handed_over(&mut self, home: &BrokerName, now: Moment, directives: &mut Vec<Directive>) {
         self.watches.forget(home);
         let Some(handover) = self.handovers.under_way.remove(home) else {
             return;
         };
+        if self.waits_there(home, &handover.from) {
+            self.values.follow(home, &handover.from, &handover.to, now);
+        }
+        if handover.to != *home {
+            directives.extend(self.failovers.note_copied(home, handover.copied));
+        }
         let (at, failed) = (&handover.to, &handover.failed);
         let opened = if at == home {
             BTreeSet::new()

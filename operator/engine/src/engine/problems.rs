@@ -53,6 +53,7 @@ impl Engine {
             }
         }
         problems.extend(self.uncleared());
+        problems.extend(self.values.unforgotten());
         problems.extend(self.switching.unseeded());
         self.withheld_links(&mut problems);
         self.failed_migrations(&mut problems);

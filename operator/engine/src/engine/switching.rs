@@ -343,7 +343,7 @@ impl Engine {
             .collect();
         for broker in open {
             if let Some(to) = self.moves.remove(&broker) {
-                self.handed_over(&broker, directives);
+                self.handed_over(&broker, now, directives);
                 self.arrivals.begin(&broker, now);
                 self.addresses.insert(broker.clone(), to.clone());
                 moved.insert(to.clone());
@@ -445,6 +445,9 @@ impl Engine {
 
     /// No connection uses its session, and it is not to be cleared of anything first.
     fn may_be_opened(&self, link: &LinkId) -> bool {
+        if self.values.are_going(&link.upstream) {
+            return false;
+        }
         self.sites.get(&link.downstream).is_some_and(|site| {
             let barred = (link.upstream.clone(), link.mode, link.class.clone());
             let ending = self.is_ending(&link.downstream, &link.client_id());

@@ -12,4 +12,5 @@ mod secured;
 mod sessions;
 mod stories;
 mod toy;
+mod values;
 mod world;

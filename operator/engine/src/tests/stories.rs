@@ -34,6 +34,8 @@ fn phases(world: &World, broker: &str) -> Vec<MigrationPhase> {
             _ => {}
         }
     }
+    // A record is written again when something else of it changes.
+    phases.dedup();
     phases
 }
 

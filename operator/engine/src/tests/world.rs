@@ -25,6 +25,16 @@ pub(super) const STEP: Duration = Duration::from_millis(100);
 /// Who is going to hold the link, where its session is to be, its client id, and what it is to be subscribed to.
 type SeedRequest = (BrokerName, BrokerName, String, Vec<(TopicFilter, Qos)>);
 
+/// What becomes of it when retained values are to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reading {
+    #[default]
+    Works,
+    Fails,
+    /// Longer than anybody waits.
+    Takes,
+}
+
 /// The fleet, the adapter's memory and the engine.
 #[derive(Debug)]
 pub(super) struct World {
@@ -50,6 +60,10 @@ pub(super) struct World {
     adoptions: VecDeque<(BrokerName, BrokerName, String)>,
     /// What was asked to be passed on: which session, and to whom.
     pub(super) adopted: Vec<String>,
+    /// What was asked to be forgotten, and to be copied.
+    pub(super) values: Vec<Directive>,
+    /// How that goes.
+    pub(super) reading: Reading,
     /// Brokers ask nobody for a name, and bar nobody.
     pub(super) deaf_to_bars: bool,
     recorded: Vec<OpenSession>,
@@ -84,6 +98,8 @@ impl World {
             clearings: VecDeque::new(),
             adoptions: VecDeque::new(),
             adopted: Vec::new(),
+            values: Vec::new(),
+            reading: Reading::default(),
             deaf_to_bars: false,
             seeds: VecDeque::new(),
             recorded: Vec::new(),
@@ -192,6 +208,10 @@ impl World {
             Directive::ReadSessions { .. }
             | Directive::OpenClientSession { .. }
             | Directive::EndClientSession { .. } => self.lodge(directive.clone()),
+            Directive::ForgetValues { .. } | Directive::CopyValues { .. } => {
+                self.mind_values(directive);
+                return;
+            }
             Directive::RecordMigration(migration) => {
                 self.migrations.insert(migration.name.clone(), migration);
             }
@@ -204,6 +224,28 @@ impl World {
             }
         }
         self.done.push(directive);
+    }
+
+    /// Forgets or copies retained values.
+    fn mind_values(&mut self, directive: Directive) {
+        let error = (self.reading == Reading::Fails).then(|| "no such file".to_owned());
+        let answer = match &directive {
+            Directive::ForgetValues { broker, serial, .. } => Event::ValuesForgotten {
+                broker: broker.clone(),
+                serial: *serial,
+                error,
+            },
+            Directive::CopyValues { home, serial, .. } => Event::ValuesCopied {
+                home: home.clone(),
+                serial: *serial,
+                error,
+            },
+            _ => return,
+        };
+        self.values.push(directive);
+        if self.reading != Reading::Takes {
+            self.answers.push_back(answer);
+        }
     }
 
     /// Reads, opens or ends sessions of clients.

@@ -71,6 +71,20 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     .broker(broker)
                     .give(*epoch, config.as_str(), links)?;
             }
+            Directive::ForgetValues { broker, serial, .. } => {
+                let _ = self.envoys.way_back().send(Event::ValuesForgotten {
+                    broker: broker.clone(),
+                    serial: *serial,
+                    error: None,
+                });
+            }
+            Directive::CopyValues { home, serial, .. } => {
+                let _ = self.envoys.way_back().send(Event::ValuesCopied {
+                    home: home.clone(),
+                    serial: *serial,
+                    error: Some("not read yet".to_owned()),
+                });
+            }
             Directive::AwaitMarkers(markers) => {
                 self.envoys.expect(markers.clone());
                 self.send_probes();
@@ -399,6 +413,8 @@ fn about(directive: &Directive) -> String {
             format!("session/{client_id}")
         }
         Directive::ReadSessions { broker, .. } => format!("clients/{broker}"),
+        Directive::ForgetValues { broker, .. } => format!("values/{broker}"),
+        Directive::CopyValues { home, .. } => format!("values of clients/{home}"),
         Directive::OpenClientSession {
             broker, client_id, ..
         }

@@ -4,7 +4,7 @@ use super::session::{Incoming, Outgoing, Stage, publish};
 use super::{Broker, Retained, Series};
 use crate::air::{Air, Conn, End};
 use crate::names::{ClientId, Filter, Topic};
-use crate::packet::{Message, Packet, PacketId};
+use crate::packet::{LASTING, Message, Packet, PacketId, Time};
 
 impl Broker {
     #[allow(clippy::too_many_arguments, reason = "the fields of one packet")]
@@ -20,9 +20,9 @@ impl Broker {
         air: &mut Air,
     ) {
         match qos {
-            0 => self.route(Some(client), message, 0, retain, air),
+            0 => self.route(Some(client), message, 0, retain, None, air),
             1 => {
-                self.route(Some(client), message, 1, retain, air);
+                self.route(Some(client), message, 1, retain, None, air);
                 air.send(conn, end, Packet::PubAck { id });
             }
             _ => {
@@ -59,7 +59,7 @@ impl Broker {
             Some(session.incoming.remove(index))
         });
         if let Some(incoming) = released {
-            self.route(Some(client), incoming.message, 2, incoming.retain, air);
+            self.route(Some(client), incoming.message, 2, incoming.retain, None, air);
         }
         air.send(conn, end, Packet::PubComp { id });
     }
@@ -98,13 +98,25 @@ impl Broker {
         air.send(conn, end, Packet::PubRel { id });
     }
 
-    /// To all whose subscriptions match, but for a bridge that it came from.
+    /// The controller publishes a retained message here.
+    pub(crate) fn put(&mut self, message: Message, qos: u8, passing: bool, air: &mut Air) {
+        self.plan_save(air);
+        let until = passing.then(|| air.now() + LASTING);
+        self.route(None, message, qos, true, until, air);
+        if passing {
+            // It is not there for anybody who comes when that time is over, and nobody comes before.
+            self.retained.remove(&message.topic);
+        }
+    }
+
+    /// To all whose subscriptions match, but for a bridge that it came from. It may pass away while it waits.
     pub(super) fn route(
         &mut self,
         source: Option<ClientId>,
         message: Message,
         qos: u8,
         retain: bool,
+        until: Option<Time>,
         air: &mut Air,
     ) {
         air.ledger.passes(self.id, message);
@@ -112,7 +124,8 @@ impl Broker {
             if message.empty {
                 self.retained.remove(&message.topic);
             } else {
-                self.retained.insert(message.topic, Retained { message, qos });
+                let kept = Retained { message, qos, source };
+                self.retained.insert(message.topic, kept);
             }
         }
         if self.watched.contains(&message.topic) {
@@ -125,11 +138,12 @@ impl Broker {
             .map(|(client, _)| *client)
             .collect();
         for client in clients {
-            self.offer(client, source, message, qos, retain, air);
+            self.offer(client, source, message, qos, retain, until, air);
         }
     }
 
     /// One copy, or one for each subscription that matches.
+    #[allow(clippy::too_many_arguments, reason = "all that is known of one message")]
     fn offer(
         &mut self,
         client: ClientId,
@@ -137,6 +151,7 @@ impl Broker {
         message: Message,
         qos: u8,
         retain: bool,
+        until: Option<Time>,
         air: &mut Air,
     ) {
         // 2.0 gives a 3.1.1 client one copy whatever the option says.
@@ -160,11 +175,19 @@ impl Broker {
                 continue;
             }
             delivered = true;
-            self.deliver(client, message, qos.min(held.qos), retain, air);
+            self.deliver(client, message, qos.min(held.qos), retain, until, air);
         }
     }
 
-    fn deliver(&mut self, client: ClientId, message: Message, qos: u8, retain: bool, air: &mut Air) {
+    fn deliver(
+        &mut self,
+        client: ClientId,
+        message: Message,
+        qos: u8,
+        retain: bool,
+        until: Option<Time>,
+        air: &mut Air,
+    ) {
         let most = self.setup.most_under_way();
         let Some(session) = self.sessions.get_mut(&client) else {
             return;
@@ -177,6 +200,7 @@ impl Broker {
             retain,
             stage: Stage::Queued,
             number: self.newest,
+            until,
         };
         match session.conn {
             Some(conn) if qos == 0 => {
@@ -215,7 +239,7 @@ impl Broker {
             if air.names.matches(filter, topic)
                 && let Some(kept) = self.retained.get(&topic).copied()
             {
-                self.deliver(client, kept.message, qos.min(kept.qos), true, air);
+                self.deliver(client, kept.message, qos.min(kept.qos), true, None, air);
             }
         }
     }

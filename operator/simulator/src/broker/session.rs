@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Broker;
 use crate::air::{Air, Conn, End};
 use crate::names::{ClientId, Filter};
-use crate::packet::{Message, Packet, PacketId, Will};
+use crate::packet::{Message, Packet, PacketId, Time, Will};
 
 /// One subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(crate) struct Outgoing {
     pub(crate) stage: Stage,
     /// By which its broker keeps it.
     pub(crate) number: u64,
+    /// It is not sent after that.
+    pub(crate) until: Option<Time>,
 }
 
 /// A QoS 2 message from a client that is not released yet.
@@ -149,6 +151,10 @@ impl Broker {
         let mut index = session.under_way();
         while index < most && index < session.out.len() {
             let mut outgoing = session.out[index];
+            if outgoing.until.is_some_and(|until| until <= air.now()) {
+                session.out.remove(index);
+                continue;
+            }
             if outgoing.qos == 0 {
                 session.out.remove(index);
             } else {

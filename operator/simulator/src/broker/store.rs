@@ -67,6 +67,15 @@ impl Broker {
         Some(last.map(|(client, session)| (*client, session)))
     }
 
+    /// The retained messages, as they are on disk.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Retained> {
+        let live = self.running && self.setup.profile == Profile::Durable;
+        let saved = self.saved.as_ref().filter(|_| !live);
+        let retained = saved.map(|store| &store.retained);
+        let retained = retained.or_else(|| live.then_some(&self.retained));
+        retained.into_iter().flat_map(BTreeMap::values)
+    }
+
     pub(super) fn restore(&mut self) {
         let saved = match self.setup.profile {
             Profile::None => None,

@@ -32,6 +32,11 @@ impl Envoy {
         Self { mission, open: 0 }
     }
 
+    /// It opens the session of a link that is to come.
+    pub(super) fn is_for_link(&self) -> bool {
+        matches!(self.mission, Mission::Subscribe { retained: true, .. })
+    }
+
     /// It hears something; true once it is done and leaves.
     pub(super) fn hear(&mut self, packet: Packet, conn: Conn, number: ClientNumber, air: &mut Air) -> bool {
         match packet {

@@ -23,6 +23,10 @@ pub(crate) struct Publisher {
     pub(crate) topic: Topic,
     pub(crate) qos: u8,
     pub(crate) retain: bool,
+    /// One in so many of its messages is empty, and clears what it had published; none, if 0.
+    pub(crate) clears: u32,
+    /// After so many it falls silent.
+    pub(crate) most: u32,
     /// Its number in the ledger.
     pub(crate) origin: u16,
     /// Time between two messages; without one it publishes when told.
@@ -38,6 +42,8 @@ impl Publisher {
             topic,
             qos,
             retain,
+            clears: 0,
+            most: u32::MAX,
             origin,
             interval: None,
             kept: VecDeque::new(),
@@ -136,8 +142,10 @@ impl Publisher {
 
     /// Publishes if it does so regularly; when next.
     pub(super) fn turn(&mut self, conn: Option<Conn>, air: &mut Air) -> Time {
-        if self.interval.is_some() {
-            self.publish(false, conn, air);
+        let next = air.ledger.count(self.origin);
+        if self.interval.is_some() && next < self.most {
+            let empty = self.clears > 0 && next % self.clears == self.clears - 1;
+            self.publish(empty, conn, air);
         }
         self.interval.unwrap_or(crate::packet::SECOND / 2)
     }

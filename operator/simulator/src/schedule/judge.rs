@@ -9,6 +9,7 @@ use crate::broker::{Series, Subscription};
 use crate::clients::Role;
 use crate::contract::promised;
 use crate::packet::{SECOND, Time};
+use crate::sketch::brokers_of;
 use crate::world::{Fault, NAMES};
 
 /// How long a switch may take, in milliseconds.
@@ -65,6 +66,64 @@ impl Trial<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What was published last, and retained, is what its own broker and all who consume it have.
+    pub(super) fn judge_values(&mut self) -> Result<(), String> {
+        let rows = self.rows();
+        let mut wrong = None;
+        for held in self.held.clone() {
+            let ledger = &self.world.fabric.air.ledger;
+            let sent = &ledger.origins[usize::from(held.origin)].sent;
+            let last = sent.iter().rposition(|sent| sent.acknowledged.is_some());
+            let Some(last) = last else { continue };
+            let clears =
+                self.holders
+                    .iter()
+                    .find_map(|client| match &self.world.fabric.clients[*client].role {
+                        Role::Publisher(publisher) if publisher.origin == held.origin => {
+                            Some(publisher.clears)
+                        }
+                        _ => None,
+                    });
+            let clears = clears.unwrap_or_default();
+            let wanted = (clears == 0 || last as u32 % clears != clears - 1).then_some(last as u32);
+            let topic = &self.schedule.sketch.topics[held.topic];
+            let places = brokers_of(topic.consumers | 1 << held.producer);
+            for at in places {
+                let there = self.world.fabric.brokers[at].retained(held.text);
+                let there = there.map(|message| (message.origin, message.number));
+                self.outcome.values += 1;
+                if there == wanted.map(|number| (held.origin, number)) {
+                    continue;
+                }
+                self.outcome.stale += 1;
+                let flow = Flow {
+                    topic: held.topic,
+                    producer: held.producer,
+                    consumer: at,
+                    origin: held.origin,
+                    receiver: 0,
+                    qos: topic.qos,
+                    durable: true,
+                };
+                let own = self.rows_of(&flow);
+                let promise = promised(rows.iter().chain(&own).copied(), flow.qos, true);
+                // What both ends of a link send stays retained at one of them only.
+                if promise.none_lost && !self.world.duplex {
+                    let names = &self.world.fabric.air.names;
+                    wrong.get_or_insert_with(|| {
+                        format!(
+                            "{} retains {there:?} on {} in the end, and {wanted:?} was the last that was published at {}",
+                            NAMES[at],
+                            names.topic_text(held.text),
+                            NAMES[held.producer]
+                        )
+                    });
+                }
+            }
+        }
+        wrong.map_or(Ok(()), Err)
     }
 
     /// Now that all is well, each message arrives exactly once.

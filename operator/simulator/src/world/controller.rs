@@ -136,6 +136,7 @@ impl World {
         while let Some(carrier) = self.adoptions.keys().next().copied() {
             self.end_adoption(carrier);
         }
+        self.values.clear();
         self.dies_after = None;
         self.life += 1;
         let life = self.life;

@@ -111,6 +111,7 @@ impl World {
                 session,
             } => self.open_client_session(broker, client_id, &session),
             Directive::EndClientSession { broker, client_id } => self.end_client_session(broker, client_id),
+            Directive::ForgetValues { .. } | Directive::CopyValues { .. } => self.mind_values(directive),
             Directive::RecordSessions(sessions) => self.sessions = sessions,
             Directive::RecordMigration(migration) => {
                 self.tell(|| {
@@ -263,6 +264,11 @@ impl World {
             downstreams: bits.fold(0, |all, bit| all | bit),
             awaited: true,
         };
+        if self.flaw == Some(Flaw::BarsNobody) {
+            let downstreams = self.bars[broker].downstreams;
+            self.after(MILLISECOND, Errand::Barred { broker, downstreams });
+            return;
+        }
         self.tell_bars(broker, self.life);
     }
 

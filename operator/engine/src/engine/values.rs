@@ -1,0 +1,405 @@
+//! Retained values: a broker forgets those that no link brings it any more before it is taken back, or goes by other ways, lest
+//! they come again as news; and those that clients published go with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use skein_api::fleet::{Broker, Fleet};
+use skein_api::name::BrokerName;
+use skein_filters::TopicFilter;
+
+use super::Engine;
+use crate::directive::{BrokerPhase, Directive};
+use crate::event::Moment;
+use crate::retained::Stage;
+use crate::rollout::Position;
+use crate::strand::Strand;
+
+/// How long until what could not be done is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How often it is tried: a broker is not kept out for ever by values that cannot be read.
+const TRIES: u32 = 8;
+
+/// What is known of retained values.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    tidy: BTreeMap<BrokerName, Tidy>,
+    /// Those that follow clients who have moved, by their home.
+    following: BTreeMap<BrokerName, Following>,
+    /// Numbers what is asked.
+    serial: u64,
+}
+
+/// What may be kept at a broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Kept {
+    carried: BTreeSet<TopicFilter>,
+    published: BTreeSet<TopicFilter>,
+}
+
+/// How far a broker is with forgetting what it is not to keep.
+#[derive(Debug)]
+struct Tidy {
+    /// What it was asked to keep, or would have been.
+    kept: Kept,
+    state: State,
+    tries: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Asked { serial: u64 },
+    Failed { again: Moment, reason: String },
+    Done,
+}
+
+/// Values that follow their clients.
+#[derive(Debug)]
+struct Following {
+    from: BrokerName,
+    to: BrokerName,
+    state: State,
+    tries: u32,
+}
+
+impl Kept {
+    /// Nothing has to be forgotten for it that the other says.
+    fn is_within(&self, other: &Self) -> bool {
+        self.carried.is_subset(&other.carried) && self.published.is_subset(&other.published)
+    }
+}
+
+impl State {
+    fn is_due(&self, now: Moment) -> bool {
+        matches!(self, Self::Failed { again, .. } if *again <= now)
+    }
+
+    fn take(&mut self, error: Option<String>, tries: &mut u32, now: Moment) {
+        *tries += 1;
+        *self = match error {
+            Some(reason) if *tries < TRIES => Self::Failed {
+                again: now.saturating_add(AGAIN),
+                reason,
+            },
+            _ => Self::Done,
+        };
+    }
+}
+
+impl Values {
+    fn number(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// When something is to be tried again.
+    pub(super) fn next(&self) -> Option<Moment> {
+        let tidy = self.tidy.values().map(|tidy| &tidy.state);
+        let states = tidy.chain(self.following.values().map(|following| &following.state));
+        let again = states.filter_map(|state| match state {
+            State::Failed { again, .. } => Some(*again),
+            State::Asked { .. } | State::Done => None,
+        });
+        again.min()
+    }
+
+    pub(super) fn are_idle(&self) -> bool {
+        self.following.is_empty() && self.tidy.values().all(|tidy| tidy.state == State::Done)
+    }
+
+    /// It is not known what a broker has.
+    pub(super) fn doubt(&mut self, broker: &BrokerName) {
+        self.tidy.remove(broker);
+    }
+
+    /// A broker that was out has nothing that others would take for news.
+    pub(super) fn are_in_order(&self, broker: &BrokerName) -> bool {
+        self.tidy
+            .get(broker)
+            .is_some_and(|tidy| tidy.state == State::Done)
+    }
+
+    /// A broker is forgetting some: what came to it now might be among them, and whoever subscribed would hear of it.
+    pub(super) fn are_going(&self, broker: &BrokerName) -> bool {
+        let tidy = self.tidy.get(broker);
+        tidy.is_some_and(|tidy| matches!(tidy.state, State::Asked { .. }))
+    }
+
+    /// What the clients of a broker have published where they were is to follow them.
+    pub(super) fn follow(&mut self, home: &BrokerName, from: &BrokerName, to: &BrokerName, now: Moment) {
+        let following = Following {
+            from: from.clone(),
+            to: to.clone(),
+            state: State::Failed {
+                again: now,
+                reason: String::new(),
+            },
+            tries: 0,
+        };
+        self.following.insert(home.clone(), following);
+    }
+
+    /// They have, or could not.
+    pub(super) fn take_copy(&mut self, home: &BrokerName, serial: u64, error: Option<String>, now: Moment) {
+        let following = self.following.get_mut(home);
+        if let Some(it) = following.filter(|it| it.state == State::Asked { serial }) {
+            it.state.take(error, &mut it.tries, now);
+            if it.state == State::Done {
+                self.following.remove(home);
+            }
+        }
+    }
+
+    /// What brokers could not forget, and why.
+    pub(super) fn unforgotten(&self) -> impl Iterator<Item = String> {
+        self.tidy.iter().filter_map(|(broker, tidy)| match &tidy.state {
+            State::Failed { reason, .. } => Some(format!(
+                "Broker/{broker}: it may have retained values that are no longer true, which could not be looked for: \
+                 {reason}; it is tried again"
+            )),
+            State::Asked { .. } | State::Done => None,
+        })
+    }
+}
+
+impl Engine {
+    pub(super) fn take_forgotten(
+        &mut self,
+        broker: &BrokerName,
+        serial: u64,
+        error: Option<String>,
+        now: Moment,
+    ) {
+        let tidy = self.values.tidy.get_mut(broker);
+        if let Some(tidy) = tidy.filter(|tidy| tidy.state == State::Asked { serial }) {
+            tidy.state.take(error, &mut tidy.tries, now);
+            self.stale_rollout = true;
+            self.judge(broker, now);
+        }
+    }
+
+    /// What is to be asked for the retained values of the clients of `home` to go with them; nothing, where they publish none, or
+    /// some of it is not ours.
+    pub(super) fn copy_values(
+        &mut self,
+        home: &BrokerName,
+        from: &BrokerName,
+        to: &BrokerName,
+        stage: Stage,
+    ) -> Option<(u64, Directive)> {
+        let fleet = self.fleet.clone()?;
+        let ours = |broker: &BrokerName| {
+            let placed = self
+                .sites
+                .get(broker)
+                .is_some_and(|site| site.placement.is_some());
+            placed && fleet.brokers.get(broker).is_some_and(Broker::is_controlled)
+        };
+        let published = published(&fleet, home);
+        if published.is_empty() || ![home, from, to].into_iter().all(ours) {
+            return None;
+        }
+        let others = if from == home {
+            BTreeSet::new()
+        } else {
+            let guests = self.guests(from).filter(|guests| *guests != home);
+            let there = guests.chain([from]);
+            there.flat_map(|broker| self::published(&fleet, broker)).collect()
+        };
+        // Who consumes it all had it all, copied or not.
+        let consumed = consumed(&fleet, home, from);
+        let had = published.iter().all(|filter| consumed.contains(filter));
+        let complete = to == home && (had || self.failovers.were_copied(home));
+        let serial = self.values.number();
+        let directive = Directive::CopyValues {
+            home: home.clone(),
+            from: from.clone(),
+            to: to.clone(),
+            stage,
+            published: published.into_iter().collect(),
+            others: others.into_iter().collect(),
+            clients: self.clients_of(home),
+            complete,
+            serial,
+        };
+        Some((serial, directive))
+    }
+
+    /// The clients of a broker, as far as they are known.
+    fn clients_of(&self, home: &BrokerName) -> BTreeSet<String> {
+        let guests = self.failovers.guests(home);
+        let kept = self.handovers.kept(home).into_iter();
+        let clients = kept.flat_map(|kept| kept.by_client.keys());
+        clients
+            .filter(|client| !guests.contains(client))
+            .cloned()
+            .collect()
+    }
+
+    /// Whose clients are, or are about to be, at a broker that is not theirs.
+    fn guests<'a>(&'a self, at: &'a BrokerName) -> impl Iterator<Item = &'a BrokerName> {
+        let led = self.addresses.iter().chain(&self.moves);
+        led.filter(move |(home, to)| *to == at && *home != at)
+            .map(|(home, _)| home)
+    }
+
+    /// Links to and from brokers that are forgetting something wait.
+    pub(super) fn wait_for_values(&self, positions: &mut BTreeMap<BrokerName, Position>) {
+        let mut going = self
+            .values
+            .tidy
+            .keys()
+            .filter(|broker| self.values.are_going(broker));
+        if going.next().is_none() {
+            return;
+        }
+        for position in positions.values_mut() {
+            let fresh = position.desired.difference(&position.newest);
+            let waits = |strand: &&Strand| {
+                let ends = [&strand.downstream, &strand.upstream];
+                ends.into_iter().any(|end| self.values.are_going(end))
+            };
+            let waiting = fresh.filter(waits);
+            let waiting: Vec<_> = waiting
+                .map(|strand| (strand.upstream.clone(), strand.mode, strand.class.clone()))
+                .collect();
+            position.barred.extend(waiting);
+        }
+    }
+
+    /// Asks for what there is to ask for: after every round.
+    pub(super) fn mind_values(&mut self, now: Moment, directives: &mut Vec<Directive>) {
+        let Some(fleet) = self.fleet.clone() else { return };
+        self.follow_up(now, directives);
+        let settled = self.is_settled() && self.moves.is_empty() && self.switching.is_idle();
+        self.values
+            .tidy
+            .retain(|broker, _| fleet.brokers.contains_key(broker));
+        let mut carried = None;
+        for (broker, declared) in &fleet.brokers {
+            let phase = self.sites.get(broker).map(|site| site.health.phase());
+            let returns = phase == Some(BrokerPhase::Returning);
+            let may_ask = (settled || returns) && self.can_be_asked(broker) && declared.is_controlled();
+            let known = self.values.tidy.get(broker);
+            if !may_ask && known.is_some_and(|tidy| tidy.state.is_due(now)) {
+                self.values.doubt(broker);
+                continue;
+            }
+            if !may_ask || self.values.are_going(broker) {
+                continue;
+            }
+            let carried = carried.get_or_insert_with(|| self.carried());
+            let mut kept = Kept {
+                carried: carried.get(broker).cloned().unwrap_or_default(),
+                published: published(&fleet, broker),
+            };
+            for guest in self.guests(broker) {
+                // What a link had brought before they came may be theirs, too.
+                kept.carried.extend(published(&fleet, guest));
+            }
+            let (asks, tries) = match known {
+                None => (true, 0),
+                Some(tidy) if tidy.state == State::Done => (!tidy.kept.is_within(&kept), 0),
+                Some(tidy) => (tidy.state.is_due(now), tidy.tries),
+            };
+            if asks {
+                let serial = self.values.number();
+                directives.push(Directive::ForgetValues {
+                    broker: broker.clone(),
+                    carried: kept.carried.iter().cloned().collect(),
+                    published: kept.published.iter().cloned().collect(),
+                    serial,
+                });
+                let state = State::Asked { serial };
+                self.values
+                    .tidy
+                    .insert(broker.clone(), Tidy { kept, state, tries });
+            } else if let Some(tidy) = self.values.tidy.get_mut(broker) {
+                tidy.kept = kept;
+            }
+        }
+    }
+
+    /// Has what follows clients go on.
+    fn follow_up(&mut self, now: Moment, directives: &mut Vec<Directive>) {
+        let due: Vec<(BrokerName, BrokerName, BrokerName)> = self
+            .values
+            .following
+            .iter()
+            .filter(|(_, it)| it.state.is_due(now))
+            .map(|(home, it)| (home.clone(), it.from.clone(), it.to.clone()))
+            .collect();
+        for (home, from, to) in due {
+            let here = self.addresses.get(&home).unwrap_or(&home) == &to;
+            let asked = if here && self.can_be_asked(&from) && self.can_be_asked(&to) {
+                self.copy_values(&home, &from, &to, Stage::Behind)
+            } else {
+                None
+            };
+            match (asked, self.values.following.get_mut(&home)) {
+                (Some((serial, directive)), Some(it)) => {
+                    it.state = State::Asked { serial };
+                    directives.push(directive);
+                }
+                _ => {
+                    self.values.following.remove(&home);
+                }
+            }
+        }
+    }
+
+    /// What links carry to each broker or from it, as far as they may be running.
+    fn carried(&self) -> BTreeMap<BrokerName, BTreeSet<TopicFilter>> {
+        let mut carried: BTreeMap<BrokerName, BTreeSet<TopicFilter>> = BTreeMap::new();
+        let mut note = |strand: &Strand| {
+            for end in [&strand.downstream, &strand.upstream] {
+                if let Some(filters) = carried.get_mut(end) {
+                    filters.insert(strand.filter.clone());
+                } else {
+                    carried.insert(end.clone(), BTreeSet::from([strand.filter.clone()]));
+                }
+            }
+        };
+        for (broker, site) in &self.sites {
+            if self.fences.keep_out(broker, site.ledger.present()) {
+                continue;
+            }
+            for given in site.ledger.present() {
+                given
+                    .running()
+                    .iter()
+                    .filter(|strand| !strand.control)
+                    .for_each(&mut note);
+            }
+        }
+        carried
+    }
+}
+
+/// What the clients of a broker publish, as declared.
+fn published(fleet: &Fleet, broker: &BrokerName) -> BTreeSet<TopicFilter> {
+    let mut published = BTreeSet::new();
+    for topic in fleet.topics.values() {
+        if topic.producers.contains(broker) {
+            published.insert(topic.filter.clone());
+        }
+        if topic.consumers.contains(broker) {
+            published.extend(topic.commands.iter().cloned());
+        }
+    }
+    published
+}
+
+/// Of what the clients of one broker publish, as declared, what those of another consume.
+fn consumed(fleet: &Fleet, home: &BrokerName, at: &BrokerName) -> BTreeSet<TopicFilter> {
+    let mut consumed = BTreeSet::new();
+    for topic in fleet.topics.values() {
+        if topic.producers.contains(home) && topic.consumers.contains(at) {
+            consumed.insert(topic.filter.clone());
+        }
+        if topic.consumers.contains(home) && topic.producers.contains(at) {
+            consumed.extend(topic.commands.iter().cloned());
+        }
+    }
+    consumed
+}
