@@ -1,16 +1,18 @@
 //! A simulated fleet in virtual time: its brokers, the bridges between them, and the adapter between them and the engine,
 //! which can die too.
 
+mod envoys;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use skein_api::fleet::Fleet;
-use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
-use skein_filters::TopicFilter;
+use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_mosquitto::config::{PROBE, identity_of, parse};
 use skein_mosquitto::link::Link;
 
+use self::envoys::Envoys;
 pub(super) use super::broker::{Broker, Life};
 use super::sessions::Sessions;
 use crate::directive::{BrokerPhase, Directive, Marker, Migration, OpenSession, Status};
@@ -21,9 +23,6 @@ use crate::{Engine, Settings};
 
 /// One step of virtual time.
 pub(super) const STEP: Duration = Duration::from_millis(100);
-
-/// Who is going to hold the link, where its session is to be, its client id, and what it is to be subscribed to.
-type SeedRequest = (BrokerName, BrokerName, String, Vec<(TopicFilter, Qos)>);
 
 /// What becomes of it when retained values are to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,8 +55,7 @@ pub(super) struct World {
     pub(super) bridges_connect: bool,
     pub(super) sessions: Sessions,
     markers: Vec<Marker>,
-    clearings: VecDeque<(BrokerName, BrokerName, String)>,
-    adoptions: VecDeque<(BrokerName, BrokerName, String)>,
+    envoys: Envoys,
     /// What was asked to be passed on: which session, and to whom.
     pub(super) adopted: Vec<String>,
     /// What was asked to be forgotten, and to be copied.
@@ -67,7 +65,6 @@ pub(super) struct World {
     /// Brokers ask nobody for a name, and bar nobody.
     pub(super) deaf_to_bars: bool,
     recorded: Vec<OpenSession>,
-    seeds: VecDeque<SeedRequest>,
     configs: BTreeMap<BrokerName, Vec<(Epoch, Vec<Link>, String)>>,
     migrations: BTreeMap<String, Migration>,
 }
@@ -95,13 +92,11 @@ impl World {
             bridges_connect: true,
             sessions: Sessions::default(),
             markers: Vec::new(),
-            clearings: VecDeque::new(),
-            adoptions: VecDeque::new(),
+            envoys: Envoys::default(),
             adopted: Vec::new(),
             values: Vec::new(),
             reading: Reading::default(),
             deaf_to_bars: false,
-            seeds: VecDeque::new(),
             recorded: Vec::new(),
             configs: BTreeMap::new(),
             migrations: BTreeMap::new(),
@@ -161,35 +156,8 @@ impl World {
                 self.markers = markers;
                 return;
             }
-            Directive::EndSubscriptions {
-                broker,
-                upstream,
-                client_id,
-                ..
-            } => {
-                self.clearings.push_back((broker, upstream, client_id));
-                return;
-            }
-            Directive::Adopt {
-                broker,
-                upstream,
-                client_id,
-                to,
-                ..
-            } => {
-                assert!(!to.is_empty(), "what waits in {client_id} is to go to nobody");
-                let whom: Vec<&str> = to.iter().map(BrokerName::as_str).collect();
-                self.adopted.push(format!("{client_id} to {}", whom.join(" ")));
-                self.adoptions.push_back((broker, upstream, client_id));
-                return;
-            }
-            Directive::Seed {
-                broker,
-                upstream,
-                client_id,
-                subscriptions,
-            } => {
-                self.seeds.push_back((broker, upstream, client_id, subscriptions));
+            Directive::EndSubscriptions { .. } | Directive::Adopt { .. } | Directive::Seed { .. } => {
+                self.send(directive);
                 return;
             }
             Directive::PointAddress { broker, to } => {
@@ -224,67 +192,6 @@ impl World {
             }
         }
         self.done.push(directive);
-    }
-
-    /// Forgets or copies retained values.
-    fn mind_values(&mut self, directive: Directive) {
-        let error = (self.reading == Reading::Fails).then(|| "no such file".to_owned());
-        let answer = match &directive {
-            Directive::ForgetValues { broker, serial, .. } => Event::ValuesForgotten {
-                broker: broker.clone(),
-                serial: *serial,
-                error,
-            },
-            Directive::CopyValues { home, serial, .. } => Event::ValuesCopied {
-                home: home.clone(),
-                serial: *serial,
-                error,
-            },
-            _ => return,
-        };
-        self.values.push(directive);
-        if self.reading != Reading::Takes {
-            self.answers.push_back(answer);
-        }
-    }
-
-    /// Reads, opens or ends sessions of clients.
-    fn lodge(&mut self, directive: Directive) {
-        match directive {
-            Directive::ReadSessions { broker, serial } => {
-                self.answers.push_back(Event::SessionsRead {
-                    sessions: self.clients.get(&broker).cloned().map(Arc::new),
-                    broker,
-                    serial: Some(serial),
-                });
-            }
-            Directive::OpenClientSession {
-                broker,
-                client_id,
-                session,
-            } => {
-                let clients = self.clients.entry(broker.clone()).or_default();
-                clients.by_client.insert(client_id.clone(), (*session).clone());
-                self.answers.push_back(Event::ClientSessionOpened {
-                    broker,
-                    client_id,
-                    error: None,
-                });
-            }
-            Directive::EndClientSession { broker, client_id } => {
-                self.clients
-                    .entry(broker.clone())
-                    .or_default()
-                    .by_client
-                    .remove(&client_id);
-                self.answers.push_back(Event::ClientSessionEnded {
-                    broker,
-                    client_id,
-                    error: None,
-                });
-            }
-            _ => {}
-        }
     }
 
     pub(super) fn broker(&mut self, broker: &str) -> &mut Broker {
@@ -352,62 +259,6 @@ impl World {
                     topic: marker.topic,
                 });
             }
-        }
-    }
-
-    /// Whether a client with the id of a bridge is let in at a broker.
-    fn stands_in(&self, upstream: &BrokerName, client_id: &str) -> bool {
-        let live = self
-            .brokers
-            .values()
-            .filter_map(|it| it.loaded.as_ref())
-            .filter(|(.., config)| !self.is_barred(upstream, &config.broker))
-            .flat_map(|(.., config)| &config.connections)
-            .any(|held| held.remote_client_id == client_id);
-        assert!(!live, "standing in for {client_id} would kick a bridge");
-        let upstream = self.brokers.get(upstream);
-        upstream.is_some_and(|it| it.life == Life::Running && !it.cut_off)
-    }
-
-    /// The sessions of links to come are opened, if their broker lets a client in.
-    pub(super) fn open_sessions(&mut self) {
-        for (broker, upstream, client_id, subscriptions) in std::mem::take(&mut self.seeds) {
-            let reached = self.stands_in(&upstream, &client_id);
-            if reached {
-                self.sessions.open(&client_id, &subscriptions);
-            }
-            self.tell(Event::Seeded {
-                broker,
-                client_id,
-                error: (!reached).then(|| "no answer".to_owned()),
-            });
-        }
-    }
-
-    /// The sessions that were left are cleared, and what waits in them is passed on, if their broker lets a client in.
-    pub(super) fn clear_sessions(&mut self) {
-        for (broker, upstream, client_id) in std::mem::take(&mut self.clearings) {
-            let reached = self.stands_in(&upstream, &client_id);
-            if reached {
-                self.sessions.clear(&client_id);
-            }
-            self.tell(Event::SubscriptionsEnded {
-                broker,
-                client_id,
-                error: (!reached).then(|| "no answer".to_owned()),
-            });
-        }
-        for (broker, upstream, client_id) in std::mem::take(&mut self.adoptions) {
-            let reached = self.stands_in(&upstream, &client_id);
-            if reached {
-                self.sessions.clear(&client_id);
-            }
-            self.tell(Event::Adopted {
-                broker,
-                client_id,
-                messages: u64::from(reached),
-                error: (!reached).then(|| "no answer".to_owned()),
-            });
         }
     }
 
@@ -572,9 +423,7 @@ impl World {
         };
         self.engine = Engine::with_tools(settings(), tools);
         self.markers.clear();
-        self.clearings.clear();
-        self.adoptions.clear();
-        self.seeds.clear();
+        self.envoys = Envoys::default();
         self.tell(Event::Restored(restored));
         for broker in self.fleet.brokers.keys().cloned().collect::<Vec<_>>() {
             self.brokers
