@@ -6,6 +6,7 @@
 
 pub mod directive;
 pub mod event;
+pub mod rehearsal;
 pub mod retained;
 pub mod sessions;
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::Serialize;
 use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::{RESERVED, identity_of};
@@ -24,12 +25,16 @@ pub(crate) struct Strand {
 }
 
 /// Which link, whatever it carries: [`Identity`], to be kept.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct LinkId {
-    pub(crate) downstream: BrokerName,
-    pub(crate) upstream: BrokerName,
-    pub(crate) mode: Mode,
-    pub(crate) class: ClassName,
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LinkId {
+    /// The broker that holds the connection.
+    pub downstream: BrokerName,
+    /// The broker that is connected to.
+    pub upstream: BrokerName,
+    /// Whether data only comes in, and by which session.
+    pub mode: Mode,
+    /// The overlap class it serves.
+    pub class: ClassName,
 }
 
 impl LinkId {

@@ -11,6 +11,6 @@ mod property;
 mod secured;
 mod sessions;
 mod stories;
-mod toy;
+pub(crate) mod toy;
 mod values;
 mod world;

@@ -15,14 +15,14 @@ use crate::tools::{Hazard, Tools};
 
 /// The toy planner and the counting judge.
 #[derive(Debug, Default)]
-pub(super) struct Toy {
+pub(crate) struct Toy {
     last: Arc<Plan>,
     /// The plan closes a ring on purpose as soon as a broker with this name is declared.
     ring_with: Option<&'static str>,
 }
 
 impl Toy {
-    pub(super) fn with_ring(broker: &'static str) -> Self {
+    pub(crate) fn with_ring(broker: &'static str) -> Self {
         Self {
             ring_with: Some(broker),
             ..Self::default()
