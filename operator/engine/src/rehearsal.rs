@@ -52,9 +52,9 @@ pub struct Rehearsal {
     pub summary: Summary,
     /// What is not without loss or not without a pause, in sentences that name the object.
     pub cautions: Vec<String>,
-    /// In the end everybody runs what the new plan says.
+    /// In the end everybody runs what the new plan says, and nothing is wrong.
     pub settled: bool,
-    /// Why not, or what else the engine objects to in the end, in sentences.
+    /// Why not, in sentences.
     pub problems: Vec<String>,
 }
 
@@ -153,17 +153,20 @@ fn rehearse_with(
         drains: BTreeMap::new(),
         ..old.clone()
     };
-    if !world.settle(&undrained).settled || !world.settle(old).settled {
-        return Err(NeverRan {
-            problems: world.problems(),
-        });
+    for declaration in [&undrained, old] {
+        let course = world.settle(declaration);
+        let problems = world.problems();
+        if !course.settled || !problems.is_empty() {
+            return Err(NeverRan { problems });
+        }
     }
     let course = world.settle(new);
+    let problems = world.problems();
     Ok(Rehearsal {
         summary: Summary::of(&course.rounds),
         rounds: course.rounds,
         cautions: course.cautions,
-        settled: course.settled,
-        problems: world.problems(),
+        settled: course.settled && problems.is_empty(),
+        problems,
     })
 }
