@@ -49,7 +49,7 @@ pub(crate) enum Command {
     /// Say why: a topic's path, a broker's substitutes, a route's use
     #[command(after_help = help::EXPLAIN)]
     Explain(Explain),
-    /// Compare the plans of two directories
+    /// Compare two directories: their plans, or the steps between them
     #[command(after_help = help::DIFF)]
     Diff(Diff),
     /// Draw routes and links as Graphviz DOT
@@ -189,7 +189,10 @@ pub(crate) struct Diff {
     pub(crate) old: PathBuf,
     /// Manifests after
     pub(crate) new: PathBuf,
-    /// Exit with 1 if the plans differ
+    /// Show what Skein would do, in order, to bring a running fleet from the one to the other
+    #[arg(long)]
+    pub(crate) steps: bool,
+    /// Exit with 1 if the plans differ; with --steps, if there is anything to do
     #[arg(long)]
     pub(crate) exit_code: bool,
     #[command(flatten)]

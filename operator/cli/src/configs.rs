@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use skein_api::fleet::{Broker, Fleet, Hosting};
 use skein_api::name::BrokerName;
+use skein_engine::Settings;
 use skein_mosquitto::config::{Compile, CompileError, Config, Placement, compile};
 use skein_mosquitto::link::Link;
 use skein_mosquitto::version::{Capabilities, Version};
@@ -93,6 +94,14 @@ pub(crate) fn version(declared: &Broker) -> Version {
             asked.max(Version::OLDEST)
         }
         _ => VERSION,
+    }
+}
+
+/// What an engine needs to know of brokers as they are rendered here.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        sqlite_plugin: Some(SQLITE_PLUGIN.to_owned()),
+        ..Settings::default()
     }
 }
 

@@ -14,7 +14,10 @@ pub(crate) fn template() -> String {
                         "explain",
                         "Say why: a topic's path, a broker's substitutes, a route's use"
                     ),
-                    ("diff", "Compare the plans of two directories"),
+                    (
+                        "diff",
+                        "Compare two directories: their plans, or the steps between them"
+                    ),
                     ("graph", "Draw routes and links as Graphviz DOT"),
                     ("render", "Write every broker's mosquitto.conf to a folder"),
                 ],
@@ -108,12 +111,20 @@ Exit codes:
   0  explained    2  bad manifests, or there is no such object";
 
 pub(crate) const DIFF: &str = "\
+With --steps it starts a fleet on OLD, declares NEW, and shows what Skein has done by the time it rests: in rounds, each of
+which waits for the one before. The steps are those of `skein up`; the brokers are made up: of the version their
+manifest asks for (2.1 where it asks for none), all well, and without durable clients, whose sessions a drain would
+move too. A drain (a Migration) counts in both directories.
+
 Examples:
   skein diff farm farm-new
+  skein diff farm farm-new --steps                         before the edit: which brokers restart, what may be lost?
+  skein diff farm farm-new --steps -o json | jq .summary
   skein diff --exit-code farm farm-new && echo \"no change\"
 
 Exit codes:
-  0  compared (with --exit-code: equal)    1  with --exit-code: they differ    2  bad manifests";
+  0  compared (with --exit-code: equal, or with --steps nothing to do)
+  1  with --exit-code: they differ; with --steps: Skein does not get from the one to the other    2  bad manifests";
 
 pub(crate) const GRAPH: &str = "\
 Grey lines are routes with their cost, arrows are links and point the way the data goes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
 use skein_api::manifest::{Problem, Severity};
-use skein_local::manifests::{self, ManifestFile};
+use skein_local::manifests::{self, Declared, ManifestFile};
 
 use crate::failure::Failure;
 use crate::output;
@@ -13,6 +13,25 @@ use crate::paint::{BAD, CAREFUL, count, paint};
 
 /// The fleet of a directory (or of one file). Warnings are printed to standard error.
 pub(crate) fn read(path: &Path) -> Result<Fleet, Failure> {
+    declared(path).map(|declared| Arc::unwrap_or_clone(declared.fleet))
+}
+
+/// Two directories; the problems of both are reported together.
+pub(crate) fn both<T>(
+    read: impl Fn(&Path) -> Result<T, Failure>,
+    one: &Path,
+    other: &Path,
+) -> Result<(T, T), Failure> {
+    match (read(one), read(other)) {
+        (Err(Failure::Problems(one)), Err(Failure::Problems(other))) => {
+            Err(Failure::Problems(format!("{one}\n{other}")))
+        }
+        (one, other) => Ok((one?, other?)),
+    }
+}
+
+/// All that a directory (or one file) declares, the moves that people want included.
+pub(crate) fn declared(path: &Path) -> Result<Declared, Failure> {
     let files = manifests::read(path).map_err(|error| {
         let (error, place) = (error.to_string(), path.display().to_string());
         Failure::bad_input(if error.contains(&place) {
@@ -27,16 +46,20 @@ pub(crate) fn read(path: &Path) -> Result<Fleet, Failure> {
             path.display()
         )));
     }
-    judge(path, &files)
+    load(path, &files)
 }
 
 /// The fleet that files declare; `path` is where they are from. Refuses what `skein up` would refuse.
 pub(crate) fn judge(path: &Path, files: &[ManifestFile]) -> Result<Fleet, Failure> {
+    load(path, files).map(|declared| Arc::unwrap_or_clone(declared.fleet))
+}
+
+fn load(path: &Path, files: &[ManifestFile]) -> Result<Declared, Failure> {
     let declared = manifests::load(files).map_err(|problems| bad(path, &problems))?;
     for problem in &declared.warnings {
         output::tell(&shown(problem));
     }
-    Ok(Arc::unwrap_or_clone(declared.fleet))
+    Ok(declared)
 }
 
 /// Every problem on a line of its own, and how many they are.

@@ -109,33 +109,26 @@ impl Subject {
 
     /// Reads two directories; the problems of both are reported together. The newer plan keeps the older one's class names.
     pub(crate) fn read_both(old: &Path, new: &Path) -> Result<(Self, Self), Failure> {
-        let subject = |directory| {
+        let subject = |directory: &Path| {
             manifests::read(directory).map(|fleet| Self {
                 fleet,
                 view: View::default(),
                 running: None,
             })
         };
-        match (subject(old), subject(new)) {
-            (Err(Failure::Problems(one)), Err(Failure::Problems(other))) => {
-                Err(Failure::Problems(format!("{one}\n{other}")))
-            }
-            (old, new) => {
-                let (old, mut new) = (old?, new?);
-                new.view.previous_classes = old
-                    .plan()
-                    .classes
-                    .values()
-                    .flat_map(|class| {
-                        class
-                            .topics
-                            .iter()
-                            .map(|topic| (topic.clone(), class.name.clone()))
-                    })
-                    .collect();
-                Ok((old, new))
-            }
-        }
+        let (old, mut new) = manifests::both(subject, old, new)?;
+        new.view.previous_classes = old
+            .plan()
+            .classes
+            .values()
+            .flat_map(|class| {
+                class
+                    .topics
+                    .iter()
+                    .map(|topic| (topic.clone(), class.name.clone()))
+            })
+            .collect();
+        Ok((old, new))
     }
 
     /// The Mosquitto of a broker: the one that runs (or ran last), else the one that its manifest asks for.

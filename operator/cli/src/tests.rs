@@ -539,6 +539,7 @@ fn every_field_is_documented() {
         )),
         json(&explain::route(&fleet(), &view, &plan(), &route)),
         json(&diff::diff(&Plan::default(), &plan())),
+        json(&commands::diff::steps::show::tests::rehearsed()),
         json(&RolesView {
             roles: tables::equivalence(&fleet(), &view),
         }),

@@ -46,6 +46,7 @@ fn every_command_refuses_what_cannot_run_yet() {
         vec!["graph", "-f", at],
         vec!["render", "-f", at, shown(&out)],
         vec!["diff", at, at],
+        vec!["diff", at, at, "--steps"],
     ] {
         let ran = skein(&command);
         assert_eq!(ran.code, 2, "{command:?}: {}{}", ran.out, ran.err);
@@ -271,6 +272,84 @@ fn a_flow_without_a_way_ends_with_1_and_is_still_shown() {
         "{}",
         explained.out
     );
+}
+
+#[test]
+fn the_steps_of_an_edit_are_shown_in_rounds_and_none_if_it_changes_nothing() {
+    let farm = sample("farm");
+    let edited = tempfile::tempdir().unwrap();
+    for file in ["brokers.yaml", "routes.yaml", "topics.yaml"] {
+        let text = std::fs::read_to_string(format!("{farm}/{file}")).unwrap();
+        let dearer = text.replace("between: [b, c]}", "between: [b, c], cost: 3}");
+        std::fs::write(edited.path().join(file), dearer).unwrap();
+    }
+    let edited = shown(edited.path());
+
+    let shown = skein(&["diff", &farm, edited, "--steps"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let order = [
+        " 1. Open the sessions of links to come",
+        " 2. Wait for markers",
+        " 3. Give configurations",
+        "- a ← b",
+        "+ a ← e",
+        "End the sessions that links left",
+        "10 reloads",
+    ];
+    let places = order.map(|text| shown.out.find(text));
+    assert!(places.is_sorted() && places[0].is_some(), "{}", shown.out);
+
+    let asked = skein(&["diff", &farm, edited, "--steps", "--exit-code", "-o", "json"]);
+    assert_eq!(asked.code, 1);
+    let found = asked.json();
+    assert_eq!(found["rounds"][0]["steps"][0]["step"], "openSession");
+    assert_eq!(found["summary"]["reloads"], 10);
+    assert_eq!(
+        asked.out,
+        skein(&["diff", &farm, edited, "--steps", "-o", "json"]).out
+    );
+
+    let same = skein(&["diff", &farm, &farm, "--steps", "--exit-code"]);
+    assert_eq!((same.code, same.err.as_str()), (0, ""));
+    assert!(same.out.starts_with("Nothing to do"), "{}", same.out);
+}
+
+#[test]
+fn an_edit_that_a_broker_cannot_run_is_said_not_to_get_there() {
+    let ill = APART.replacen("allowAnonymous: true", "", 1);
+    let (well, ill) = (manifests(APART), manifests(&ill));
+    let there = skein(&["diff", shown(well.path()), shown(ill.path()), "--steps"]);
+    assert_eq!(there.code, 1, "{}{}", there.out, there.err);
+    assert!(
+        there
+            .out
+            .contains("Skein does not get there:\n  Broker/a: spec.managed.allowAnonymous"),
+        "{}",
+        there.out
+    );
+    let back = skein(&["diff", shown(ill.path()), shown(well.path()), "--steps"]);
+    assert_eq!((back.code, back.out.as_str()), (1, ""));
+    assert!(
+        back.err.contains("never runs as") && back.err.contains("Broker/a: spec.managed"),
+        "{}",
+        back.err
+    );
+}
+
+#[test]
+fn a_drain_among_the_manifests_is_a_step() {
+    let farm = sample("farm");
+    let drained = tempfile::tempdir().unwrap();
+    for file in ["brokers.yaml", "routes.yaml", "topics.yaml"] {
+        std::fs::copy(format!("{farm}/{file}"), drained.path().join(file)).unwrap();
+    }
+    let migration = "apiVersion: mqtt.skein.dev/v1alpha1\nkind: Migration\nmetadata: {name: empty-i}\n\
+                     spec: {broker: i, reason: Drain}\n";
+    std::fs::write(drained.path().join("drain.yaml"), migration).unwrap();
+    let away = skein(&["diff", &farm, shown(drained.path()), "--steps"]);
+    assert!(away.out.contains("i   to i2\n"), "{}{}", away.out, away.err);
+    let back = skein(&["diff", shown(drained.path()), &farm, "--steps"]);
+    assert!(back.out.contains("i   to i\n"), "{}{}", back.out, back.err);
 }
 
 #[test]

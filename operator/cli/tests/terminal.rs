@@ -15,6 +15,7 @@ fn colours_are_for_terminals() {
         &["--help"],
         &["explain", "broker/i", "-f", &sample("farm")],
         &["diff", &sample("farm"), &sample("twins")],
+        &["diff", &sample("farm"), &sample("twins"), "--steps"],
     ] {
         let ran = skein(arguments);
         assert!(
@@ -99,6 +100,7 @@ fn a_reader_that_goes_away_is_no_failure() {
         &["explain", "broker/a", "-f", farm],
         &["explain", "route/a-b", "-f", farm],
         &["diff", farm, farm],
+        &["diff", farm, farm, "--steps"],
         &["graph", "-f", farm],
         &["render", out, "-f", farm],
         &["status", "--state", state],

@@ -1,5 +1,7 @@
 //! `skein diff`
 
+pub(crate) mod steps;
+
 use std::process::ExitCode;
 
 use skein_planner::diff::{self, Diff};
@@ -11,6 +13,9 @@ use crate::paint::{BAD, CAREFUL, GOOD, PLAIN, paint};
 use crate::source::Subject;
 
 pub(crate) fn run(arguments: &arguments::Diff) -> Result<ExitCode, Failure> {
+    if arguments.steps {
+        return steps::run(arguments);
+    }
     let (old, new) = Subject::read_both(&arguments.old, &arguments.new)?;
     let found = diff::diff(&old.plan(), &new.plan());
     output::print(arguments.output.format, &found, || human(&found))?;
