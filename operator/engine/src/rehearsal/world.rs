@@ -22,7 +22,7 @@ use crate::event::{Epoch, Event, Moment, Placement, Process, Report};
 const LONGEST: Duration = Duration::from_mins(3);
 /// How long nothing must have been asked for before that counts as rest, beside two heartbeats.
 const QUIET: Duration = Duration::from_secs(1);
-/// The least that time goes on.
+/// The least that time goes on, and what a round takes.
 const MOMENT: Duration = Duration::from_millis(1);
 /// What a heartbeat takes.
 const ROUND_TRIP: Duration = Duration::from_micros(300);
@@ -114,8 +114,12 @@ impl<'a> World<'a> {
             if !steps.is_empty() {
                 rounds.push(Round { steps });
             }
+            if self.now >= until {
+                break false;
+            }
             let answers = self.answers();
             if !answers.is_empty() {
+                self.now = self.now.saturating_add(MOMENT);
                 directives = self.tell(answers);
                 continue;
             }
@@ -123,9 +127,6 @@ impl<'a> World<'a> {
             let rests = self.now >= busy.saturating_add(quiet);
             if rests && self.engine.status().settled {
                 break true;
-            }
-            if self.now >= until {
-                break false;
             }
             directives = self.pass_time();
         };
@@ -226,7 +227,7 @@ impl<'a> World<'a> {
             self.now = at;
             return self.tell(vec![Event::Tick]);
         }
-        self.now = self.beat;
+        self.now = self.beat.max(self.now);
         self.beat = self.now.saturating_add(self.pulse);
         // Markers are published again and again.
         self.told.clear();
