@@ -111,20 +111,21 @@ Exit codes:
   0  explained    2  bad manifests, or there is no such object";
 
 pub(crate) const DIFF: &str = "\
-With --steps it starts a fleet on OLD, declares NEW, and shows what Skein has done by the time it rests: in rounds, each of
-which waits for the one before. The steps are those of `skein up`; the brokers are made up: of the version their
-manifest asks for (2.1 where it asks for none), all well, and without durable clients, whose sessions a drain would
-move too. A drain (a Migration) counts in both directories.
+With --steps: what `skein up` would do to a fleet that runs on OLD when it becomes NEW, in rounds, each
+of which waits for the one before. Nothing is started: the engine is asked, and told that all went well.
+Brokers count as being of the version that their manifest asks for (2.1 if none), and as having no
+durable clients, whose sessions a drain moves too. A drain (a Migration) counts in both directories.
 
 Examples:
   skein diff farm farm-new
-  skein diff farm farm-new --steps                         before the edit: which brokers restart, what may be lost?
+  skein diff farm farm-new --steps             which brokers restart, what may be lost?
   skein diff farm farm-new --steps -o json | jq .summary
   skein diff --exit-code farm farm-new && echo \"no change\"
 
 Exit codes:
   0  compared (with --exit-code: equal, or with --steps nothing to do)
-  1  with --exit-code: they differ; with --steps: Skein does not get from the one to the other    2  bad manifests";
+  1  with --exit-code: they differ; with --steps: Skein does not get there
+  2  bad manifests";
 
 pub(crate) const GRAPH: &str = "\
 Grey lines are routes with their cost, arrows are links and point the way the data goes.
