@@ -21,11 +21,13 @@ enum Deed {
     Await,
     AwaitLinks,
     Give,
+    Copy,
     Point,
     EndClients,
     End,
     Silence,
     PassOn,
+    Forget,
     Stop,
 }
 
@@ -39,11 +41,13 @@ impl Deed {
             Self::Await => "Wait for markers: when they are there, everything older has arrived",
             Self::AwaitLinks => "Wait until changed links have connected",
             Self::Give => "Give configurations",
+            Self::Copy => "Copy retained values",
             Self::Point => "Lead client addresses",
             Self::EndClients => "End the sessions that clients left",
             Self::End => "End the sessions that links left",
             Self::Silence => "End the subscriptions of sessions that links left",
             Self::PassOn => "Pass on what waits in the sessions that links left",
+            Self::Forget => "Have brokers forget retained values that nothing puts there any more",
             Self::Stop => "Stop brokers",
         }
     }
@@ -147,6 +151,11 @@ impl Names {
             Step::OpenClientSession { broker, client_id } => (Deed::OpenClients, broker, client_id.clone()),
             Step::EndClientSession { broker, client_id } => (Deed::EndClients, broker, client_id.clone()),
             Step::PointAddress { broker, to } => (Deed::Point, broker, format!("to {to}")),
+            Step::ForgetValues { broker } => return (Deed::Forget, broker.to_string(), Vec::new()),
+            Step::CopyValues { home, from, to } => {
+                let line = format!("to {to}, those of {home}'s clients");
+                (Deed::Copy, from, line)
+            }
             Step::ReadSessions { broker } => return (Deed::Read, broker.to_string(), Vec::new()),
             Step::Stop { broker } => return (Deed::Stop, broker.to_string(), Vec::new()),
         };

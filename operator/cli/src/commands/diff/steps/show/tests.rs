@@ -74,6 +74,12 @@ fn clearing_up() -> Vec<Step> {
             link: pull("c", "i"),
             to: [broker("b"), broker("hub")].into(),
         },
+        Step::CopyValues {
+            home: broker("i"),
+            from: broker("i"),
+            to: broker("i2"),
+        },
+        Step::ForgetValues { broker: broker("b") },
         Step::EndClientSession {
             broker: broker("i"),
             client_id: "pump".to_owned(),
