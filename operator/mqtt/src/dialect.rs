@@ -16,8 +16,6 @@ const LIMIT_5: Option<u32> = Some(PACKET_LIMIT as u32);
 pub(crate) enum Dialect {
     /// 3.1.1.
     V3_1_1,
-    /// The same as Mosquitto's bridges speak it to each other (`try_private`): what is subscribed keeps its retain flag.
-    Bridge,
     /// 5.0.
     V5 {
         /// Seconds that the session outlives the connection: all ones is for ever.
@@ -94,17 +92,13 @@ impl Dialect {
         credentials: Option<&(String, String)>,
     ) -> Result<BytesMut, SessionError> {
         match self {
-            Self::V3_1_1 | Self::Bridge => {
+            Self::V3_1_1 => {
                 let mut connect = v4::Connect::new(client_id);
                 connect.clean_session = clean;
                 connect.keep_alive = keep_alive;
                 connect.login =
                     credentials.map(|(user, password)| v4::Login::new(user.clone(), password.clone()));
-                let mut bytes = written(&v4::Packet::Connect(connect))?;
-                if self == Self::Bridge {
-                    say_bridge(&mut bytes);
-                }
-                Ok(bytes)
+                written(&v4::Packet::Connect(connect))
             }
             Self::V5 { expiry } => {
                 let mut properties = v5::ConnectProperties::new();
@@ -126,7 +120,7 @@ impl Dialect {
 
     pub(crate) fn request(self, request: &Request, number: u16) -> Result<BytesMut, SessionError> {
         match (self, request) {
-            (Self::V3_1_1 | Self::Bridge, Request::Subscribe { wanted, .. }) => {
+            (Self::V3_1_1, Request::Subscribe { wanted, .. }) => {
                 let filters = wanted
                     .iter()
                     .map(|wanted| v4::SubscribeFilter::new(wanted.filter.clone(), level(wanted.qos)));
@@ -134,7 +128,7 @@ impl Dialect {
                 subscribe.pkid = number;
                 written(&v4::Packet::Subscribe(subscribe))
             }
-            (Self::V3_1_1 | Self::Bridge, Request::Unsubscribe(filters)) => {
+            (Self::V3_1_1, Request::Unsubscribe(filters)) => {
                 written(&v4::Packet::Unsubscribe(v4::Unsubscribe {
                     pkid: number,
                     topics: filters.clone(),
@@ -178,7 +172,7 @@ impl Dialect {
         };
         let answer = match kind {
             PacketType::ConnAck | PacketType::SubAck | PacketType::UnsubAck => match self {
-                Self::V3_1_1 | Self::Bridge => answer(read(&mut frame)?),
+                Self::V3_1_1 => answer(read(&mut frame)?),
                 Self::V5 { .. } => answer_5(read_5(&mut frame)?),
             },
             PacketType::PubAck | PacketType::PubRec | PacketType::PubComp
@@ -191,15 +185,6 @@ impl Dialect {
             _ => Answer::Foreign,
         };
         Ok(Some(answer))
-    }
-}
-
-/// Marks a CONNECT of 3.1.1 as a bridge's, by the highest bit of the protocol's level behind its name.
-fn say_bridge(connect: &mut BytesMut) {
-    const NAME: &[u8] = b"MQTT";
-    let name = connect.windows(NAME.len()).position(|bytes| bytes == NAME);
-    if let Some(level) = name.and_then(|name| connect.get_mut(name + NAME.len())) {
-        *level |= 0x80;
     }
 }
 

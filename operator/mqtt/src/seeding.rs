@@ -28,8 +28,9 @@ pub struct SeededSession {
 /// is published from now on gathers in the session. No message is acknowledged: what waits stays, but for messages at QoS 0,
 /// which nobody acknowledges.
 ///
-/// What gathers has its retain flag, as for the bridge itself; else a value that is cleared before the bridge comes would stay
-/// where the bridge is, for good.
+/// It is subscribed as the bridge itself would be, but for what is retained now: the bridge gets that by its own subscription, when it
+/// comes, and a value that was replaced or cleared by then must not come once more. What gathers has its retain flag: else a
+/// value that was cleared meanwhile would stay where the bridge is, for good. This takes 5.0; see [`open_client_session`].
 ///
 /// # Errors
 /// If the broker cannot be reached, does not answer, or rejects a subscription.
@@ -39,16 +40,31 @@ pub async fn seed(seeded: &SeededSession) -> Result<(), SessionError> {
         credentials: seeded.credentials.as_ref(),
         client_id: &seeded.client_id,
     };
-    let mut stand_in = StandIn::connect(role, Dialect::Bridge, false).await?;
+    let mut stand_in = StandIn::connect(role, Dialect::V5 { expiry: u32::MAX }, false).await?;
     let wanted = seeded.subscriptions.iter().map(|(filter, qos)| Wanted {
         filter: filter.clone(),
         qos: *qos,
-        no_local: false,
-        retain_as_published: false,
+        no_local: true,
+        retain_as_published: true,
     });
     let wanted: Vec<Wanted> = wanted.collect();
     stand_in.ask(&subscribing(None, &wanted)).await?;
-    stand_in.leave().await
+    stand_in.leave().await?;
+    leave_as_of_3_1_1(role).await
+}
+
+/// Has the broker take a session for one that a client of 3.1.1 left.
+async fn leave_as_of_3_1_1(role: Role<'_>) -> Result<(), SessionError> {
+    let stand_in = StandIn::connect(role, Dialect::V3_1_1, false).await?;
+    let resumed = stand_in.resumed;
+    stand_in.leave().await?;
+    if resumed {
+        Ok(())
+    } else {
+        Err(SessionError::Closed(
+            "the session was ended by somebody else".to_owned(),
+        ))
+    }
 }
 
 /// A client's session to be opened where the client is going to come.
@@ -129,16 +145,7 @@ pub async fn open_client_session(session: &ClientSession) -> Result<(), SessionE
     if session.is_of_5() {
         return Ok(());
     }
-    let stand_in = StandIn::connect(role, Dialect::V3_1_1, false).await?;
-    let resumed = stand_in.resumed;
-    stand_in.leave().await?;
-    if resumed {
-        Ok(())
-    } else {
-        Err(SessionError::Closed(
-            "the session was ended by somebody else".to_owned(),
-        ))
-    }
+    leave_as_of_3_1_1(role).await
 }
 
 impl ClientSession {
