@@ -1,5 +1,5 @@
-//! What is done over MQTT for the sake of links and of clients that move: markers, sessions opened for who is to come, and
-//! sessions that were left cleared of their subscriptions, or ended.
+//! What is done over MQTT for the sake of links and of clients that move: markers, sessions opened for who is to come, sessions
+//! that were left cleared of their subscriptions, or ended, and retained values.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use skein_mqtt::{
     end_subscriptions, open_client_session, seed,
 };
 use tokio::sync::{Semaphore, mpsc};
+
+use crate::values::{self, Keeper, Kept, Move, ValuesError};
 
 /// Sessions of clients that are opened or ended at one broker at a time: it may have thousands.
 const AT_ONCE: usize = 16;
@@ -275,6 +277,42 @@ impl Envoys {
         turns.or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone()
     }
 
+    /// Has a broker forget beside the loop what it is not to keep; the event comes when that is done.
+    pub(crate) fn forget_values(
+        &self,
+        broker: &BrokerName,
+        at: Result<Keeper, ValuesError>,
+        kept: Kept,
+        serial: u64,
+    ) {
+        let (broker, done) = (broker.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let forgotten = match at {
+                Ok(keeper) => values::forget(keeper, kept, format!("{broker}-{serial}")).await,
+                Err(error) => Err(error),
+            };
+            let error = forgotten.err().map(|error| error.to_string());
+            let _ = done.send(Event::ValuesForgotten {
+                broker,
+                serial,
+                error,
+            });
+        });
+    }
+
+    /// Has the values of clients go with them beside the loop; the event comes when that is done.
+    pub(crate) fn bring_values(&self, home: &BrokerName, moved: Result<Move, ValuesError>, serial: u64) {
+        let (home, done) = (home.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let brought = match moved {
+                Ok(moved) => values::bring(moved, format!("{home}-{serial}")).await,
+                Err(error) => Err(error),
+            };
+            let error = brought.err().map(|error| error.to_string());
+            let _ = done.send(Event::ValuesCopied { home, serial, error });
+        });
+    }
+
     /// Has something done under a client id at an address, and tells what came of it.
     fn send<A: Send + 'static, T: Send, F>(
         &self,
@@ -299,7 +337,8 @@ impl Envoys {
     }
 }
 
-fn level(qos: Qos) -> Level {
+/// The same, as said over MQTT.
+pub(crate) fn level(qos: Qos) -> Level {
     match qos {
         Qos::AtMostOnce => Level::AtMostOnce,
         Qos::AtLeastOnce => Level::AtLeastOnce,

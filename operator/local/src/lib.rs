@@ -6,6 +6,10 @@
 //! nothing that the engine decides.
 
 mod changes;
+#[cfg(test)]
+#[path = "../../store/tests/common/classic.rs"]
+#[allow(dead_code, reason = "shared with the tests of the store")]
+mod classic_store;
 pub mod client;
 mod envoys;
 mod happening;
@@ -24,6 +28,7 @@ mod stores;
 mod translate;
 mod up;
 mod users;
+mod values;
 mod vitals;
 mod wishes;
 

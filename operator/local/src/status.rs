@@ -154,7 +154,7 @@ mod tests {
                 }],
                 "migrations": [{
                     "name": "c-1", "broker": "c", "to": null, "reason": "Failure", "phase": "Detected",
-                    "evidence": ["refused"], "moved": {}, "notMoved": {}, "adopted": 0, "waiting": {}, "abandoned": {},
+                    "evidence": ["refused"], "moved": {}, "notMoved": {}, "adopted": 0, "copied": false, "waiting": {}, "abandoned": {},
                     "times": {"Detected": "2026-01-01T00:00:00Z"},
                 }],
                 "drains": [],

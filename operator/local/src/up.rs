@@ -7,6 +7,7 @@ mod runner;
 mod security;
 mod show;
 mod stop;
+mod values;
 
 use std::path::PathBuf;
 

@@ -8,10 +8,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-
-#[path = "../../../store/tests/common/classic.rs"]
-#[allow(dead_code, reason = "shared with the tests of the store")]
-mod classic;
+use crate::classic_store as classic;
 
 const NEVER: u32 = u32::MAX;
 const LATER: Duration = Duration::from_hours(1);

@@ -71,20 +71,6 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     .broker(broker)
                     .give(*epoch, config.as_str(), links)?;
             }
-            Directive::ForgetValues { broker, serial, .. } => {
-                let _ = self.envoys.way_back().send(Event::ValuesForgotten {
-                    broker: broker.clone(),
-                    serial: *serial,
-                    error: None,
-                });
-            }
-            Directive::CopyValues { home, serial, .. } => {
-                let _ = self.envoys.way_back().send(Event::ValuesCopied {
-                    home: home.clone(),
-                    serial: *serial,
-                    error: Some("not read yet".to_owned()),
-                });
-            }
             Directive::AwaitMarkers(markers) => {
                 self.envoys.expect(markers.clone());
                 self.send_probes();
@@ -138,6 +124,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 let at = self.peer(broker);
                 self.envoys.end_client(broker, client_id, at);
             }
+            Directive::ForgetValues { .. } | Directive::CopyValues { .. } => self.mind_values(directive),
             Directive::RecordSessions(sessions) => {
                 files::write_json(&self.place.state.sessions_file(), sessions)?;
             }
@@ -164,7 +151,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     }
 
     /// How a broker is reached, if it is known.
-    fn access(&self, broker: &BrokerName) -> Option<Access> {
+    pub(super) fn access(&self, broker: &BrokerName) -> Option<Access> {
         Some(Access {
             address: self.peer(broker)?,
             credentials: self.credentials(broker),
