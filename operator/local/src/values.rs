@@ -11,10 +11,13 @@ use skein_engine::retained::{
 };
 use skein_filters::TopicFilter;
 use skein_mqtt::session::{Qos, SessionError};
-use skein_mqtt::{RetainedValue, RetainedValues, put_retained};
+use skein_mqtt::{RetainedValue, RetainedValues, put_for_sake_of, put_retained};
 use skein_store::{Retained, Store, StoreError};
 
 use crate::envoys::{Access, level};
+
+/// The sake of what is put only to fade: by the source that the store tells for it, it is known for gone.
+const FADING: &str = "fading:";
 
 /// A broker whose values can be read and changed.
 #[derive(Clone, Debug)]
@@ -102,7 +105,9 @@ pub(crate) async fn bring(moved: Move, sake: String) -> Result<(), ValuesError> 
     let (from, to) = (moved.from.clone(), moved.to.clone());
     let changes = tokio::task::spawn_blocking(move || brought(&moved, now())).await??;
     put(&to, changes.to, sake.clone()).await?;
-    put(&from, changes.from, sake).await
+    // Whether it goes well or not, this is done: to ask once more would take for cleared what has faded by now.
+    let _ = put(&from, changes.from, format!("{FADING}{sake}")).await;
+    Ok(())
 }
 
 async fn put(keeper: &Keeper, values: Vec<RetainedValue>, sake: String) -> Result<(), ValuesError> {
@@ -173,8 +178,8 @@ fn brought(moved: &Move, now: u64) -> Result<Brought, ValuesError> {
 
 /// What a broker's store has, with the payload of what matches these.
 ///
-/// Left out are topics under `$`, which belong to nobody's clients, and what has expired, which stays in a store until somebody
-/// asks the broker for it.
+/// Left out are topics under `$`, which belong to nobody's clients, what is about to fade, and what has expired, which stays in a
+/// store until somebody asks the broker for it.
 fn read(keeper: &Keeper, filters: &[TopicFilter], now: u64) -> Result<Vec<Value>, ValuesError> {
     let failed = |source| ValuesError::Store {
         broker: keeper.broker.clone(),
@@ -186,8 +191,16 @@ fn read(keeper: &Keeper, filters: &[TopicFilter], now: u64) -> Result<Vec<Value>
     };
     let is_wanted = |topic: &str| filters.iter().any(|filter| filter.matches(topic));
     let mut values = store.retained(is_wanted).map_err(failed)?;
-    values.retain(|value| !value.topic.starts_with('$') && value.expires_at.is_none_or(|at| at > now));
+    values.retain(|value| {
+        let is_there = value.expires_at.is_none_or(|at| at > now) && !is_fading(value);
+        is_there && !value.topic.starts_with('$')
+    });
     Ok(values.into_iter().map(of_store).collect())
+}
+
+fn is_fading(value: &Retained) -> bool {
+    let sake = value.source.as_deref().and_then(put_for_sake_of);
+    sake.is_some_and(|sake| sake.starts_with(FADING))
 }
 
 fn of_store(value: Retained) -> Value {

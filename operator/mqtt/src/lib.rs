@@ -25,7 +25,7 @@ mod watch;
 
 pub use adopting::{AdoptedSession, Target, adopt};
 pub use clearing::{LeftSession, end_subscriptions};
-pub use retained::{RetainedValue, RetainedValues, put_retained};
+pub use retained::{RetainedValue, RetainedValues, put_for_sake_of, put_retained};
 pub use rumqtt::RumqttSession;
 pub use seeding::{ClientSession, ClientSubscription, SeededSession, open_client_session, seed};
 pub use watch::{Outcome, Probe, ProbeEnd, Settings, Watch, Watched};

@@ -103,6 +103,12 @@ impl RetainedValue {
     }
 }
 
+/// For whose sake a value was put that has this source, if it was put so.
+#[must_use]
+pub fn put_for_sake_of(source: &str) -> Option<&str> {
+    source.strip_prefix(CLIENT_ID_PREFIX)
+}
+
 /// Publishes them in this order, and tells how many those were. When this returns, the broker has seen to all.
 ///
 /// This is a publication like any other: who is subscribed gets it, and a bridge passes it on.

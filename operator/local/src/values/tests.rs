@@ -13,6 +13,7 @@ const NOW: u64 = 1_790_000_000;
 const PULLED: &str = "skein:a:b:pull:soil:local";
 const PUSHED: &str = "skein:c:a:duplex:soil";
 const OURS: &str = "skein:retained:b-7";
+const FADES: &str = "skein:retained:fading:b-7";
 
 /// A value: whose, its topic, what it is; 0 is never.
 type Stored<'a> = (&'a str, &'a str, &'a str, u8, u64);
@@ -76,6 +77,7 @@ fn what_links_and_skein_brought_is_forgotten_and_nothing_else() {
         (PULLED, "farm/5/soil", "5", 1, NOW),
         (PULLED, "farm/6/soil", "5", 1, NOW + 1),
         (PULLED, "$own/1", "5", 1, 0),
+        (FADES, "farm/8/soil", "5", 1, NOW + 1),
         ("", "farm/7/soil", "5", 1, 0),
     ];
     store(folder.path(), &values);
@@ -141,7 +143,10 @@ fn on_the_way_home_what_was_cleared_is_cleared_and_what_is_left_behind_fades() {
         home.path(),
         &[("probe", "farm/1", "5", 1, 0), ("probe", "farm/2", "5", 1, 0)],
     );
-    store(there.path(), &[("probe", "farm/1", "6", 1, 0)]);
+    store(
+        there.path(),
+        &[("probe", "farm/1", "6", 1, 0), (FADES, "farm/3", "7", 1, NOW + 1)],
+    );
     let returning = moved(home.path(), ("c", there.path()), ("b", home.path()));
     let expected = Brought {
         to: vec![
