@@ -8,7 +8,7 @@ use rumqttc::{Packet, PubRel, Publish, QoS};
 
 use crate::ledger::Ledger;
 use crate::wait::{wait_for, wait_until};
-use crate::wire::{Client, Role};
+use crate::wire::{Client, Presence, Role};
 
 /// Unacknowledged messages at a time. Mosquitto discards a QoS 2 message of a 3.1.1 client beyond the 20th in flight.
 const WINDOW: usize = 20;
@@ -20,8 +20,9 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Connects to `address` (`host:port`) and begins: messages `CLIENT-ID NUMBER` on `topic` at QoS 1 or 2, so many per
-    /// second. Messages made while it is disconnected are sent later. Waits until the first connection stands.
+    /// Connects to `address` (`host:port`) and begins: messages `CLIENT-ID NUMBER` on `topic` at this QoS, so many per
+    /// second. Messages made while it is disconnected are sent later. At QoS 0, which nobody acknowledges, a message counts
+    /// as acknowledged once a connection takes it. Waits until the first connection stands.
     pub async fn start(
         address: &str,
         client_id: &str,
@@ -31,9 +32,10 @@ impl Publisher {
         ledger: &Ledger,
     ) -> Result<Self> {
         let qos = match qos {
+            0 => QoS::AtMostOnce,
             1 => QoS::AtLeastOnce,
             2 => QoS::ExactlyOnce,
-            other => bail!("numbered messages are sent with QoS 1 or 2, not {other}"),
+            other => bail!("QoS is 0, 1 or 2, not {other}"),
         };
         ledger.open(client_id);
         let role = Sending::new(client_id, topic, qos, per_second, ledger.clone());
@@ -64,7 +66,7 @@ impl Publisher {
                 timeout.as_secs_f64()
             );
         }
-        self.client.set_online(false);
+        self.client.set_presence(Presence::Left);
         Ok(())
     }
 
@@ -219,6 +221,11 @@ impl Role for Sending {
             let Some(number) = self.queue.pop_front() else {
                 break;
             };
+            if self.qos == QoS::AtMostOnce {
+                self.acknowledge(number);
+                packets.push(self.publish(0, number, false));
+                continue;
+            }
             let packet_id = self.next_packet_id();
             self.in_flight.push_back(InFlight {
                 packet_id,
@@ -258,6 +265,13 @@ mod tests {
             panic!("one is repeated: {again:?}")
         };
         assert!(publish.dup && publish.payload.as_ref() == b"sensor 1");
+    }
+
+    #[test]
+    fn with_qos_0_a_message_is_sent_once_and_nobody_is_waited_for() {
+        let (mut sending, ledger) = sending(QoS::AtMostOnce);
+        assert_eq!((ledger.sent(), ledger.acknowledged()), (2, 2));
+        assert_eq!(sending.connected(true), Vec::new());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rumqttc::{Packet, PubAck, PubComp, PubRec, Publish, QoS, Subscribe};
 
 use crate::ledger::{Ledger, Received, Summary};
 use crate::wait::wait_until;
-use crate::wire::{Client, Role};
+use crate::wire::{Client, Presence, Role};
 
 /// Receives with a persistent session and reconnects by itself; runs until it is dropped.
 #[derive(Debug)]
@@ -55,6 +55,12 @@ impl Subscriber {
         self.client.with(|role| role.fresh_sessions)
     }
 
+    /// How often it was connected, the first time included.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.client.with(|role| role.connections)
+    }
+
     /// Waits until every message acknowledged by then has arrived.
     pub async fn wait_caught_up(&self, timeout: Duration) -> Result<()> {
         let missing = || self.client.with(|role| role.sink.0.missing(&self.ledger));
@@ -71,6 +77,12 @@ impl Subscriber {
         Ok(())
     }
 
+    /// Which acknowledged messages have not arrived, as `PUBLISHER FIRST-LAST`, comma separated.
+    #[must_use]
+    pub fn missing(&self) -> String {
+        self.client.with(|role| role.sink.0.name_missing(&self.ledger))
+    }
+
     /// Waits until so many more different messages than now have arrived.
     pub async fn wait_received(&self, more: u64, timeout: Duration) -> Result<()> {
         let start = self.summary().received;
@@ -80,12 +92,17 @@ impl Subscriber {
 
     /// Disconnects politely; the broker keeps the session and queues.
     pub fn go_offline(&self) {
-        self.client.set_online(false);
+        self.client.set_presence(Presence::Left);
     }
 
-    /// Connects again after [`Subscriber::go_offline`].
+    /// Its connection ends without a word; the broker keeps the session and queues.
+    pub fn vanish(&self) {
+        self.client.set_presence(Presence::Gone);
+    }
+
+    /// Connects again after [`Subscriber::go_offline`] or [`Subscriber::vanish`].
     pub fn go_online(&self) {
-        self.client.set_online(true);
+        self.client.set_presence(Presence::Here);
     }
 }
 
@@ -131,6 +148,7 @@ pub(crate) struct Receiving<S> {
     subscribed: bool,
     refused: Option<String>,
     fresh_sessions: u32,
+    connections: u32,
     /// QoS 2 messages that are received and not yet released: a repetition of one is no second copy.
     unreleased: BTreeSet<u16>,
     pub(crate) sink: S,
@@ -149,6 +167,7 @@ impl<S> Receiving<S> {
             subscribed: false,
             refused: None,
             fresh_sessions: 0,
+            connections: 0,
             unreleased: BTreeSet::new(),
             sink,
         })
@@ -165,6 +184,7 @@ impl<S: Sink> Role for Receiving<S> {
     }
 
     fn connected(&mut self, session_present: bool) -> Vec<Packet> {
+        self.connections += 1;
         if session_present && self.subscribed {
             return Vec::new();
         }

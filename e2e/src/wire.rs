@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use bytes::BytesMut;
 use rumqttc::mqttbytes::Error as CodecError;
-use rumqttc::{Connect, ConnectReturnCode, Packet};
+use rumqttc::{Connect, ConnectReturnCode, Packet, QoS};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_millis(2);
 const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// A broker that says nothing for so long is taken for hung, and the connection is opened anew.
 const SILENCE: Duration = Duration::from_secs(2);
+/// A broker closes the connection of a client that said goodbye well within this.
+const GOODBYE: Duration = Duration::from_millis(500);
 const MAX_PACKET: usize = 16 << 20;
 
 /// What a client says and makes of what it hears. No I/O.
@@ -39,20 +41,31 @@ pub(crate) trait Role: Send + 'static {
     fn due(&mut self, connected: bool, now: Instant) -> Vec<Packet>;
 }
 
+/// Whether a client is to be connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It is.
+    Here,
+    /// It says goodbye, and hears the broker out: what has no acknowledgement and was on its way arrives.
+    Left,
+    /// It is gone without a word, as after a power cut.
+    Gone,
+}
+
 /// A client that runs until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Client<R> {
     role: Arc<Mutex<R>>,
-    online: watch::Sender<bool>,
+    presence: watch::Sender<Presence>,
     task: JoinHandle<()>,
 }
 
 impl<R: Role> Client<R> {
     pub(crate) fn start(address: &str, role: R) -> Self {
         let role = Arc::new(Mutex::new(role));
-        let (online, receiver) = watch::channel(true);
+        let (presence, receiver) = watch::channel(Presence::Here);
         let task = tokio::spawn(run(address.to_owned(), Arc::clone(&role), receiver));
-        Self { role, online, task }
+        Self { role, presence, task }
     }
 
     /// Looks at or changes the role.
@@ -60,9 +73,9 @@ impl<R: Role> Client<R> {
         look(&mut self.role.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Disconnects politely, or connects again.
-    pub(crate) fn set_online(&self, online: bool) {
-        self.online.send_replace(online);
+    /// Disconnects, or connects again.
+    pub(crate) fn set_presence(&self, presence: Presence) {
+        self.presence.send_replace(presence);
     }
 }
 
@@ -72,11 +85,11 @@ impl<R> Drop for Client<R> {
     }
 }
 
-async fn run<R: Role>(address: String, role: Arc<Mutex<R>>, mut online: watch::Receiver<bool>) {
+async fn run<R: Role>(address: String, role: Arc<Mutex<R>>, mut presence: watch::Receiver<Presence>) {
     let with = || role.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        if !*online.borrow_and_update() {
-            if online.changed().await.is_err() {
+        if *presence.borrow_and_update() != Presence::Here {
+            if presence.changed().await.is_err() {
                 return;
             }
             continue;
@@ -87,7 +100,7 @@ async fn run<R: Role>(address: String, role: Arc<Mutex<R>>, mut online: watch::R
         let opened = timeout(CONNECT_TIMEOUT, Wire::open(&address, connect)).await;
         if let Ok(Ok((wire, session_present))) = opened {
             // However the connection ends, the next one takes up the same role.
-            let _ = talk(wire, session_present, &role, &mut online).await;
+            let _ = talk(wire, session_present, &role, &mut presence).await;
         }
         with().due(false, Instant::now());
         tokio::time::sleep(RECONNECT_INTERVAL).await;
@@ -98,7 +111,7 @@ async fn talk<R: Role>(
     mut wire: Wire,
     session_present: bool,
     role: &Mutex<R>,
-    online: &mut watch::Receiver<bool>,
+    presence: &mut watch::Receiver<Presence>,
 ) -> Result<()> {
     let with = || role.lock().unwrap_or_else(PoisonError::into_inner);
     let first = with().connected(session_present);
@@ -125,13 +138,31 @@ async fn talk<R: Role>(
                 }
                 wire.send(&due).await?;
             }
-            changed = online.changed() => {
-                if changed.is_err() || !*online.borrow() {
-                    return wire.send(&[Packet::Disconnect]).await;
+            changed = presence.changed() => {
+                let presence = *presence.borrow();
+                if changed.is_err() || presence == Presence::Left {
+                    wire.send(&[Packet::Disconnect]).await?;
+                    return hear_out(wire, role).await;
+                }
+                if presence == Presence::Gone {
+                    return Ok(());
                 }
             }
         }
     }
+}
+
+/// Takes what was on its way and nobody acknowledges; of the rest the broker keeps account.
+async fn hear_out<R: Role>(mut wire: Wire, role: &Mutex<R>) -> Result<()> {
+    while let Ok(packet) = timeout(GOODBYE, wire.receive()).await {
+        if let Packet::Publish(publish) = packet?
+            && publish.qos == QoS::AtMostOnce
+        {
+            let mut role = role.lock().unwrap_or_else(PoisonError::into_inner);
+            role.heard(Packet::Publish(publish), Instant::now());
+        }
+    }
+    Ok(())
 }
 
 /// A socket that speaks packets.
