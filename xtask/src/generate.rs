@@ -1,5 +1,5 @@
-//! Generated files: the custom resource definitions in `crds/`, from the types in `operator/api`, and the contract's page in
-//! `docs/`.
+//! Generated files: the custom resource definitions in `crds/`, from the types in `operator/api`, the contract's page in
+//! `docs/`, and the readme's table of what was measured of it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -64,6 +64,9 @@ fn drift() -> Result<BTreeMap<PathBuf, Option<String>>> {
         wanted.insert(folder.join(name), Some(text));
     }
     wanted.insert(root().join("docs/contract.md"), Some(skein_contract::page()));
+    let readme = root().join("README.md");
+    let text = fs::read_to_string(&readme).context("cannot read README.md")?;
+    wanted.insert(readme, Some(crate::matrix::in_readme(&text)?));
     for entry in fs::read_dir(&folder).into_iter().flatten() {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "yaml") {

@@ -5,6 +5,8 @@ mod check;
 mod command;
 mod demo;
 mod generate;
+mod harm;
+mod matrix;
 mod mosquitto;
 mod soak;
 mod suite;
@@ -29,10 +31,12 @@ enum Task {
     Test(suite::Arguments),
     /// Judge the source: format, lints, generated files, licences, the crate graph, file sizes
     Check(check::Arguments),
-    /// Write the generated files (custom resource definitions, the contract's page)
+    /// Write the generated files (custom resource definitions, the contract's page, the readme's table)
     Gen(generate::Arguments),
     /// Run the benchmarks; print a table and keep the results as JSON in target/bench
     Bench(bench::Arguments),
+    /// Do once to real brokers what each row of the contract is about, and count what is lost; results in target/matrix
+    Matrix(matrix::Arguments),
     /// Hurt a fleet on real brokers for hours, and count what is lost; results as JSON in target/soak
     Soak(soak::Arguments),
     /// Put the oldest and the newest supported Mosquitto into the cache, without touching the system
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Task::Check(arguments) => check::run(&arguments),
         Task::Gen(arguments) => generate::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Matrix(arguments) => matrix::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Mosquitto(arguments) => mosquitto::run(&arguments),
     };

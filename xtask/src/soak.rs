@@ -4,25 +4,24 @@
 //! told by what happened. A round is good if everything that was acknowledged arrived, and the fleet came to rest.
 
 mod books;
-mod fault;
 mod round;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use skein_e2e::{Fleet, Series};
+use skein_e2e::Series;
 
+use crate::harm::{Fault, Means, Secluded};
 use crate::{mosquitto, suite};
 
 use books::Books;
-use fault::Fault;
 use round::Patient;
 
 /// `cargo xtask soak`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Half of the faults are made on Mosquitto 2.0.11 and half on 2.1.2 (one after the other; fetched as for `test`). A round takes
-some five seconds. Every round is written to target/soak/rounds.jsonl as it ends, the sums to target/soak/soak.json.
+some five seconds. Links are cut where the run can have a network of its own (as root). Every round is written to target/soak/rounds.jsonl as it ends, the sums to target/soak/soak.json.
 Exit code 0 if nothing that the contract promises was lost, 1 otherwise. Ctrl-C ends it and stops everything.")]
 pub(crate) struct Arguments {
     /// How many faults to make
@@ -37,6 +36,9 @@ pub(crate) struct Arguments {
     /// Only faults whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Whether the run has a network of its own by now
+    #[arg(long, hide = true)]
+    secluded: Option<Secluded>,
 }
 
 /// Runs the task.
@@ -47,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         programs.push((series, program, version));
     }
     let skein = suite::build_skein()?;
+    let means = Means::find(Secluded::enter(arguments.secluded)?);
     let begin = Instant::now();
     let time = arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes));
     let mut books = Books::open()?;
@@ -59,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         (second, time.map(|time| begin + time)),
     ];
     for ((series, program, version), (share, until)) in programs.into_iter().zip(shares) {
-        let mut faults = Fault::of(series);
+        let mut faults = Fault::lossless(series);
         if let Some(only) = &arguments.only {
             faults.retain(|fault| fault.name().contains(only));
         }
@@ -67,11 +70,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             bail!("no fault has such a name");
         }
         println!("\nMosquitto {version}: {share} faults");
+        faults.retain(|fault| {
+            let lack = means.lack(*fault);
+            if let Some(why) = lack {
+                println!("  skipped: {}: {why}", fault.name());
+            }
+            lack.is_none()
+        });
+        if faults.is_empty() {
+            continue;
+        }
         let mut dice = Dice(arguments.seed);
         let mut left = share;
         while left > 0 && until.is_none_or(|until| Instant::now() < until) {
-            let fleet = Fleet::empty(skein.clone(), program.clone())?;
-            let mut patient = runtime.block_on(Patient::begin(&fleet))?;
+            let fleet = means.fleet(&skein, &program)?;
+            let mut patient = runtime.block_on(Patient::begin(&fleet, &means))?;
             runtime.block_on(async {
                 while left > 0 && until.is_none_or(|until| Instant::now() < until) {
                     let fault = faults[dice.roll(faults.len())];

@@ -1,0 +1,168 @@
+//! Which faults stand for which row.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use skein_contract::Event;
+use skein_e2e::Series;
+
+use crate::harm::{Direction, Ended, Fault};
+
+/// What a fault is an example of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Row {
+    /// A row of the contract.
+    Of(Event),
+    /// A broker's disk is full, of which the contract says nothing.
+    Disk,
+}
+
+impl Row {
+    /// All that can be made, in the order of a table. Duplex links, retained values and wills are no faults.
+    pub(super) const ALL: [Self; 11] = [
+        Self::Of(Event::Controller),
+        Self::Of(Event::Supervisor),
+        Self::Of(Event::Link),
+        Self::Of(Event::Away),
+        Self::Of(Event::Transit),
+        Self::Of(Event::Route),
+        Self::Of(Event::Drain),
+        Self::Of(Event::Crash),
+        Self::Of(Event::Hang),
+        Self::Of(Event::Volume),
+        Self::Disk,
+    ];
+
+    /// One word, for programs.
+    pub(super) fn key(self) -> String {
+        match self {
+            Self::Of(event) => match serde_json::to_value(event) {
+                Ok(Value::String(word)) => word,
+                _ => format!("{event:?}"),
+            },
+            Self::Disk => "disk".to_owned(),
+        }
+    }
+
+    /// As a row of a document is headed.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Of(event) => event.title(),
+            Self::Disk => "a broker's disk is full for a while",
+        }
+    }
+
+    /// The same for a terminal: at most 23 letters.
+    pub(super) fn brief(self) -> &'static str {
+        match self {
+            Self::Of(event) => event.brief(),
+            Self::Disk => "a disk is full",
+        }
+    }
+}
+
+/// One fault, and who is there while it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Story {
+    pub(super) row: Row,
+    /// `None` where all that happens is that the subscribers are away.
+    pub(super) fault: Option<Fault>,
+    /// The subscribers are away.
+    pub(super) away: Option<Leave>,
+    /// For runs that are in no hurry, as it takes long or is no promise's usual case.
+    pub(super) rare: bool,
+}
+
+/// How subscribers leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// They say goodbye.
+    Politely,
+    /// Their connections end.
+    Suddenly,
+}
+
+impl Story {
+    /// All; or, in a hurry, one of each row, another one on each series.
+    pub(super) fn all(series: Series, quick: bool) -> Vec<Self> {
+        let mut all = Vec::new();
+        for row in Row::ALL {
+            let mut stories = stories(row);
+            if quick {
+                stories.retain(|story| !story.rare);
+                let skip = match series {
+                    Series::Oldest => 0,
+                    Series::Newest => 1 % stories.len().max(1),
+                };
+                all.extend(stories.into_iter().skip(skip).take(1));
+            } else {
+                all.extend(stories);
+            }
+        }
+        all
+    }
+
+    /// As in a table.
+    pub(super) fn name(&self) -> String {
+        match (self.fault, self.away) {
+            (Some(fault), _) => fault.name(),
+            (None, Some(Leave::Suddenly)) => "subscribers torn away".to_owned(),
+            (None, _) => "subscribers away".to_owned(),
+        }
+    }
+
+    /// The broker whose disk is to be one that can be filled.
+    pub(super) fn small_disk(&self) -> Option<&'static str> {
+        match self.fault {
+            Some(Fault::Disk(broker, _)) => Some(broker),
+            _ => None,
+        }
+    }
+}
+
+fn stories(row: Row) -> Vec<Story> {
+    let away = |leave| Story {
+        row,
+        fault: None,
+        away: Some(leave),
+        rare: leave == Leave::Suddenly,
+    };
+    if row == Row::Of(Event::Away) {
+        return [Leave::Politely, Leave::Suddenly].map(away).to_vec();
+    }
+    let of = |fault: Fault| Story {
+        row,
+        fault: Some(fault),
+        away: (row == Row::Disk).then_some(Leave::Politely),
+        rare: fault.silence().is_some_and(|time| time >= LONG),
+    };
+    faults(row).into_iter().map(of).collect()
+}
+
+/// Bridges do not notice it.
+const SHORT: Duration = Duration::from_secs(3);
+/// Bridges and brokers give each other up, after one and a half times their `keepalive_interval` of 10 s.
+const LONG: Duration = Duration::from_secs(20);
+
+fn faults(row: Row) -> Vec<Fault> {
+    match row {
+        Row::Of(Event::Controller) => vec![Fault::Controller],
+        Row::Of(Event::Supervisor) => ["b", "a", "i"].map(Fault::Supervisor).to_vec(),
+        Row::Of(Event::Link) => vec![
+            Fault::Cut(Direction::Both, SHORT),
+            Fault::Cut(Direction::Messages, SHORT),
+            Fault::Cut(Direction::Acknowledgements, SHORT),
+            Fault::Cut(Direction::Both, LONG),
+        ],
+        Row::Of(Event::Transit) => vec![Fault::Crash("b"), Fault::Restart("b")],
+        Row::Of(Event::Route) => vec![Fault::Edit],
+        Row::Of(Event::Drain) => ["a", "i"].map(Fault::Drain).to_vec(),
+        Row::Of(Event::Crash) => ["a", "i"].map(Fault::Crash).to_vec(),
+        Row::Of(Event::Hang) => ["a", "i", "b"].map(Fault::Hang).to_vec(),
+        Row::Of(Event::Volume) => ["i", "b", "a"].map(Fault::Volume).to_vec(),
+        Row::Disk => [Ended::Later, Ended::Meanwhile, Ended::Never]
+            .map(|ended| Fault::Disk("a", ended))
+            .to_vec(),
+        Row::Of(Event::Away | Event::Duplex | Event::Retained | Event::Wills) => Vec::new(),
+    }
+}
