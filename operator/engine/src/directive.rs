@@ -149,6 +149,8 @@ pub enum Directive {
         published: Vec<TopicFilter>,
         /// What others publish where they are; nothing, if they are at home.
         others: Vec<TopicFilter>,
+        /// Of what they publish, what is consumed where they are.
+        consumed: Vec<TopicFilter>,
         /// Those of them who are known by name: values tell who published them.
         clients: BTreeSet<String>,
         /// All that is theirs was copied when they left home.

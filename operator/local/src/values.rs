@@ -82,6 +82,8 @@ pub(crate) struct Move {
     /// As [`Copying`].
     pub(crate) others: Vec<TopicFilter>,
     /// As [`Copying`].
+    pub(crate) consumed: Vec<TopicFilter>,
+    /// As [`Copying`].
     pub(crate) clients: BTreeSet<String>,
     /// As [`Copying`].
     pub(crate) complete: bool,
@@ -159,6 +161,7 @@ fn brought(moved: &Move, now: u64) -> Result<Brought, ValuesError> {
         stage: moved.stage,
         published: &moved.published,
         others: &moved.others,
+        consumed: &moved.consumed,
         clients: &moved.clients,
         leaving: moved.from.broker == moved.home.broker,
         complete: moved.complete,

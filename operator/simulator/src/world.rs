@@ -261,6 +261,8 @@ pub(crate) struct World {
     pub(crate) interrupted: BTreeSet<(TopicName, BrokerName, BrokerName)>,
     /// Brokers whose clients were led elsewhere at some time.
     pub(crate) moved: BTreeSet<BrokerId>,
+    /// When clients were led elsewhere, by their home.
+    pub(crate) moves: Vec<(BrokerId, Time)>,
     /// Some link was to carry both ways at some time.
     pub(crate) duplex: bool,
     /// The controller dies after so many directives.
@@ -340,6 +342,7 @@ impl World {
             late_until: 0,
             interrupted: BTreeSet::new(),
             moved: BTreeSet::new(),
+            moves: Vec::new(),
             duplex: false,
             dies_after: None,
             directives: 0,

@@ -9,6 +9,7 @@ use skein_api::name::BrokerName;
 use skein_filters::TopicFilter;
 
 use super::Engine;
+use super::draining::Drain;
 use crate::directive::{BrokerPhase, Directive};
 use crate::event::Moment;
 use crate::retained::Stage;
@@ -206,10 +207,7 @@ impl Engine {
             let there = guests.chain([from]);
             there.flat_map(|broker| self::published(&fleet, broker)).collect()
         };
-        // Who consumes it all had it all, copied or not.
-        let consumed = consumed(&fleet, home, from);
-        let had = published.iter().all(|filter| consumed.contains(filter));
-        let complete = to == home && (had || self.failovers.were_copied(home));
+        let complete = to == home && self.failovers.were_copied(home);
         let serial = self.values.number();
         let directive = Directive::CopyValues {
             home: home.clone(),
@@ -218,6 +216,7 @@ impl Engine {
             stage,
             published: published.into_iter().collect(),
             others: others.into_iter().collect(),
+            consumed: consumed(&fleet, home, from).into_iter().collect(),
             clients: self.clients_of(home),
             complete,
             serial,
@@ -293,6 +292,11 @@ impl Engine {
                 carried: carried.get(broker).cloned().unwrap_or_default(),
                 published: published(&fleet, broker),
             };
+            let drained = self.drains.get(broker).is_some_and(Drain::is_out);
+            if !returns && !drained {
+                // If there is no way to it for a while, what it has is still the last that its clients know of.
+                kept.carried.extend(wanted(&fleet, broker));
+            }
             for guest in self.guests(broker) {
                 // What a link had brought before they came may be theirs, too.
                 kept.carried.extend(published(&fleet, guest));
@@ -388,6 +392,20 @@ fn published(fleet: &Fleet, broker: &BrokerName) -> BTreeSet<TopicFilter> {
         }
     }
     published
+}
+
+/// What the clients of a broker consume, as declared.
+fn wanted(fleet: &Fleet, broker: &BrokerName) -> BTreeSet<TopicFilter> {
+    let mut wanted = BTreeSet::new();
+    for topic in fleet.topics.values() {
+        if topic.consumers.contains(broker) {
+            wanted.insert(topic.filter.clone());
+        }
+        if topic.producers.contains(broker) {
+            wanted.extend(topic.commands.iter().cloned());
+        }
+    }
+    wanted
 }
 
 /// Of what the clients of one broker publish, as declared, what those of another consume.

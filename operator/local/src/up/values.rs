@@ -31,6 +31,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 stage,
                 published,
                 others,
+                consumed,
                 clients,
                 complete,
                 serial,
@@ -43,6 +44,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     stage: *stage,
                     published: published.clone(),
                     others: others.clone(),
+                    consumed: consumed.clone(),
                     clients: clients.clone(),
                     complete: *complete,
                 });

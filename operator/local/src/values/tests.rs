@@ -100,6 +100,7 @@ fn moved(home: &Path, from: (&str, &Path), to: (&str, &Path)) -> Move {
         stage: Stage::Ahead,
         published: filters(&["farm/#"]),
         others: Vec::new(),
+        consumed: Vec::new(),
         clients: BTreeSet::new(),
         complete: true,
     }

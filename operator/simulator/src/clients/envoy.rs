@@ -7,11 +7,11 @@ use crate::packet::Packet;
 /// What an envoy is sent for.
 #[derive(Clone, Debug)]
 pub(crate) enum Mission {
-    /// Make these subscriptions, with their QoS.
+    /// Make these subscriptions, with their QoS; what is retained is not sent for them.
     Subscribe {
         filters: Vec<(Filter, u8)>,
-        /// What is retained is sent for them.
-        retained: bool,
+        /// As a bridge does.
+        bridge: bool,
     },
     /// End these subscriptions; what waits stays.
     Unsubscribe(Vec<Filter>),
@@ -34,7 +34,7 @@ impl Envoy {
 
     /// It opens the session of a link that is to come.
     pub(super) fn is_for_link(&self) -> bool {
-        matches!(self.mission, Mission::Subscribe { retained: true, .. })
+        matches!(self.mission, Mission::Subscribe { bridge: true, .. })
     }
 
     /// It hears something; true once it is done and leaves.
@@ -47,10 +47,10 @@ impl Envoy {
                         air.send(conn, End::Opener, Packet::Unsubscribe { filter: *filter });
                     }
                 }
-                Mission::Subscribe { filters, retained } => {
+                Mission::Subscribe { filters, .. } => {
                     self.open = filters.len();
                     for (filter, qos) in filters {
-                        let (filter, qos, retained) = (*filter, *qos, *retained);
+                        let (filter, qos, retained) = (*filter, *qos, false);
                         air.send(
                             conn,
                             End::Opener,

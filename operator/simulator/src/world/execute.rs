@@ -79,6 +79,7 @@ impl World {
                     if home != to {
                         self.moved.insert(home);
                     }
+                    self.moves.push((home, self.now()));
                     self.fabric.point(home, to);
                 }
             }
@@ -198,7 +199,7 @@ impl World {
             .collect();
         let mission = Mission::Subscribe {
             filters: subscriptions,
-            retained: true,
+            bridge: true,
         };
         self.send_envoy(Purpose::Seed, broker, client_id, upstream, mission);
     }

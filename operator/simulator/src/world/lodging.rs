@@ -162,7 +162,7 @@ impl World {
         let at = broker.clone();
         let mission = Mission::Subscribe {
             filters,
-            retained: false,
+            bridge: false,
         };
         self.send_envoy(Purpose::OpenClient, broker, client_id, &at, mission);
     }

@@ -90,6 +90,7 @@ impl World {
                 stage,
                 published,
                 others,
+                consumed,
                 clients,
                 complete,
                 ..
@@ -98,6 +99,7 @@ impl World {
                     stage: *stage,
                     published,
                     others,
+                    consumed,
                     clients,
                     leaving: from == home,
                     complete: *complete,
