@@ -121,7 +121,11 @@ impl Failovers {
     /// The retained values of a broker's clients were copied as they left, or could not be.
     pub(crate) fn note_copied(&mut self, home: &BrokerName, copied: bool) -> Vec<Directive> {
         let mut directives = Vec::new();
-        if let Some(index) = self.active(home) {
+        let last = self
+            .migrations
+            .iter()
+            .rposition(|migration| migration.broker == *home);
+        if let Some(index) = last {
             self.advance(index, |migration| migration.copied = copied, &mut directives);
         }
         directives

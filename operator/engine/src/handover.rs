@@ -21,6 +21,8 @@ pub(crate) struct Handover {
     pub(crate) step: Step,
     /// The clients that have a session at the new broker.
     pub(crate) opened: BTreeSet<String>,
+    /// Those whose sessions at the new broker, which is their home, were ended: they had nothing there.
+    pub(crate) idle: BTreeSet<String>,
     /// Their retained values are there.
     pub(crate) copied: bool,
     /// Those who have none there or leave something behind, and why.
@@ -37,6 +39,8 @@ pub(crate) enum Step {
     /// Sessions are being opened.
     Opening {
         open: BTreeMap<String, Opening>,
+        /// Those that are in nobody's way only when they are ended.
+        ending: BTreeSet<String>,
         until: Option<Moment>,
     },
     /// They are open; links to the new broker are not yet.
@@ -96,6 +100,7 @@ impl Handover {
             classes: BTreeSet::new(),
             step,
             opened: BTreeSet::new(),
+            idle: BTreeSet::new(),
             copied: false,
             failed: BTreeMap::new(),
         }
@@ -115,7 +120,7 @@ impl Handover {
     pub(crate) fn due(&self) -> Option<Moment> {
         match &self.step {
             Step::Reading { until, .. } | Step::Copying { until, .. } => Some(*until),
-            Step::Opening { open, until } => {
+            Step::Opening { open, until, .. } => {
                 let again = open.values().filter_map(|opening| opening.again).min();
                 again.into_iter().chain(*until).min()
             }
@@ -142,6 +147,14 @@ impl Handover {
         let known = |marker: &&Marker| marker.broker == *broker && marker.topic == topic;
         let marker = arriving.markers.iter().find(known);
         marker.is_some_and(|marker| arriving.seen.insert(marker.clone()))
+    }
+
+    /// A session was ended, or could not be. True if that was awaited.
+    pub(crate) fn take_ending(&mut self, client: &str) -> bool {
+        match &mut self.step {
+            Step::Opening { ending, .. } => ending.remove(client),
+            _ => false,
+        }
     }
 
     /// Their retained values were copied, or could not be. True if that was awaited.

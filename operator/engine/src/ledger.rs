@@ -424,6 +424,26 @@ impl Ledger {
         self.history.iter().filter(move |given| !over(given))
     }
 
+    /// Where it may still hold links of a class that it is to let go.
+    pub(crate) fn leaving<'a>(&'a self, class: &'a ClassName) -> impl Iterator<Item = &'a BrokerName> {
+        let newest = self.newest();
+        let stays = move |link: &&Arc<Link>| {
+            newest.is_some_and(|newest| {
+                newest
+                    .links
+                    .iter()
+                    .any(|it| it.upstream == link.upstream && it.class == *class)
+            })
+        };
+        let older = self
+            .present()
+            .filter(move |given| newest.is_some_and(|newest| newest.epoch != given.epoch));
+        let links = older.flat_map(|given| given.links.iter());
+        links
+            .filter(move |link| link.class == *class && !stays(link))
+            .map(|link| &link.upstream)
+    }
+
     /// The newest configuration that it may be running: where the next one starts from.
     pub(crate) fn newest(&self) -> Option<&Given> {
         self.history.iter().rev().find(|given| self.may_run(given))

@@ -139,11 +139,8 @@ pub fn copy(copying: &Copying<'_>, places: &Places<'_>) -> Changes {
         let known = there.get(value.topic.as_str()).copied();
         let sets = match (copying.stage, known) {
             (_, None) => true,
-            (Stage::Ahead, Some(known)) => {
-                // At home it is noted as one that came from elsewhere, and behind what the links from there have still to pass.
-                let brought = copying.leaving && known.source == Source::Link;
-                known.content != value.content || !brought && known.source != Source::Skein
-            }
+            // Whoever put it there: it is theirs from now on, and comes behind what the links from there have still to pass.
+            (Stage::Ahead, Some(known)) => known.content != value.content || known.source != Source::Skein,
             // Whoever has come has published something newer.
             (Stage::Behind, Some(known)) => {
                 !matches!(known.source, Source::Client(_)) && known.content != value.content

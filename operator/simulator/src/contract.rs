@@ -148,7 +148,7 @@ pub const CONTRACT: [Clause; 15] = [
     Clause {
         row: Row::MovedExchange,
         promises: [NOTHING, NONE_LOST, NONE_LOST],
-        kept: false,
+        kept: true,
     },
     Clause {
         row: Row::Interrupted,

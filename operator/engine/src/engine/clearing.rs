@@ -235,12 +235,15 @@ impl Engine {
             let Some(site) = self.sites.get(&upstream) else {
                 continue;
             };
-            let further = site.ledger.left().filter(|further| {
-                let same = further.class == left.class && !further.spent;
-                same && further.upstream != holder && self.is_in_use(&further.upstream)
-            });
+            let left_there = site.ledger.left();
+            let left_there = left_there.filter(|it| it.class == left.class && !it.spent);
+            let further: BTreeSet<BrokerName> = left_there
+                .map(|it| it.upstream)
+                .chain(site.ledger.leaving(&left.class).cloned())
+                .filter(|at| *at != holder && self.is_in_use(at))
+                .collect();
             for further in further {
-                let link = (upstream.clone(), further.upstream);
+                let link = (upstream.clone(), further);
                 if link == itself {
                     // They lie in a circle, and one has to begin.
                     return false;

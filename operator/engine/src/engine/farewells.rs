@@ -22,6 +22,8 @@ pub(super) struct Farewells {
     open: BTreeMap<Key, Option<Moment>>,
     /// Those that were ended, and are not noted yet.
     ended: Vec<Key>,
+    /// Of guests who publish only, and have gone home.
+    strays: BTreeSet<Key>,
     /// Guests' that ever were: a broker that dies may have them again, and nobody comes for them.
     gone: BTreeSet<Key>,
 }
@@ -49,6 +51,12 @@ impl Farewells {
     /// A session is there again, and meant to be.
     pub(super) fn is_back(&mut self, at: &BrokerName, client: &str) {
         self.gone.remove(&(at.clone(), client.to_owned()));
+    }
+
+    /// Guests who publish only have left a broker for their home.
+    pub(super) fn strays(&mut self, at: &BrokerName, clients: BTreeSet<String>) {
+        let keys = clients.into_iter().map(|client| (at.clone(), client));
+        self.strays.extend(keys);
     }
 
     /// These are left, and no others.
@@ -79,7 +87,9 @@ impl Farewells {
 impl Engine {
     /// A session was ended, or could not be.
     pub(super) fn take_ending(&mut self, at: &BrokerName, client: String, error: Option<&str>, now: Moment) {
+        self.stale_rollout |= self.handovers.take_ending(at, &client);
         let key = (at.clone(), client);
+        self.farewells.strays.remove(&key);
         if error.is_some() {
             if let Some(ending) = self.farewells.open.get_mut(&key) {
                 *ending = Some(now.saturating_add(AGAIN));
@@ -117,6 +127,12 @@ impl Engine {
                 left.extend(here.map(|client| (home.clone(), client.clone())));
             }
         }
+        let strays = std::mem::take(&mut self.farewells.strays);
+        self.farewells.strays = strays
+            .into_iter()
+            .filter(|(at, _)| self.can_be_asked(at))
+            .collect();
+        left.extend(self.farewells.strays.iter().cloned());
         self.farewells.leave(left.into_iter(), now);
         self.farewells.ask(now, directives);
     }

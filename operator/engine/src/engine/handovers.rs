@@ -56,6 +56,15 @@ impl Handovers {
         news
     }
 
+    /// A session was ended, or could not be. True if that was awaited.
+    pub(super) fn take_ending(&mut self, at: &BrokerName, client: &str) -> bool {
+        let mut news = false;
+        for handover in self.under_way.values_mut().filter(|handover| handover.to == *at) {
+            news |= handover.take_ending(client);
+        }
+        news
+    }
+
     /// When something is to be asked, or given up.
     pub(super) fn next(&self) -> Option<Moment> {
         self.under_way.values().filter_map(Handover::due).min()
@@ -304,11 +313,12 @@ impl Engine {
                 }
                 self.opening(home, handover, now, directives)
             }
-            Step::Opening { open, until } => {
+            Step::Opening { open, ending, until } => {
                 if until.is_none() && !answers {
                     *until = Some(now.saturating_add(PATIENCE));
                 }
-                if !open.is_empty() && !late(until) {
+                let is_open = open.is_empty() && ending.is_empty();
+                if !is_open && !late(until) {
                     for (client, opening) in open.iter_mut() {
                         if opening.again.is_some_and(|again| again <= now) {
                             opening.again = None;
@@ -409,8 +419,18 @@ impl Engine {
             client_id: client.clone(),
             session: Arc::clone(&opening.session),
         }));
+        let ending = if handover.to == *home {
+            self.outdated(home, &handover.from)
+        } else {
+            BTreeSet::new()
+        };
+        handover.idle.clone_from(&ending);
+        directives.extend(ending.iter().map(|client| Directive::EndClientSession {
+            broker: handover.to.clone(),
+            client_id: client.clone(),
+        }));
         let until = (!self.waits_there(home, &handover.from)).then(|| now.saturating_add(PATIENCE));
-        Step::Opening { open, until }
+        Step::Opening { open, ending, until }
     }
 
     /// Asks for the retained values of clients to be where they go.
@@ -430,6 +450,10 @@ impl Engine {
         let Some((serial, directive)) = asked else {
             return Step::Ready;
         };
+        // Asked again, after a restart, what has been taken away by then would pass for cleared.
+        if handover.to == *home {
+            directives.extend(self.failovers.note_copied(home, false));
+        }
         directives.push(directive);
         let until = now.saturating_add(wait);
         Step::Copying { serial, until }
@@ -443,6 +467,20 @@ impl Engine {
         } else {
             self.values.take_copy(home, serial, error, now);
         }
+    }
+
+    /// Whose sessions at home hold nothing but exchanges of QoS 2 that were under way when they left: who finds such a one would go
+    /// on with what it has published anew since, and with other messages under the same identifiers.
+    fn outdated(&self, home: &BrokerName, from: &BrokerName) -> BTreeSet<String> {
+        let moved = self.failovers.moved(home, from);
+        let kept = self.handovers.kept(home).into_iter();
+        let sessions = kept.flat_map(|kept| &kept.by_client);
+        let idle = sessions.filter(|(_, session)| session.subscriptions.is_empty() && session.waiting == 0);
+        let clients = idle.map(|(client, _)| client);
+        clients
+            .filter(|client| !moved.contains(client))
+            .cloned()
+            .collect()
     }
 
     /// Something that clients should get where they are can come there. Not to their own broker once that is out.
@@ -490,7 +528,10 @@ impl Engine {
         if self.waits_there(home, &handover.from) {
             self.values.follow(home, &handover.from, &handover.to, now);
         }
-        if handover.to != *home {
+        if handover.to == *home {
+            // They have left as little where they were.
+            self.farewells.strays(&handover.from, handover.idle);
+        } else {
             directives.extend(self.failovers.note_copied(home, handover.copied));
         }
         let (at, failed) = (&handover.to, &handover.failed);
