@@ -484,7 +484,7 @@ impl Engine {
     }
 
     /// Something that clients should get where they are can come there. Not to their own broker once that is out.
-    fn waits_there(&self, home: &BrokerName, at: &BrokerName) -> bool {
+    pub(super) fn waits_there(&self, home: &BrokerName, at: &BrokerName) -> bool {
         self.is_there_to_ask(at) && !(home == at && self.is_out(at))
     }
 

@@ -303,7 +303,7 @@ impl Engine {
         let closed = closed
             .flat_map(|link| [&link.upstream, &link.downstream])
             .collect();
-        let moved = self.move_clients(&closed, now, directives);
+        let moved = self.move_clients(&closed, &unseeded, now, directives);
         for switch in &switches {
             let mut ends = switch
                 .fresh
@@ -327,6 +327,7 @@ impl Engine {
     fn move_clients(
         &mut self,
         closed: &BTreeSet<&BrokerName>,
+        unseeded: &BTreeSet<BrokerName>,
         now: Moment,
         directives: &mut Vec<Directive>,
     ) -> BTreeSet<BrokerName> {
@@ -335,10 +336,16 @@ impl Engine {
             // Where links that are to fetch from there are not even aimed for.
             return moved;
         }
+        // Who can stay where they are wait for the links further on, too.
+        let stays = |home: &BrokerName, to: &BrokerName| {
+            unseeded.contains(to) && self.waits_there(home, self.addresses.get(home).unwrap_or(home))
+        };
         let open: Vec<BrokerName> = self
             .moves
             .iter()
-            .filter(|(broker, to)| !closed.contains(to) && self.handovers.is_ready(broker))
+            .filter(|(broker, to)| {
+                !closed.contains(to) && !stays(broker, to) && self.handovers.is_ready(broker)
+            })
             .map(|(broker, _)| broker.clone())
             .collect();
         for broker in open {
