@@ -175,18 +175,7 @@ pub const fn clause(event: Event, terms: Terms) -> Clause {
             &[],
         ),
         Event::Link => link(),
-        Event::Away => row(
-            event,
-            [promise(
-                Lost::Nothing,
-                Duplicates::Possible,
-                Order::FirstDeliveries,
-                "what is published meanwhile waits in its session, and what it had not acknowledged comes again",
-            ); 3],
-            FIRST,
-            "",
-            &[Footnote::Budget, Footnote::DurableSession],
-        ),
+        Event::Away => away(),
         Event::Transit => transit(terms),
         Event::Route => route(terms),
         Event::Duplex => row(
@@ -204,9 +193,11 @@ pub const fn clause(event: Event, terms: Terms) -> Clause {
         Event::Retained => statement(
             event,
             Kept::NotYet {
-                why: "nothing compares or refills retained values yet",
-                today: "a link that comes back sends retained values again as if they were new, and a value that was cleared \
-                        meanwhile may come back with it",
+                why: "a store that cannot be read when its broker fails has to be read later, and nobody tells when a client clears a \
+                      value in the very moment in which it is led home",
+                today: "it holds where brokers keep a store and run on Skein's own machine, but for duplex links: values go \
+                        with the clients that published them, and a broker that was out, or that no way leads through any more, \
+                        forgets what links had brought it; who is subscribed there hears some values again",
             },
             "a producer's own value never goes back to an older one, a cleared value stays cleared, and a returning broker \
              is filled again before it serves",
@@ -227,6 +218,31 @@ pub const fn clause(event: Event, terms: Terms) -> Clause {
     }
 }
 
+const fn away() -> Clause {
+    let again = promise(
+        Lost::Nothing,
+        Duplicates::Possible,
+        Order::FirstDeliveries,
+        "what is published meanwhile waits in its session, and what it had not acknowledged comes again",
+    );
+    row(
+        Event::Away,
+        [
+            promise(
+                Lost::Bounded("what is on its way"),
+                Duplicates::Possible,
+                Order::FirstDeliveries,
+                "what is published meanwhile waits in its session; what was on its way to a client that goes without a word is lost",
+            ),
+            again,
+            again,
+        ],
+        FIRST,
+        "",
+        &[Footnote::Budget, Footnote::DurableSession],
+    )
+}
+
 const fn link() -> Clause {
     let again = at_least_once(
         Lost::Nothing,
@@ -236,8 +252,9 @@ const fn link() -> Clause {
         Event::Link,
         [
             at_most_once(
-                Lost::Bounded("what is on its way"),
-                "what could not pass waits upstream; what was on its way when the link was cut is lost",
+                Lost::While("until it is noticed"),
+                "what is sent into a link that is cut is lost until a broker notices, after up to 15 s of silence; from then on \
+                 it waits upstream",
             ),
             again,
             again,
@@ -361,9 +378,9 @@ const fn drain() -> Clause {
             moved,
         ],
         Kept::NotYet {
-            why: "an exchange of QoS 2 that a client is in the midst of when it is led elsewhere cannot be handed over, and sessions \
-                  that a broker keeps in no store are not seen",
-            today: "it holds for QoS 1; with QoS 2 such a message may be lost, and a later one taken for it",
+            why: "an exchange of QoS 2 that a client with subscriptions is in the midst of when it is led elsewhere cannot be handed \
+                  over, and sessions that a broker keeps in no store are not seen",
+            today: "it holds for QoS 1; with QoS 2 a client that finds a session may lose such a message, and take a later one for it",
         },
         "",
         &[Footnote::Budget, Footnote::DurableSession],
@@ -372,7 +389,7 @@ const fn drain() -> Clause {
 
 /// What Skein lacks to replace a broker without loss.
 const FAILOVER: Kept = Kept::NotYet {
-    why: "no exchange of QoS 2 that a client is in the midst of can be handed over, a broker that asks nobody for a name cannot be \
+    why: "no exchange of QoS 2 that a client with subscriptions is in the midst of can be handed over, a broker that asks nobody for a name cannot be \
           barred and so nothing is taken over from it, and a second failure meanwhile may cost something",
     today: "clients that subscribe with sessions find them at the substitute, which collect from before their address leads there, \
             and go back once they have got what waits there; what came for the broker since it failed is passed on to the substitute \
