@@ -194,8 +194,7 @@ impl Run {
             std::io::stdout().flush()?;
             let clause = clause_of(story.row, on.terms);
             let promised = [0, 1, 2].map(|qos| {
-                let clause = clause.as_ref().filter(|clause| clause.kept.is_kept());
-                let promise = clause.and_then(|clause| clause.promise(qos));
+                let promise = clause.promise(qos).filter(|_| clause.kept.is_kept());
                 promise.is_some_and(skein_contract::Promise::loses_nothing)
             });
             let outcome = trial.tell(story, promised).await?;
@@ -206,7 +205,7 @@ impl Run {
             if let Err(error) = &outcome.rested {
                 println!("    more of it in {}", Results::note(error)?.display());
                 // What this fleet does with the next fault would say nothing.
-                self.restless += u64::from(clause.is_some());
+                self.restless += u64::from(!story.row.may_need_help());
                 break;
             }
         }

@@ -10,6 +10,7 @@ pub mod find;
 pub mod forwarder;
 pub mod identity;
 mod judge;
+mod obstacle;
 mod process;
 mod ready;
 mod relay;

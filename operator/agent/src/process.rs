@@ -32,6 +32,8 @@ pub(crate) struct Broker {
     pub(crate) since_millis: u64,
     /// It was seen to listen.
     pub(crate) listened: bool,
+    /// How long the log was before it wrote there, in bytes.
+    pub(crate) log_since: u64,
     /// It was stopped in its tracks.
     pub(crate) frozen: bool,
     /// It was taken over, and may use another configuration than was noted.
@@ -45,6 +47,7 @@ impl Broker {
     /// Starts the program on the directory's `mosquitto.conf` and notes its identity.
     pub(crate) fn start(mosquitto: &Path, directory: &BrokerDirectory) -> Result<Self, FileError> {
         let log = directory.log();
+        let log_since = log_size(&log);
         let output = OpenOptions::new()
             .append(true)
             .create(true)
@@ -83,6 +86,7 @@ impl Broker {
             since: Instant::now(),
             since_millis: now(),
             listened: false,
+            log_since,
             frozen: false,
             unsure: false,
             watched,
@@ -113,6 +117,7 @@ impl Broker {
             since: Instant::now(),
             since_millis: now(),
             listened: false,
+            log_since: log_size(&directory.log()),
             // Unknown, and going on does no harm to a process that goes on.
             frozen: true,
             unsure: true,

@@ -24,6 +24,9 @@ pub struct Report {
     pub last_exit: Option<Exit>,
     /// Why the present process was started with all bridges barred, if it was: nobody knew any more who should be.
     pub all_barred: Option<String>,
+    /// What keeps the process from starting and does not go away by itself, and what to do about it.
+    #[serde(default)]
+    pub obstacle: Option<String>,
     /// When the present process was started or taken over, in milliseconds since 1970.
     pub started_at: Option<u64>,
     /// When this was written, in milliseconds since 1970.
@@ -117,6 +120,7 @@ mod tests {
                 at: 5,
             }),
             all_barred: Some("half a file".to_owned()),
+            obstacle: Some("half a store".to_owned()),
             started_at: Some(6),
             at: 9,
         };
@@ -132,6 +136,7 @@ mod tests {
                 "restarts": 1,
                 "lastExit": {"code": null, "signal": 9, "at": 5},
                 "allBarred": "half a file",
+                "obstacle": "half a store",
                 "startedAt": 6,
                 "at": 9,
             })

@@ -127,6 +127,8 @@ struct Supervisor<S, R, A, K> {
     last_exit: Option<Exit>,
     /// Why the process was started with all bridges barred.
     all_barred: Option<String>,
+    /// What kept the last process from starting, if a person has to help.
+    obstacle: Option<String>,
     published: Option<Report>,
     /// Held locked; the system lets go of it when this process ends, however it ends.
     _lock: File,
@@ -188,6 +190,7 @@ where
             restarts: 0,
             last_exit: None,
             all_barred,
+            obstacle: None,
             published: None,
             _lock: lock,
         })
@@ -231,9 +234,12 @@ where
                 .unwrap_or_default();
             tokio::select! {
                 biased;
-                outcome = turn_of(self.broker.as_mut(), &ports) => if outcome == Outcome::Died {
-                    self.bury();
-                    self.restarts += 1;
+                outcome = turn_of(self.broker.as_mut(), &ports) => match outcome {
+                    Outcome::Died => {
+                        self.bury();
+                        self.restarts += 1;
+                    }
+                    Outcome::Loaded => self.obstacle = None,
                 },
                 () = self.source.changed() => {}
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => self.retry = None,
@@ -332,6 +338,7 @@ where
             restarts: self.restarts,
             last_exit: self.last_exit.clone(),
             all_barred: self.all_barred.clone(),
+            obstacle: self.obstacle.clone(),
             started_at: self.broker.as_ref().map(|broker| broker.since_millis),
             at: self.published.as_ref().map_or(0, |published| published.at),
         };

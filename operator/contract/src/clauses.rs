@@ -190,6 +190,7 @@ pub const fn clause(event: Event, terms: Terms) -> Clause {
         Event::Crash => crash(terms),
         Event::Hang => hang(terms),
         Event::Volume => volume(),
+        Event::Disk => disk(terms),
         Event::Retained => statement(
             event,
             Kept::NotYet {
@@ -439,6 +440,41 @@ const fn volume() -> Clause {
         ); 3],
         FAILOVER,
         "",
+        &[],
+    )
+}
+
+const fn disk(terms: Terms) -> Clause {
+    let lost = match terms.profile() {
+        Profile::Durable => at_least_once(
+            Lost::While("while it is full"),
+            "what comes meanwhile is acknowledged and delivered, and never stored: what of it still waits is lost when the broker ends, \
+             even if there is room by then",
+        ),
+        Profile::Classic => at_least_once(
+            Lost::EverythingHeld,
+            "what comes meanwhile is stored once there is room; a broker that ends before is back at what it last saved, or \
+             loses all that it held, as what it saves on a full disk may be half a file",
+        ),
+        Profile::None => at_least_once(
+            Lost::EverythingHeld,
+            "it stores nothing, so a full disk takes nothing from it; what it holds is gone when it ends",
+        ),
+    };
+    row(
+        Event::Disk,
+        [lost; 3],
+        FIRST,
+        match terms.profile() {
+            Profile::Durable => {
+                "it does not start while its disk is full; Skein's status says when little room is left"
+            }
+            Profile::Classic => {
+                "with half a file a broker of 2.0 does not start until a person moves the file away; Skein's status says that, \
+                 and before, when little room is left"
+            }
+            Profile::None => "",
+        },
         &[],
     )
 }

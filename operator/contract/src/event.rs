@@ -28,6 +28,8 @@ pub enum Event {
     Hang,
     /// A broker and its volume are gone for good.
     Volume,
+    /// A broker's disk is full for a time, and its process ends meanwhile or later.
+    Disk,
     /// What becomes of retained values in any of it.
     Retained,
     /// What becomes of wills in any of it.
@@ -36,7 +38,7 @@ pub enum Event {
 
 impl Event {
     /// All, in the order of a table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Controller,
         Self::Supervisor,
         Self::Link,
@@ -48,6 +50,7 @@ impl Event {
         Self::Crash,
         Self::Hang,
         Self::Volume,
+        Self::Disk,
         Self::Retained,
         Self::Wills,
     ];
@@ -67,6 +70,7 @@ impl Event {
             Self::Crash => "a broker's process crashes and restarts in place",
             Self::Hang => "a broker hangs or its node is gone, and its volume survives",
             Self::Volume => "a broker and its volume are gone for good",
+            Self::Disk => "a broker's disk is full for a while",
             Self::Retained => "retained values",
             Self::Wills => "wills",
         }
@@ -87,6 +91,7 @@ impl Event {
             Self::Crash => "its process crashes",
             Self::Hang => "hang, or node is gone",
             Self::Volume => "broker and volume gone",
+            Self::Disk => "its disk is full",
             Self::Retained => "retained values",
             Self::Wills => "wills",
         }

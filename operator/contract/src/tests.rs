@@ -97,6 +97,7 @@ fn a_judge_of_deliveries_finds_what_is_kept_today() {
         (Event::Drain, durable, None),
         (Event::Hang, durable, None),
         (Event::Volume, durable, None),
+        (Event::Disk, durable, Some([NOTHING; 3])),
         (Event::Retained, durable, None),
         (Event::Wills, durable, None),
     ] {
@@ -127,6 +128,7 @@ fn terms_matter_only_where_a_store_or_a_restart_does() {
         Event::Route,
         Event::Crash,
         Event::Hang,
+        Event::Disk,
         Event::Wills,
     ] {
         assert!(!same(event), "{event:?}");

@@ -22,6 +22,7 @@ mod ports;
 mod probing;
 pub mod process;
 mod processes;
+mod rooms;
 mod state;
 mod status;
 mod stores;

@@ -41,6 +41,7 @@ mod tests {
             restarts: 2,
             last_exit: None,
             all_barred: None,
+            obstacle: None,
             started_at: None,
             at: 0,
         };

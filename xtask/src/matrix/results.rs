@@ -78,18 +78,15 @@ impl Verdict {
     }
 }
 
-/// The row's clause; `None` for what the contract says nothing of.
-pub(super) fn clause_of(row: Row, terms: Terms) -> Option<Clause> {
-    match row {
-        Row::Of(event) => Some(clause(event, terms)),
-        Row::Disk => None,
-    }
+/// The row's clause.
+pub(super) fn clause_of(row: Row, terms: Terms) -> Clause {
+    clause(row.0, terms)
 }
 
 /// Judges what came of one fault at one quality of service. `kills` is how many brokers may each have lost the last message that
 /// they had acknowledged.
-pub(super) fn judge(clause: Option<&Clause>, qos: u8, counts: &Counts, kills: u64) -> Verdict {
-    let Some((clause, promise)) = clause.and_then(|clause| Some((clause, clause.promise(qos)?))) else {
+pub(super) fn judge(clause: &Clause, qos: u8, counts: &Counts, kills: u64) -> Verdict {
+    let Some(promise) = clause.promise(qos) else {
         return Verdict::NotPromised;
     };
     let excused = if clause.footnotes.contains(&Footnote::LastMessage) {
@@ -131,7 +128,7 @@ fn is_kept(promise: &Promise, counts: &Counts, excused: u64) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Cell {
-    /// The contract's event, or `disk`.
+    /// The contract's event.
     pub(super) event: String,
     pub(super) fault: String,
     pub(super) mosquitto: String,
@@ -178,7 +175,7 @@ impl Results {
         let counts = &outcome.counts[usize::from(qos)];
         let restless = u64::from(outcome.rested.is_err());
         let kills = story.fault.map_or(0, crate::harm::Fault::may_lose);
-        let verdict = judge(clause_of(story.row, terms).as_ref(), qos, counts, kills);
+        let verdict = judge(&clause_of(story.row, terms), qos, counts, kills);
         let (event, fault) = (story.row.key(), story.name());
         let same = |cell: &&mut Cell| cell.fault == fault && cell.mosquitto == mosquitto && cell.qos == qos;
         if let Some(cell) = self.cells.iter_mut().find(same) {
@@ -262,7 +259,7 @@ mod tests {
     }
 
     fn verdict(event: Event, terms: Terms, qos: u8, counts: &Counts, kills: u64) -> Verdict {
-        judge(Some(&clause(event, terms)), qos, counts, kills)
+        judge(&clause(event, terms), qos, counts, kills)
     }
 
     #[test]
@@ -315,6 +312,9 @@ mod tests {
             verdict(Event::Hang, DURABLE, 2, &counts(5, 0), 0),
             Verdict::NotYet
         );
-        assert_eq!(judge(None, 1, &counts(50, 0), 0), Verdict::NotPromised);
+        assert_eq!(
+            verdict(Event::Duplex, DURABLE, 1, &counts(50, 0), 0),
+            Verdict::NotPromised
+        );
     }
 }

@@ -8,56 +8,47 @@ use skein_e2e::Series;
 
 use crate::harm::{Direction, Ended, Fault};
 
-/// What a fault is an example of.
+/// What a fault is an example of: a row of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Row {
-    /// A row of the contract.
-    Of(Event),
-    /// A broker's disk is full, of which the contract says nothing.
-    Disk,
-}
+pub(super) struct Row(pub(super) Event);
 
 impl Row {
     /// All that can be made, in the order of a table. Duplex links, retained values and wills are no faults.
     pub(super) const ALL: [Self; 11] = [
-        Self::Of(Event::Controller),
-        Self::Of(Event::Supervisor),
-        Self::Of(Event::Link),
-        Self::Of(Event::Away),
-        Self::Of(Event::Transit),
-        Self::Of(Event::Route),
-        Self::Of(Event::Drain),
-        Self::Of(Event::Crash),
-        Self::Of(Event::Hang),
-        Self::Of(Event::Volume),
-        Self::Disk,
+        Self(Event::Controller),
+        Self(Event::Supervisor),
+        Self(Event::Link),
+        Self(Event::Away),
+        Self(Event::Transit),
+        Self(Event::Route),
+        Self(Event::Drain),
+        Self(Event::Crash),
+        Self(Event::Hang),
+        Self(Event::Volume),
+        Self(Event::Disk),
     ];
 
     /// One word, for programs.
     pub(super) fn key(self) -> String {
-        match self {
-            Self::Of(event) => match serde_json::to_value(event) {
-                Ok(Value::String(word)) => word,
-                _ => format!("{event:?}"),
-            },
-            Self::Disk => "disk".to_owned(),
+        match serde_json::to_value(self.0) {
+            Ok(Value::String(word)) => word,
+            _ => format!("{:?}", self.0),
         }
     }
 
     /// As a row of a document is headed.
     pub(super) fn title(self) -> &'static str {
-        match self {
-            Self::Of(event) => event.title(),
-            Self::Disk => "a broker's disk is full for a while",
-        }
+        self.0.title()
     }
 
     /// The same for a terminal: at most 23 letters.
     pub(super) fn brief(self) -> &'static str {
-        match self {
-            Self::Of(event) => event.brief(),
-            Self::Disk => "a disk is full",
-        }
+        self.0.brief()
+    }
+
+    /// Whether a person may have to help the fleet to its rest: on a full disk 2.0 may leave a store with which it does not start.
+    pub(super) fn may_need_help(self) -> bool {
+        self.0 == Event::Disk
     }
 }
 
@@ -127,13 +118,13 @@ fn stories(row: Row) -> Vec<Story> {
         away: Some(leave),
         rare: leave == Leave::Suddenly,
     };
-    if row == Row::Of(Event::Away) {
+    if row == Row(Event::Away) {
         return [Leave::Politely, Leave::Suddenly].map(away).to_vec();
     }
     let of = |fault: Fault| Story {
         row,
         fault: Some(fault),
-        away: (row == Row::Disk).then_some(Leave::Politely),
+        away: (row.0 == Event::Disk).then_some(Leave::Politely),
         rare: fault.silence().is_some_and(|time| time >= LONG),
     };
     faults(row).into_iter().map(of).collect()
@@ -145,24 +136,24 @@ const SHORT: Duration = Duration::from_secs(3);
 const LONG: Duration = Duration::from_secs(20);
 
 fn faults(row: Row) -> Vec<Fault> {
-    match row {
-        Row::Of(Event::Controller) => vec![Fault::Controller],
-        Row::Of(Event::Supervisor) => ["b", "a", "i"].map(Fault::Supervisor).to_vec(),
-        Row::Of(Event::Link) => vec![
+    match row.0 {
+        Event::Controller => vec![Fault::Controller],
+        Event::Supervisor => ["b", "a", "i"].map(Fault::Supervisor).to_vec(),
+        Event::Link => vec![
             Fault::Cut(Direction::Both, SHORT),
             Fault::Cut(Direction::Messages, SHORT),
             Fault::Cut(Direction::Acknowledgements, SHORT),
             Fault::Cut(Direction::Both, LONG),
         ],
-        Row::Of(Event::Transit) => vec![Fault::Crash("b"), Fault::Restart("b")],
-        Row::Of(Event::Route) => vec![Fault::Edit],
-        Row::Of(Event::Drain) => ["a", "i"].map(Fault::Drain).to_vec(),
-        Row::Of(Event::Crash) => ["a", "i"].map(Fault::Crash).to_vec(),
-        Row::Of(Event::Hang) => ["a", "i", "b"].map(Fault::Hang).to_vec(),
-        Row::Of(Event::Volume) => ["i", "b", "a"].map(Fault::Volume).to_vec(),
-        Row::Disk => [Ended::Later, Ended::Meanwhile, Ended::Never]
+        Event::Transit => vec![Fault::Crash("b"), Fault::Restart("b")],
+        Event::Route => vec![Fault::Edit],
+        Event::Drain => ["a", "i"].map(Fault::Drain).to_vec(),
+        Event::Crash => ["a", "i"].map(Fault::Crash).to_vec(),
+        Event::Hang => ["a", "i", "b"].map(Fault::Hang).to_vec(),
+        Event::Volume => ["i", "b", "a"].map(Fault::Volume).to_vec(),
+        Event::Disk => [Ended::Later, Ended::Meanwhile, Ended::Never]
             .map(|ended| Fault::Disk("a", ended))
             .to_vec(),
-        Row::Of(Event::Away | Event::Duplex | Event::Retained | Event::Wills) => Vec::new(),
+        Event::Away | Event::Duplex | Event::Retained | Event::Wills => Vec::new(),
     }
 }

@@ -28,7 +28,7 @@ fn table(results: &Results) -> Result<String> {
         let terms =
             [Series::V2_0, Series::V2_1].map(|series| Terms::new(Profile::default_of(series), series));
         let clauses = terms.map(|terms| clause_of(row, terms));
-        let open = clauses.iter().flatten().any(|clause| !clause.kept.is_kept());
+        let open = clauses.iter().any(|clause| !clause.kept.is_kept());
         let _ = write!(
             text,
             "| {}{}",
@@ -36,7 +36,7 @@ fn table(results: &Results) -> Result<String> {
             if open { " (not kept yet)" } else { "" }
         );
         for qos in 0..3 {
-            let promises = clauses.iter().flatten().filter_map(|clause| clause.promise(qos));
+            let promises = clauses.iter().filter_map(|clause| clause.promise(qos));
             let weakest = promises
                 .map(|promise| promise.lost)
                 .max_by_key(|lost| rank(*lost));
@@ -68,7 +68,7 @@ fn is_broken(results: &Results, row: Row, terms: [Terms; 2], qos: u8) -> bool {
             during: cell.counts.sent,
             ..cell.counts
         };
-        let verdict = judge(clause_of(row, *terms).as_ref(), qos, &counts, 0);
+        let verdict = judge(&clause_of(row, *terms), qos, &counts, 0);
         terms.series().to_string() == cell.series && verdict == Verdict::Broken
     };
     let is_it = |cell: &&Cell| cell.event == row.key() && cell.qos == qos;

@@ -9,6 +9,7 @@ use super::{LONGEST_PAUSE, Supervisor};
 use crate::directory::Configuration;
 use crate::files::{self, FileError};
 use crate::judge::{self, Knowledge, Way};
+use crate::obstacle::obstacle;
 use crate::process::{Broker, last_words, log_size, rotate, write_config};
 use crate::ready::{self, Outcome, Reading, Reload};
 use crate::report::{Exit, Rejected};
@@ -169,6 +170,7 @@ where
         // Known first, written then: what cannot be written must not be done to the broker again and again.
         self.loaded = Some(new.clone());
         if self.broker.is_some() {
+            self.obstacle = None;
             self.good = Some(new.clone());
             self.administration.loaded(&new).await;
         }
@@ -188,6 +190,10 @@ where
     pub(super) fn bury(&mut self) {
         let Some(broker) = self.broker.take() else { return };
         let (pid, lived, listened) = (broker.identity.pid, broker.since.elapsed(), broker.listened);
+        if !listened {
+            let words = last_words(&self.directory.log(), broker.log_since).unwrap_or_default();
+            self.obstacle = obstacle(&words, &self.directory.data());
+        }
         let exit = broker.reap();
         say!("process {pid} {exit}");
         let killed = exit.signal == Some(Signal::KILL.as_raw());

@@ -1,7 +1,7 @@
 //! What is declared, put in force: at the start, and at every edit.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -206,12 +206,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         self.watch.set_brokers(self.placed.iter().map(watched).collect());
     }
 
-    /// Reads the stores of all that are ours, also of those that are not declared any more until they are stopped.
+    /// Reads the stores of all that are ours and looks whether there is room for them, also of those that are not declared any more until they are stopped.
     pub(super) fn watch_stores(&mut self) {
         // Of a broker that somebody else runs there is none to be seen.
         let ours = self.placed.iter().filter(|(_, it)| !it.data_directory.is_empty());
-        let directories = ours.map(|(name, it)| (name.clone(), it.data_directory.clone().into()));
-        self.stores.watch(directories.collect());
+        let directories = ours.map(|(name, it)| (name.clone(), PathBuf::from(&it.data_directory)));
+        let directories: BTreeMap<BrokerName, PathBuf> = directories.collect();
+        self.rooms.watch(directories.clone());
+        self.stores.watch(directories);
     }
 }
 

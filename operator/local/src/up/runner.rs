@@ -29,6 +29,7 @@ use crate::plugin;
 use crate::ports::PortBook;
 use crate::probing::Probing;
 use crate::processes::{Gone, Processes, Role};
+use crate::rooms::Rooms;
 use crate::state::StateDirectory;
 use crate::status::FleetStatus;
 use crate::stores::Stores;
@@ -69,6 +70,8 @@ pub(super) struct Runner<F> {
     pub(super) probing: Probing,
     pub(super) envoys: Envoys,
     pub(super) stores: Stores,
+    /// Where there is room for what brokers keep.
+    pub(super) rooms: Rooms,
     vitals: Vitals,
     /// Where forwarders led when this life began, if not to their own broker; until they are told that again.
     pub(super) led: Option<BTreeMap<BrokerName, BrokerName>>,
@@ -117,6 +120,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
     let watch = Watch::start(skein_mqtt::Settings::new(instance.clone()), outcomes_sender);
     let (envoys, mut returned) = Envoys::new();
     let stores = Stores::start(envoys.way_back().clone()).map_err(system("start a thread"))?;
+    let rooms = Rooms::start().map_err(system("start a thread"))?;
     let (users, secret_is_new) = Users::open(&place.state.secret_file())?;
     let plugin = |name| plugin::find(&place.mosquitto, name).map(|path| path.display().to_string());
     let security = plugin(plugin::SECURITY).map(|plugin| Securing {
@@ -149,6 +153,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         probing: Probing::default(),
         envoys,
         stores,
+        rooms,
         vitals: Vitals::default(),
         led: None,
         users,
@@ -301,6 +306,11 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             Ok(Some(report)) if living.is_some_and(|living| living.pid == report.supervisor_pid) => {
                 self.troubles.remove(&trouble);
                 self.troubles.remove(&format!("{:?}/{broker}", Role::Supervisor));
+                let obstacle = format!("obstacle/{broker}");
+                match &report.obstacle {
+                    Some(text) => self.troubles.insert(obstacle, format!("Broker/{broker}: {text}")),
+                    None => self.troubles.remove(&obstacle),
+                };
                 self.users
                     .heard(broker, report.all_barred.as_deref(), report.started_at);
                 let report = translate::report(&report);
@@ -325,6 +335,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     });
                 }
                 self.vitals.forget(&gone.broker);
+                self.troubles.remove(&format!("obstacle/{}", gone.broker));
                 // Whichever of its processes ends last.
                 self.retired(&gone.broker);
             }

@@ -29,6 +29,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         let seen = self.engine.status();
         let mut problems = seen.problems;
         problems.extend(self.troubles.values().cloned());
+        problems.extend(self.rooms.problems(&self.fleet, &seen.brokers));
         let status = FleetStatus {
             updated_at: jiff::Timestamp::now().to_string(),
             fleet: self.place.manifests.clone(),

@@ -235,7 +235,9 @@ fn concerns(fleet: &Fleet, broker: &BrokerExplanation, event: Event) -> bool {
     let name: &BrokerName = &broker.broker;
     let has_clients = !broker.roles.is_empty();
     match event {
-        Event::Controller | Event::Supervisor | Event::Crash | Event::Hang | Event::Volume => true,
+        Event::Controller | Event::Supervisor | Event::Crash | Event::Hang | Event::Volume | Event::Disk => {
+            true
+        }
         Event::Link | Event::Route => !broker.links.is_empty(),
         Event::Away => broker.roles.iter().any(|role| role.subscribe),
         Event::Transit => !broker.transit.is_empty(),

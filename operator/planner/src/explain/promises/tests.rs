@@ -115,21 +115,23 @@ fn events(fleet: &Fleet, name: &str) -> Vec<Event> {
 #[test]
 fn only_the_rows_that_concern_a_broker_are_shown() {
     use Event::{
-        Away, Controller, Crash, Drain, Duplex, Hang, Link, Retained, Route, Supervisor, Transit, Volume,
-        Wills,
+        Away, Controller, Crash, Disk, Drain, Duplex, Hang, Link, Retained, Route, Supervisor, Transit,
+        Volume, Wills,
     };
     let fleet = farm().build();
-    let transit = [Controller, Supervisor, Link, Transit, Route, Crash, Hang, Volume];
+    let transit = [
+        Controller, Supervisor, Link, Transit, Route, Crash, Hang, Volume, Disk,
+    ];
     assert_eq!(events(&fleet, "b"), transit);
     assert_eq!(
         events(&fleet, "a"),
         [
-            Controller, Supervisor, Link, Away, Route, Drain, Crash, Hang, Volume, Wills
+            Controller, Supervisor, Link, Away, Route, Drain, Crash, Hang, Volume, Disk, Wills
         ]
     );
     assert_eq!(
         events(&fleet, "idle"),
-        [Controller, Supervisor, Crash, Hang, Volume]
+        [Controller, Supervisor, Crash, Hang, Volume, Disk]
     );
 
     let both_ways = FleetBuilder::new()
