@@ -371,3 +371,36 @@ async fn what_the_client_may_not_read_is_refused_with_the_filter_named() -> Resu
     }
     Ok(())
 }
+
+/// A client that is led elsewhere goes without a word, as the broker sees it.
+#[tokio::test]
+async fn a_delayed_will_is_called_off_when_a_session_that_was_left_is_ended() -> Result<()> {
+    for series in Series::ALL {
+        let broker = Broker::start(series, false).await?;
+        let address = broker.address();
+        let mut heir = RawClient::connect(&address, "heir", true, None).await?;
+        heir.subscribe("will/#", 1).await?;
+        // The one whose session nobody ends says when the others would have come.
+        let led = Five::mortal(&address, "led", "will/led", 2).await?;
+        let prompt = Five::mortal(&address, "prompt", "will/prompt", 0).await?;
+        let last = Five::mortal(&address, "last", "will/last", 4).await?;
+        drop((led, prompt, last));
+        for client_id in ["led", "prompt"] {
+            let left = LeftSession {
+                address: broker.session(&[]).address,
+                credentials: None,
+                client_id: client_id.to_owned(),
+                filters: Vec::new(),
+                discard: true,
+            };
+            end_subscriptions(&left).await?;
+        }
+        let mut published = Vec::new();
+        while published.last().is_none_or(|it| it != "will/last") {
+            let came = heir.receive(Duration::from_secs(10)).await?;
+            published.push(came.context("no will came")?.topic);
+        }
+        assert_eq!(published, ["will/prompt", "will/last"], "{series:?}");
+    }
+    Ok(())
+}

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::Error as CodecError;
 use rumqttc::v5::mqttbytes::v5::{
-    Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Filter, Packet, PubAck,
-    PubRec, Publish, Subscribe,
+    Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Filter, LastWill,
+    LastWillProperties, Packet, PubAck, PubRec, Publish, Subscribe,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -27,6 +27,35 @@ pub(crate) struct Five {
 
 impl Five {
     pub(crate) async fn connect(address: &str, client_id: &str, expiry: u32) -> Result<Self> {
+        Self::connect_with(address, client_id, expiry, None).await
+    }
+
+    /// With a will on this topic, so many seconds after it is gone.
+    pub(crate) async fn mortal(address: &str, client_id: &str, topic: &str, delay: u32) -> Result<Self> {
+        let will = LastWill {
+            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            message: Bytes::copy_from_slice(client_id.as_bytes()),
+            qos: rumqttc::v5::mqttbytes::QoS::AtLeastOnce,
+            retain: false,
+            properties: Some(LastWillProperties {
+                delay_interval: Some(delay),
+                payload_format_indicator: None,
+                message_expiry_interval: None,
+                content_type: None,
+                response_topic: None,
+                correlation_data: None,
+                user_properties: Vec::new(),
+            }),
+        };
+        Self::connect_with(address, client_id, 60, Some(will)).await
+    }
+
+    async fn connect_with(
+        address: &str,
+        client_id: &str,
+        expiry: u32,
+        will: Option<LastWill>,
+    ) -> Result<Self> {
         let mut properties = ConnectProperties::new();
         properties.session_expiry_interval = Some(expiry);
         let connect = Connect {
@@ -40,7 +69,7 @@ impl Five {
             incoming: BytesMut::new(),
             session_present: false,
         };
-        client.send(Packet::Connect(connect, None, None)).await?;
+        client.send(Packet::Connect(connect, will, None)).await?;
         let Packet::ConnAck(answer) = client.next().await? else {
             bail!("no CONNACK")
         };
