@@ -12,7 +12,7 @@ use skein_mosquitto::link::Link;
 use crate::event::Epoch;
 #[cfg(doc)]
 use crate::event::Event;
-use crate::retained::Stage;
+use crate::retained::Copying;
 use crate::sessions::ClientSession;
 
 /// Something an adapter must do. Each is idempotent.
@@ -143,18 +143,8 @@ pub enum Directive {
         from: BrokerName,
         /// Where they go.
         to: BrokerName,
-        /// When that is.
-        stage: Stage,
-        /// What they publish, as declared.
-        published: Vec<TopicFilter>,
-        /// What others publish where they are; nothing, if they are at home.
-        others: Vec<TopicFilter>,
-        /// Of what they publish, what is consumed where they are.
-        consumed: Vec<TopicFilter>,
-        /// Those of them who are known by name: values tell who published them.
-        clients: BTreeSet<String>,
-        /// All that is theirs was copied when they left home.
-        complete: bool,
+        /// Which of the values there.
+        copying: Arc<Copying>,
         /// The number of the answer.
         serial: u64,
     },

@@ -80,18 +80,18 @@ pub enum Stage {
 }
 
 /// Which values go with the clients of a broker, their home, from where they are to where they go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Copying<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copying {
     /// When that is.
     pub stage: Stage,
     /// What they publish, as declared.
-    pub published: &'a [TopicFilter],
+    pub published: Vec<TopicFilter>,
     /// What others publish where they are, as declared; nothing, if they are at home.
-    pub others: &'a [TopicFilter],
+    pub others: Vec<TopicFilter>,
     /// Of what they publish, what is consumed where they are: links go on bringing it there.
-    pub consumed: &'a [TopicFilter],
-    /// Those of them who are known by name.
-    pub clients: &'a BTreeSet<String>,
+    pub consumed: Vec<TopicFilter>,
+    /// Those of them who are known by name: values tell who published them.
+    pub clients: BTreeSet<String>,
     /// They come from home.
     pub leaving: bool,
     /// They go home, and all that is theirs had been copied when they left: what is gone since they have cleared.
@@ -131,7 +131,7 @@ pub fn forgettable<'a>(
 
 /// What is to be done for the values of clients to go with them.
 #[must_use]
-pub fn copy(copying: &Copying<'_>, places: &Places<'_>) -> Changes {
+pub fn copy(copying: &Copying, places: &Places<'_>) -> Changes {
     let going = going(copying, places);
     let there: BTreeMap<&str, &Value> = by_topic(places.to);
     let mut changes = Changes::default();
@@ -151,7 +151,7 @@ pub fn copy(copying: &Copying<'_>, places: &Places<'_>) -> Changes {
                 .to
                 .push(Change::new(value, Action::Set(value.content.clone())));
         }
-        let stays = copying.leaving || matches(copying.consumed, &value.topic);
+        let stays = copying.leaving || matches(&copying.consumed, &value.topic);
         if copying.stage == Stage::Ahead && !stays {
             changes
                 .from
@@ -165,7 +165,7 @@ pub fn copy(copying: &Copying<'_>, places: &Places<'_>) -> Changes {
             (Stage::Ahead, false) => copying.complete && value.source != Source::Link,
             (Stage::Behind, leaving) => leaving && value.source == Source::Skein,
         };
-        theirs && matches(copying.published, &value.topic) && !here.contains_key(value.topic.as_str())
+        theirs && matches(&copying.published, &value.topic) && !here.contains_key(value.topic.as_str())
     };
     let cleared = places.to.iter().filter(cleared);
     changes
@@ -175,7 +175,7 @@ pub fn copy(copying: &Copying<'_>, places: &Places<'_>) -> Changes {
 }
 
 /// The values that are those clients'.
-fn going<'a>(copying: &Copying<'_>, places: &Places<'a>) -> Vec<&'a Value> {
+fn going<'a>(copying: &Copying, places: &Places<'a>) -> Vec<&'a Value> {
     let mut clients = BTreeSet::new();
     let mut topics = BTreeSet::new();
     for value in places.home.iter().filter(|value| value.source != Source::Link) {
@@ -194,10 +194,10 @@ fn going<'a>(copying: &Copying<'_>, places: &Places<'a>) -> Vec<&'a Value> {
                     || topics.contains(topic)
                     || clients.contains(client.as_str())
                     || copying.clients.contains(client)
-                    || !matches(copying.others, topic)
+                    || !matches(&copying.others, topic)
             }
         };
-        known && matches(copying.published, topic)
+        known && matches(&copying.published, topic)
     };
     places.from.iter().filter(is_theirs).collect()
 }
@@ -283,10 +283,10 @@ mod tests {
         let published = filters(&["farm/+/soil"]);
         let copying = Copying {
             stage: Stage::Ahead,
-            published: &published,
-            others: &[],
-            consumed: &[],
-            clients: &BTreeSet::new(),
+            published: published.clone(),
+            others: Vec::new(),
+            consumed: Vec::new(),
+            clients: BTreeSet::new(),
             leaving: true,
             complete: false,
         };
@@ -320,10 +320,10 @@ mod tests {
         let published = filters(&["farm/+/soil"]);
         let copying = Copying {
             stage: Stage::Ahead,
-            published: &published,
-            others: &published,
-            consumed: &filters(&["farm/4/#"]),
-            clients: &BTreeSet::from(["three".to_owned()]),
+            published: published.clone(),
+            others: published.clone(),
+            consumed: filters(&["farm/4/#"]),
+            clients: BTreeSet::from(["three".to_owned()]),
             leaving: false,
             complete: true,
         };
@@ -374,10 +374,10 @@ mod tests {
         let published = filters(&["farm/+/soil"]);
         let copying = Copying {
             stage: Stage::Behind,
-            published: &published,
-            others: &[],
-            consumed: &[],
-            clients: &BTreeSet::new(),
+            published: published.clone(),
+            others: Vec::new(),
+            consumed: Vec::new(),
+            clients: BTreeSet::new(),
             leaving: true,
             complete: false,
         };

@@ -1,14 +1,12 @@
 //! Retained values: read from the brokers' stores, beside the loop, and put where they are to be. Which those are the engine
 //! decides (`skein_engine::retained`); here is what a store tells and how it is published.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skein_api::name::BrokerName;
-use skein_engine::retained::{
-    Action, Change, Content, Copying, Places, Source, Stage, Value, copy, forgettable,
-};
+use skein_engine::retained::{Action, Change, Content, Copying, Places, Source, Value, copy, forgettable};
 use skein_filters::TopicFilter;
 use skein_mqtt::session::{Qos, SessionError};
 use skein_mqtt::{RetainedValue, RetainedValues, put_for_sake_of, put_retained};
@@ -75,18 +73,8 @@ pub(crate) struct Move {
     pub(crate) from: Keeper,
     /// Where they go.
     pub(crate) to: Keeper,
-    /// As [`Copying`].
-    pub(crate) stage: Stage,
-    /// As [`Copying`].
-    pub(crate) published: Vec<TopicFilter>,
-    /// As [`Copying`].
-    pub(crate) others: Vec<TopicFilter>,
-    /// As [`Copying`].
-    pub(crate) consumed: Vec<TopicFilter>,
-    /// As [`Copying`].
-    pub(crate) clients: BTreeSet<String>,
-    /// As [`Copying`].
-    pub(crate) complete: bool,
+    /// Which of them.
+    pub(crate) copying: Arc<Copying>,
 }
 
 /// Has a broker forget what it is not to keep, and waits until nobody can hear of that any more. The sake tells this errand from
@@ -145,7 +133,7 @@ fn forgotten(keeper: &Keeper, kept: &Kept, now: u64) -> Result<Vec<RetainedValue
 }
 
 fn brought(moved: &Move, now: u64) -> Result<Brought, ValuesError> {
-    let read = |keeper| read(keeper, &moved.published, now);
+    let read = |keeper| read(keeper, &moved.copying.published, now);
     let from = read(&moved.from)?;
     let home = if moved.home.broker == moved.from.broker {
         from.clone()
@@ -157,21 +145,12 @@ fn brought(moved: &Move, now: u64) -> Result<Brought, ValuesError> {
     } else {
         read(&moved.to)?
     };
-    let copying = Copying {
-        stage: moved.stage,
-        published: &moved.published,
-        others: &moved.others,
-        consumed: &moved.consumed,
-        clients: &moved.clients,
-        leaving: moved.from.broker == moved.home.broker,
-        complete: moved.complete,
-    };
     let places = Places {
         home: &home,
         from: &from,
         to: &to,
     };
-    let changes = copy(&copying, &places);
+    let changes = copy(&moved.copying, &places);
     let published = |change| published(change, now);
     Ok(Brought {
         to: changes.to.into_iter().map(published).collect(),

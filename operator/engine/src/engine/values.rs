@@ -2,9 +2,10 @@
 //! they come again as news; and those that clients published go with them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use skein_api::fleet::{Broker, Fleet};
+use skein_api::fleet::{Broker, Fleet, Topic};
 use skein_api::name::BrokerName;
 use skein_filters::TopicFilter;
 
@@ -12,7 +13,7 @@ use super::Engine;
 use super::draining::Drain;
 use crate::directive::{BrokerPhase, Directive};
 use crate::event::Moment;
-use crate::retained::Stage;
+use crate::retained::{Copying, Stage};
 use crate::rollout::Position;
 use crate::strand::Strand;
 
@@ -196,29 +197,33 @@ impl Engine {
                 .is_some_and(|site| site.placement.is_some());
             placed && fleet.brokers.get(broker).is_some_and(Broker::is_controlled)
         };
-        let published = published(&fleet, home);
+        let published = publishes(&fleet, home);
         if published.is_empty() || ![home, from, to].into_iter().all(ours) {
             return None;
         }
-        let others = if from == home {
+        let others: BTreeSet<TopicFilter> = if from == home {
             BTreeSet::new()
         } else {
             let guests = self.guests(from).filter(|guests| *guests != home);
             let there = guests.chain([from]);
-            there.flat_map(|broker| self::published(&fleet, broker)).collect()
+            there.flat_map(|broker| publishes(&fleet, broker)).collect()
         };
-        let complete = to == home && self.failovers.were_copied(home);
+        let taking = consumes(&fleet, from);
+        let copying = Copying {
+            stage,
+            consumed: published.intersection(&taking).cloned().collect(),
+            published: published.into_iter().collect(),
+            others: others.into_iter().collect(),
+            clients: self.clients_of(home),
+            leaving: from == home,
+            complete: to == home && self.failovers.were_copied(home),
+        };
         let serial = self.values.number();
         let directive = Directive::CopyValues {
             home: home.clone(),
             from: from.clone(),
             to: to.clone(),
-            stage,
-            published: published.into_iter().collect(),
-            others: others.into_iter().collect(),
-            consumed: consumed(&fleet, home, from).into_iter().collect(),
-            clients: self.clients_of(home),
-            complete,
+            copying: Arc::new(copying),
             serial,
         };
         Some((serial, directive))
@@ -290,16 +295,16 @@ impl Engine {
             let carried = carried.get_or_insert_with(|| self.carried());
             let mut kept = Kept {
                 carried: carried.get(broker).cloned().unwrap_or_default(),
-                published: published(&fleet, broker),
+                published: publishes(&fleet, broker),
             };
             let drained = self.drains.get(broker).is_some_and(Drain::is_out);
             if !returns && !drained {
                 // If there is no way to it for a while, what it has is still the last that its clients know of.
-                kept.carried.extend(wanted(&fleet, broker));
+                kept.carried.extend(consumes(&fleet, broker));
             }
             for guest in self.guests(broker) {
                 // What a link had brought before they came may be theirs, too.
-                kept.carried.extend(published(&fleet, guest));
+                kept.carried.extend(publishes(&fleet, guest));
             }
             let (asks, tries) = match known {
                 None => (true, 0),
@@ -381,43 +386,30 @@ impl Engine {
 }
 
 /// What the clients of a broker publish, as declared.
-fn published(fleet: &Fleet, broker: &BrokerName) -> BTreeSet<TopicFilter> {
-    let mut published = BTreeSet::new();
-    for topic in fleet.topics.values() {
-        if topic.producers.contains(broker) {
-            published.insert(topic.filter.clone());
-        }
-        if topic.consumers.contains(broker) {
-            published.extend(topic.commands.iter().cloned());
-        }
-    }
-    published
+fn publishes(fleet: &Fleet, broker: &BrokerName) -> BTreeSet<TopicFilter> {
+    flows(fleet, |topic| &topic.producers, |topic| &topic.consumers, broker)
 }
 
-/// What the clients of a broker consume, as declared.
-fn wanted(fleet: &Fleet, broker: &BrokerName) -> BTreeSet<TopicFilter> {
-    let mut wanted = BTreeSet::new();
-    for topic in fleet.topics.values() {
-        if topic.consumers.contains(broker) {
-            wanted.insert(topic.filter.clone());
-        }
-        if topic.producers.contains(broker) {
-            wanted.extend(topic.commands.iter().cloned());
-        }
-    }
-    wanted
+/// What they consume.
+fn consumes(fleet: &Fleet, broker: &BrokerName) -> BTreeSet<TopicFilter> {
+    flows(fleet, |topic| &topic.consumers, |topic| &topic.producers, broker)
 }
 
-/// Of what the clients of one broker publish, as declared, what those of another consume.
-fn consumed(fleet: &Fleet, home: &BrokerName, at: &BrokerName) -> BTreeSet<TopicFilter> {
-    let mut consumed = BTreeSet::new();
+/// The filters of the topics that a broker is at this end of, and the commands of those that it is at the other end of.
+fn flows(
+    fleet: &Fleet,
+    end: impl Fn(&Topic) -> &BTreeSet<BrokerName>,
+    other: impl Fn(&Topic) -> &BTreeSet<BrokerName>,
+    broker: &BrokerName,
+) -> BTreeSet<TopicFilter> {
+    let mut filters = BTreeSet::new();
     for topic in fleet.topics.values() {
-        if topic.producers.contains(home) && topic.consumers.contains(at) {
-            consumed.insert(topic.filter.clone());
+        if end(topic).contains(broker) {
+            filters.insert(topic.filter.clone());
         }
-        if topic.consumers.contains(home) && topic.producers.contains(at) {
-            consumed.extend(topic.commands.iter().cloned());
+        if other(topic).contains(broker) {
+            filters.extend(topic.commands.iter().cloned());
         }
     }
-    consumed
+    filters
 }

@@ -19,10 +19,12 @@ fn asked(world: &World, since: usize) -> Vec<String> {
             home,
             from,
             to,
-            stage,
-            complete,
+            copying,
             ..
-        } => Some(format!("{home}: {from} to {to} {stage:?} {complete}")),
+        } => Some(format!(
+            "{home}: {from} to {to} {:?} {}",
+            copying.stage, copying.complete
+        )),
         _ => None,
     };
     world.values[since..].iter().filter_map(of).collect()
@@ -100,7 +102,7 @@ fn values_go_with_the_clients_and_come_back_with_them() {
     world.run(10.0);
     let back = asked(&world, before);
     let at = |what: &str| back.iter().position(|it| it == what);
-    let (ahead, behind) = (at("i: j to i Ahead true"), at("i: j to i Behind true"));
+    let (ahead, behind) = (at("i: j to i Ahead true"), at("i: j to i Behind false"));
     assert!(ahead.is_some() && ahead < behind, "{back:?}");
     assert_eq!(world.addresses[&name("i")], name("i"));
 }
@@ -114,15 +116,7 @@ fn clients_wait_for_their_values_but_not_long() {
         world.step();
     }
     let copies = |world: &World| {
-        let ahead = |it: &&Directive| {
-            matches!(
-                it,
-                Directive::CopyValues {
-                    stage: Stage::Ahead,
-                    ..
-                }
-            )
-        };
+        let ahead = |it: &&Directive| matches!(it, Directive::CopyValues { copying, .. } if copying.stage == Stage::Ahead);
         world.values.iter().filter(ahead).count()
     };
     while copies(&world) == 0 {

@@ -1,5 +1,7 @@
 //! Directives about retained values: which brokers and stores they mean here.
 
+use std::sync::Arc;
+
 use skein_api::name::BrokerName;
 use skein_engine::directive::Directive;
 
@@ -28,12 +30,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 home,
                 from,
                 to,
-                stage,
-                published,
-                others,
-                consumed,
-                clients,
-                complete,
+                copying,
                 serial,
             } => {
                 let keepers = || Ok((self.keeper(home)?, self.keeper(from)?, self.keeper(to)?));
@@ -41,12 +38,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     home,
                     from,
                     to,
-                    stage: *stage,
-                    published: published.clone(),
-                    others: others.clone(),
-                    consumed: consumed.clone(),
-                    clients: clients.clone(),
-                    complete: *complete,
+                    copying: Arc::clone(copying),
                 });
                 self.envoys.bring_values(home, moved, *serial);
             }

@@ -1,8 +1,10 @@
 //! Stores as brokers leave them, and what is published because of what they tell.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use skein_engine::retained::Stage;
 use skein_mqtt::Address;
 use skein_store::CLASSIC_FILE;
 
@@ -97,12 +99,15 @@ fn moved(home: &Path, from: (&str, &Path), to: (&str, &Path)) -> Move {
         home: keeper("b", home),
         from: keeper(from.0, from.1),
         to: keeper(to.0, to.1),
-        stage: Stage::Ahead,
-        published: filters(&["farm/#"]),
-        others: Vec::new(),
-        consumed: Vec::new(),
-        clients: BTreeSet::new(),
-        complete: true,
+        copying: Arc::new(Copying {
+            stage: Stage::Ahead,
+            published: filters(&["farm/#"]),
+            others: Vec::new(),
+            consumed: Vec::new(),
+            clients: BTreeSet::new(),
+            leaving: from.0 == "b",
+            complete: true,
+        }),
     }
 }
 

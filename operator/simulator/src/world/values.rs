@@ -34,12 +34,12 @@ impl World {
                 home,
                 from,
                 to,
-                stage,
-                complete,
+                copying,
                 ..
-            } => format!(
-                "copy the values of the clients of {home} from {from} to {to}, {stage:?}, complete {complete}"
-            ),
+            } => {
+                let (stage, complete) = (copying.stage, copying.complete);
+                format!("copy the values of the clients of {home} from {from} to {to}, {stage:?}, complete {complete}")
+            }
             Directive::ForgetValues { broker, carried, .. } => {
                 let carried: Vec<&str> = carried.iter().map(TopicFilter::as_str).collect();
                 format!("{broker} is to forget values but for [{}]", carried.join(" "))
@@ -87,25 +87,9 @@ impl World {
                 home,
                 from,
                 to,
-                stage,
-                published,
-                others,
-                consumed,
-                clients,
-                complete,
+                copying,
                 ..
-            } => {
-                let copying = Copying {
-                    stage: *stage,
-                    published,
-                    others,
-                    consumed,
-                    clients,
-                    leaving: from == home,
-                    complete: *complete,
-                };
-                self.copies(&copying, home, from, to)
-            }
+            } => self.copies(copying, home, from, to),
             _ => return,
         };
         let Some(open) = open else {
@@ -127,7 +111,7 @@ impl World {
     /// What is to be copied; none, if something cannot be read.
     fn copies(
         &self,
-        copying: &Copying<'_>,
+        copying: &Copying,
         home: &BrokerName,
         from: &BrokerName,
         to: &BrokerName,
