@@ -170,6 +170,8 @@ pub struct Failover {
     pub after: Duration,
     /// Only these may substitute it; `None` means any.
     pub substitutes: Option<BTreeSet<BrokerName>>,
+    /// Who decides where clients would get each other's messages.
+    pub collisions: CollisionPolicy,
     /// Who decides on the way back.
     pub failback: Failback,
 }
@@ -180,6 +182,7 @@ impl Default for Failover {
             policy: FailoverPolicy::Automatic,
             after: Duration::from_secs(5),
             substitutes: None,
+            collisions: CollisionPolicy::Manual,
             failback: Failback::Automatic,
         }
     }
@@ -194,6 +197,16 @@ pub enum FailoverPolicy {
     Manual,
     /// Nobody: the broker is routed around, its sessions wait.
     Disabled,
+}
+
+/// Who decides that a dead broker's sessions move where clients would get each other's messages, on topics that no Topic
+/// declares for both brokers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CollisionPolicy {
+    /// A person approves that migration, even if the policy is Automatic.
+    Manual,
+    /// Nobody is asked for that reason.
+    Accept,
 }
 
 /// Who decides that a returned broker is taken back.

@@ -15,9 +15,9 @@ mod route;
 mod topic;
 
 pub use broker::{
-    Broker, BrokerPhase, BrokerSpec, BrokerStatus, Control, Durability, EpochStatus, Equivalence,
-    ExternalSpec, Failback, FailoverPolicy, FailoverSpec, HeartbeatSpec, ListenerSpec, ManagedSpec,
-    QueueSpec, SecretReference, StorageSpec, SubstituteStatus,
+    Broker, BrokerPhase, BrokerSpec, BrokerStatus, CollisionPolicy, Control, Durability, EpochStatus,
+    Equivalence, ExternalSpec, Failback, FailoverPolicy, FailoverSpec, HeartbeatSpec, ListenerSpec,
+    ManagedSpec, QueueSpec, SecretReference, StorageSpec, SubstituteStatus,
 };
 pub use crd::crds;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

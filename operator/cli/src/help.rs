@@ -197,8 +197,9 @@ Exit codes:
   0  it has its clients    1  not in time    2  there is no such broker, or a manifest drains it";
 
 pub(crate) const APPROVE: &str = "\
-`spec.failover.policy: Manual` lets a dead broker's clients wait until a person has them moved, and
-`spec.failover.failback: Manual` lets them stay at the substitute until a person wants them back. An approval is of
+`spec.failover.policy: Manual` lets a dead broker's clients wait until a person has them moved; so do collisions (its
+clients and its substitute's would get each other's messages, see `skein explain broker/NAME`), unless accepted.
+`spec.failover.failback: Manual` lets clients stay at the substitute until a person wants them back. An approval is of
 what waits now, and of nothing that comes later. With --abandon it is of the loss that keeps a broker from having its
 clients back: messages wait at the substitute for a client that does not come for them.
 

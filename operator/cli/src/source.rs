@@ -5,6 +5,7 @@ use std::path::Path;
 use skein_api::fleet::{Fleet, Hosting};
 use skein_api::name::BrokerName;
 use skein_contract::Profile;
+use skein_engine::collisions::Collision;
 use skein_engine::directive::BrokerPhase;
 use skein_local::{StateDirectory, client};
 use skein_mosquitto::config::{self, Persistence};
@@ -168,6 +169,19 @@ impl Subject {
             })
         });
         Ok(software)
+    }
+
+    /// The subscriptions of its clients that overlap with those of its substitute's, as far as it runs; and how many there
+    /// are.
+    pub(crate) fn collisions(&self, name: &BrokerName) -> Result<(Vec<Collision>, usize), Failure> {
+        let Some(state) = &self.running else {
+            return Ok((Vec::new(), 0));
+        };
+        let status = client::status(state)?;
+        let found = status.as_ref().and_then(|status| status.broker(name.as_str()));
+        Ok(found
+            .map(|broker| (broker.collisions.clone(), broker.collision_count))
+            .unwrap_or_default())
     }
 
     /// Its plan, substitutes included.

@@ -342,6 +342,8 @@ fn status() -> FleetStatus {
         served_by: served_by.map(broker),
         epoch_given: Some(3),
         epoch_loaded: Some(2),
+        collisions: Vec::new(),
+        collision_count: 0,
     };
     let path = |brokers_passed: &str, up| PathStatus {
         topic: topic("soil"),

@@ -9,6 +9,7 @@ use skein_api::name::{BrokerName, Qos, TopicName};
 use skein_filters::TopicFilter;
 use skein_mosquitto::link::Link;
 
+use crate::collisions::Collision;
 use crate::event::Epoch;
 #[cfg(doc)]
 use crate::event::Event;
@@ -253,7 +254,7 @@ pub enum Reason {
 /// seeding go with the switch of the links, and have names here for who writes a migration down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MigrationPhase {
-    /// It waits for approval (policy Manual).
+    /// It waits for approval (policy Manual, or clients that would get each other's messages).
     Pending,
     /// The broker was declared down.
     Detected,
@@ -340,6 +341,13 @@ pub struct BrokerStatus {
     pub epoch_given: Option<Epoch>,
     /// The configuration in use.
     pub epoch_loaded: Option<Epoch>,
+    /// Subscriptions of its clients, up to twenty, that overlap with those of clients of its substitute, planned or present,
+    /// on topics that no Topic declares for both brokers.
+    #[serde(default)]
+    pub collisions: Vec<Collision>,
+    /// How many such subscriptions there are.
+    #[serde(default)]
+    pub collision_count: usize,
 }
 
 /// A broker's health.

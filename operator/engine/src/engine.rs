@@ -4,6 +4,7 @@
 
 mod adopting;
 mod clearing;
+mod colliding;
 mod commitment;
 pub(crate) mod draining;
 mod farewells;
@@ -30,6 +31,7 @@ use skein_planner::plan::{Plan, Substitution};
 
 use self::adopting::Arrivals;
 use self::clearing::Clearing;
+use self::colliding::Colliding;
 use self::commitment::Commitments;
 use self::draining::Drains;
 use self::farewells::Farewells;
@@ -140,6 +142,7 @@ pub struct Engine {
     farewells: Farewells,
     arrivals: Arrivals,
     values: Values,
+    colliding: Colliding,
     /// The switches that are under way.
     switching: Switching,
     turns: Turns,
@@ -192,6 +195,7 @@ impl Engine {
             farewells: Farewells::default(),
             arrivals: Arrivals::default(),
             values: Values::default(),
+            colliding: Colliding::default(),
             switching: Switching::default(),
             turns: Turns::default(),
             markers: Vec::new(),
@@ -299,6 +303,7 @@ impl Engine {
             Event::Tick => {
                 if std::mem::take(&mut self.stale_report) && !self.stale_plan {
                     self.complete_plan();
+                    self.colliding.note_planned();
                 }
             }
         }
@@ -554,6 +559,7 @@ impl Engine {
         self.mind_holds(now);
         self.stale_rollout |= self.arrivals.pass(now);
         self.mind_drains(now);
+        self.mind_collisions();
         if std::mem::take(&mut self.stale_plan) {
             self.replan(directives);
         }

@@ -180,7 +180,7 @@ pub enum Event {
         /// Which broker.
         broker: BrokerName,
     },
-    /// A person approved what waits for approval: moving a dead broker's sessions (policy Manual), or taking a
+    /// A person approved what waits for approval: moving a dead broker's sessions (policy Manual, or collisions), or taking a
     /// returned broker back (failback Manual).
     Approved {
         /// Which broker.

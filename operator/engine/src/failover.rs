@@ -4,10 +4,12 @@
 //! phases that really happened are recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use skein_api::fleet::{Failback, FailoverPolicy, Fleet};
+use skein_api::fleet::{CollisionPolicy, Failback, FailoverPolicy, Fleet};
 use skein_api::name::BrokerName;
 
+use crate::collisions::{self, Collisions};
 use crate::directive::{Directive, Migration, MigrationPhase, Reason};
 use crate::engine::draining::{Drain, Drains};
 
@@ -24,6 +26,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) evidence: &'a BTreeMap<BrokerName, Vec<String>>,
     /// Brokers that are to be without clients; some of them are out already.
     pub(crate) drains: &'a Drains,
+    /// What collides if the clients of the one go to the other.
+    pub(crate) collisions: &'a dyn Fn(&BrokerName, &BrokerName) -> Option<Arc<Collisions>>,
 }
 
 /// Failovers under way and past.
@@ -200,6 +204,12 @@ impl Failovers {
         !manual || !self.served_by.contains_key(broker) || self.approved.contains(broker)
     }
 
+    /// The clients of a broker wait for approval.
+    pub(crate) fn is_pending(&self, broker: &BrokerName) -> bool {
+        let migration = self.active(broker).and_then(|index| self.migrations.get(index));
+        migration.is_some_and(|migration| migration.phase == MigrationPhase::Pending)
+    }
+
     /// Somebody could be served who is not.
     pub(crate) fn wants_substitute(&self) -> bool {
         self.migrations.iter().any(|migration| {
@@ -233,7 +243,12 @@ impl Failovers {
         let to = self.choose(broker, situation);
         let wished = situation.drains.get(broker).and_then(|drain| drain.to.as_ref());
         let (phase, evidence) = match (&to, wished) {
-            (Some(_), _) => (MigrationPhase::Draining, Vec::new()),
+            // A person decided, so that it goes ahead.
+            (Some(to), _) => {
+                let found = (situation.collisions)(broker, to);
+                let evidence = collisions::evidence(&[], broker, found.as_deref());
+                (MigrationPhase::Draining, evidence)
+            }
             (None, Some(wished)) => {
                 let why = format!("{wished} is not well, or is none that Skein leads clients to");
                 (MigrationPhase::Failed, vec![why])
@@ -316,7 +331,9 @@ impl Failovers {
         }
         let chosen = self.choose(broker, situation);
         let moved_before = self.served_by.contains_key(broker);
-        let waits = declared.failover.policy == FailoverPolicy::Manual
+        let found = chosen.as_ref().and_then(|to| (situation.collisions)(broker, to));
+        let collides = found.is_some() && declared.failover.collisions == CollisionPolicy::Manual;
+        let waits = (declared.failover.policy == FailoverPolicy::Manual || collides)
             && drain.is_none()
             && !moved_before
             && !self.approved.contains(broker);
@@ -326,6 +343,7 @@ impl Failovers {
                 |migration| {
                     migration.phase = MigrationPhase::Pending;
                     migration.to.clone_from(&chosen);
+                    migration.evidence = collisions::evidence(&migration.evidence, broker, found.as_deref());
                 },
                 directives,
             );
@@ -340,6 +358,7 @@ impl Failovers {
                 |migration| {
                     migration.phase = MigrationPhase::Retargeted;
                     migration.to = Some(to);
+                    migration.evidence = collisions::evidence(&migration.evidence, broker, found.as_deref());
                 },
                 directives,
             );

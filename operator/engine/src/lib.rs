@@ -4,6 +4,7 @@
 //! execute directives and feed back what happened. The engine never waits and never remembers what it could not see
 //! again: after a restart the adapter replays what it finds, and the engine goes on.
 
+pub mod collisions;
 pub mod directive;
 pub mod event;
 pub mod rehearsal;

@@ -42,6 +42,17 @@ pub struct Subscription {
     pub identifier: Option<u32>,
 }
 
+impl ClientSessions {
+    /// The same clients subscribe the same filters.
+    pub(crate) fn subscribe_as(&self, other: &Self) -> bool {
+        let mut both = self.by_client.iter().zip(&other.by_client);
+        let same = self.by_client.len() == other.by_client.len();
+        same && both.all(|((client, mine), (other, theirs))| {
+            client == other && mine.subscriptions.keys().eq(theirs.subscriptions.keys())
+        })
+    }
+}
+
 impl ClientSession {
     /// Something waits that is not newer than this.
     #[must_use]

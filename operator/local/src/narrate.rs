@@ -186,6 +186,8 @@ mod tests {
                 served_by: served_by.map(name),
                 epoch_given: None,
                 epoch_loaded: None,
+                collisions: Vec::new(),
+                collision_count: 0,
             }],
             paths: vec![PathStatus {
                 topic: TopicName::new("soil").unwrap(),

@@ -113,6 +113,8 @@ mod tests {
                 served_by: Some(name("a")),
                 epoch_given: Some(3),
                 epoch_loaded: Some(3),
+                collisions: Vec::new(),
+                collision_count: 0,
             }],
             paths: vec![PathStatus {
                 topic: TopicName::new("soil").unwrap(),
@@ -148,6 +150,7 @@ mod tests {
                 "brokers": [{
                     "name": "a", "phase": "Ready", "clientAddress": "127.0.0.1:1", "peerAddress": "127.0.0.1:2",
                     "pid": 8, "version": "2.1.2", "heartbeatMs": 0.5, "servedBy": "a", "epochGiven": 3, "epochLoaded": 3,
+                    "collisions": [], "collisionCount": 0,
                 }],
                 "paths": [{
                     "topic": "soil", "producer": "i", "consumer": "a", "path": ["a", "i"], "up": true, "probeMs": 1.5,

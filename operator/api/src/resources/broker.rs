@@ -257,6 +257,10 @@ pub struct FailoverSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub substitutes: Option<Vec<BrokerName>>,
+    /// What holds where its clients' subscriptions overlap with those of the substitute's clients on topics that no Topic
+    /// declares for both brokers, so that each would get the other's messages. Only for policy Automatic. Default: Manual.
+    #[serde(default)]
+    pub collisions: CollisionPolicy,
     /// Who decides that it is taken back once it has returned. Default: Automatic.
     #[serde(default)]
     pub failback: Failback,
@@ -272,6 +276,7 @@ impl Default for FailoverSpec {
             policy: FailoverPolicy::default(),
             after: failover_after(),
             substitutes: None,
+            collisions: CollisionPolicy::default(),
             failback: Failback::default(),
         }
     }
@@ -287,6 +292,16 @@ pub enum FailoverPolicy {
     Manual,
     /// Nobody: the broker is routed around and its sessions wait.
     Disabled,
+}
+
+/// What holds where clients would get each other's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CollisionPolicy {
+    /// A person approves the migration, as if the policy were Manual.
+    #[default]
+    Manual,
+    /// It goes on.
+    Accept,
 }
 
 /// Who decides that a returned broker is taken back.

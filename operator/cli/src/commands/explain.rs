@@ -5,6 +5,8 @@ mod promises;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use serde::Serialize;
+use skein_engine::collisions::Collision;
 use skein_planner::explain::{
     self, BrokerExplanation, PathExplanation, RouteExplanation, RoutingRow, TopicExplanation, arrows, listed,
 };
@@ -45,7 +47,13 @@ pub(crate) fn run(arguments: &arguments::Explain) -> Result<ExitCode, Failure> {
             let software = subject.software(name)?;
             let found = explain::broker(fleet, view, &plan, name, software)
                 .ok_or_else(|| unknown(&arguments.object, fleet.brokers.keys()))?;
-            output::print(format, &found, || broker(&found))?;
+            let (collisions, count) = subject.collisions(name)?;
+            let found = BrokerView {
+                found,
+                collisions,
+                collision_count: count,
+            };
+            output::print(format, &found, || broker(&found.found) + &colliding(&found))?;
         }
         Object::Route(name) => {
             let found = explain::route(fleet, view, &plan, name)
@@ -169,6 +177,40 @@ fn routing_table(rows: &[RoutingRow]) -> String {
         ]);
     }
     table.text()
+}
+
+/// What is printed of a broker.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BrokerView {
+    #[serde(flatten)]
+    pub(crate) found: BrokerExplanation,
+    /// Of a fleet that runs, as in `status`.
+    pub(crate) collisions: Vec<Collision>,
+    pub(crate) collision_count: usize,
+}
+
+/// Whose clients would get each other's messages, for people.
+pub(crate) fn colliding(view: &BrokerView) -> String {
+    let Some(with) = view.collisions.first().map(|collision| &collision.with) else {
+        return String::new();
+    };
+    let mut table = Table::new(&["CLIENT", "FILTER", "OTHER CLIENT", "ITS FILTER"]).indented();
+    for collision in &view.collisions {
+        table.row(vec![
+            Cell::from(&collision.client),
+            (&collision.filter).into(),
+            (&collision.other).into(),
+            (&collision.other_filter).into(),
+        ]);
+    }
+    let mut text = format!(
+        "  Served by {with}, its clients and those of {with} get each other's messages here, and no Topic declares that.\n"
+    ) + &table.text();
+    if view.collision_count > view.collisions.len() {
+        text += &format!("  and {} more\n", view.collision_count - view.collisions.len());
+    }
+    section("Collisions", &text)
 }
 
 /// A broker for people.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use skein_api::name::{BrokerName, TopicName};
+use skein_engine::collisions::Collision;
 use skein_engine::directive::{BrokerPhase, BrokerStatus, MigrationPhase, PathStatus, Reason};
 use skein_local::{Drain, FleetStatus, MigrationRecord};
 
@@ -57,6 +58,11 @@ pub(crate) struct BrokerView {
     pub(crate) epoch_given: Option<u64>,
     /// The configuration in use.
     pub(crate) epoch_loaded: Option<u64>,
+    /// Subscriptions of its clients, up to twenty, that overlap with those of its substitute's clients where no Topic is
+    /// declared for both.
+    pub(crate) collisions: Vec<Collision>,
+    /// How many there are.
+    pub(crate) collision_count: usize,
 }
 
 /// One path.
@@ -155,6 +161,8 @@ fn broker(status: &BrokerStatus) -> BrokerView {
         served_by: status.served_by.clone(),
         epoch_given: status.epoch_given,
         epoch_loaded: status.epoch_loaded,
+        collisions: status.collisions.clone(),
+        collision_count: status.collision_count,
     }
 }
 

@@ -96,6 +96,7 @@ impl Engine {
             }
         } else if self.farewells.open.remove(&key).is_some() {
             self.handovers.forget(at, &key.1);
+            self.colliding.note_sessions(at);
             if self.failovers.guests(at).contains(&key.1) {
                 self.farewells.gone.insert(key.clone());
             }

@@ -180,6 +180,10 @@ impl Engine {
         let over = self.watches.hear(broker, serial, told, now);
         if let Some(sessions) = sessions {
             // What cannot be read any more is what it was.
+            let before = self.handovers.kept(broker);
+            if before.is_none_or(|before| !before.subscribe_as(&sessions)) {
+                self.colliding.note_sessions(broker);
+            }
             self.handovers.known.insert(broker.clone(), sessions);
         }
         for home in over {

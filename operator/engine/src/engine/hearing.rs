@@ -10,6 +10,7 @@ use skein_mosquitto::config::{parse, render};
 
 use super::Engine;
 use super::draining::{Drain, Stage};
+use crate::collisions::evidence;
 use crate::directive::{Directive, Reason};
 use crate::event::{Moment, Process, Report, Restored};
 
@@ -41,6 +42,7 @@ impl Engine {
             .min();
         self.vantage.watch(pulse);
         self.fleet = Some(fleet);
+        self.colliding.note_declared();
         self.stale_plan = true;
         let names: Vec<BrokerName> = self.sites.keys().cloned().collect();
         for name in names {
@@ -97,9 +99,11 @@ impl Engine {
                 self.drains.insert(migration.broker.clone(), drain);
                 continue;
             }
-            self.site(&migration.broker)
-                .health
-                .was_down(migration.evidence.clone());
+            self.site(&migration.broker).health.was_down(evidence(
+                &migration.evidence,
+                &migration.broker,
+                None,
+            ));
         }
         self.failovers.restore(restored.migrations);
         self.classes = restored.classes;

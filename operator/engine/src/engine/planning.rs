@@ -15,7 +15,7 @@ use crate::failover::Situation;
 
 impl Engine {
     /// Declared brokers that nothing is planned through.
-    fn out(&self, fleet: &Fleet) -> BTreeSet<BrokerName> {
+    pub(super) fn out(&self, fleet: &Fleet) -> BTreeSet<BrokerName> {
         let mut out = self.with_phase(fleet, |phase| {
             matches!(phase, BrokerPhase::Down | BrokerPhase::Returning)
         });
@@ -63,6 +63,7 @@ impl Engine {
             candidates: &candidates,
             evidence: &evidence,
             drains: &self.drains,
+            collisions: &|home, to| self.would_collide(&fleet, home, to),
         };
         let mut failovers = self.failovers.clone();
         let records = failovers.assign(&situation);

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use skein_api::fleet::{Failback, Fleet};
+use skein_api::fleet::{CollisionPolicy, Failback, Failover, FailoverPolicy, Fleet};
 use skein_api::name::BrokerName;
 
 use super::Engine;
+use crate::collisions;
 use crate::directive::{BrokerPhase, MigrationPhase};
 use crate::event::Process;
 use crate::health::spoken;
@@ -56,7 +57,8 @@ impl Engine {
         problems.extend(self.values.unforgotten());
         problems.extend(self.switching.unseeded());
         self.withheld_links(&mut problems);
-        self.failed_migrations(&mut problems);
+        self.failed_migrations(fleet, &mut problems);
+        problems.extend(self.collisions(fleet));
         problems
     }
 
@@ -152,10 +154,40 @@ impl Engine {
         }
     }
 
-    fn failed_migrations(&self, problems: &mut Vec<String>) {
+    /// Brokers whose failover would wait for approval, as clients would get each other's messages.
+    fn collisions(&self, fleet: &Fleet) -> Vec<String> {
+        let would_wait = |broker: &BrokerName| {
+            let failover = fleet.brokers.get(broker).map(|declared| &declared.failover);
+            let served = self.failovers.served_by().contains_key(broker) || self.failovers.is_pending(broker);
+            let automatic = |failover: &Failover| {
+                failover.policy == FailoverPolicy::Automatic && failover.collisions == CollisionPolicy::Manual
+            };
+            failover.is_some_and(automatic) && !served
+        };
+        let found = self.colliding.iter().filter(|(broker, _)| would_wait(broker));
+        found
+            .map(|(broker, found)| {
+                format!(
+                    "Broker/{broker}: were it down, its clients would wait for approval before {to} serves them, as {says}; \
+                     declare those topics for both, let clients subscribe other filters, or take it as it is with \
+                     spec.failover.collisions: Accept",
+                    to = found.with,
+                    says = found.says(broker)
+                )
+            })
+            .collect()
+    }
+
+    fn failed_migrations(&self, fleet: &Fleet, problems: &mut Vec<String>) {
         for migration in self.failovers.migrations() {
             let broker = &migration.broker;
             match (migration.phase, &migration.to) {
+                (MigrationPhase::Pending, Some(to)) if !is_manual(fleet, broker) => problems.push(format!(
+                    "Migration/{}: {to} would serve the clients of {broker}; it waits for approval, as {}; approve it \
+                     (skein approve {broker}), or set spec.failover.collisions of Broker/{broker} to Accept",
+                    migration.name,
+                    collisions::said(&migration.evidence)
+                )),
                 (MigrationPhase::Pending, Some(to)) => problems.push(format!(
                     "Migration/{}: {to} would serve the clients of {broker}; it waits for approval, as \
                      spec.failover.policy of Broker/{broker} is Manual",
@@ -174,4 +206,9 @@ impl Engine {
             }
         }
     }
+}
+
+fn is_manual(fleet: &Fleet, broker: &BrokerName) -> bool {
+    let declared = fleet.brokers.get(broker);
+    declared.is_some_and(|declared| declared.failover.policy == FailoverPolicy::Manual)
 }

@@ -18,6 +18,7 @@ impl Engine {
             let phase = site.map_or(BrokerPhase::Pending, |site| site.health.phase());
             let out = matches!(phase, BrokerPhase::Down | BrokerPhase::Returning);
             let own = (!out).then(|| name.clone());
+            let collisions = self.colliding.of(name);
             let process = site.and_then(|site| site.health.process());
             brokers.push(BrokerStatus {
                 name: name.clone(),
@@ -38,6 +39,8 @@ impl Engine {
                 served_by: self.failovers.served_by().get(name).cloned().or(own),
                 epoch_given: site.and_then(|site| site.ledger.last()).map(|given| given.epoch),
                 epoch_loaded: site.and_then(|site| site.ledger.loaded()),
+                collisions: collisions.map(|found| found.named.clone()).unwrap_or_default(),
+                collision_count: collisions.map_or(0, |found| found.count),
             });
         }
         Status {

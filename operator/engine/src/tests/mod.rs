@@ -2,6 +2,7 @@
 
 mod adoptions;
 mod broker;
+mod collisions;
 mod commitments;
 mod judge;
 mod leftovers;

@@ -305,6 +305,10 @@ fn judge_failover(item: &Item<'_, BrokerSpec>, report: &mut Report) -> Option<fl
             .substitutes
             .as_ref()
             .map(|names| names.iter().cloned().collect()),
+        collisions: match failover.collisions {
+            resources::CollisionPolicy::Manual => fleet::CollisionPolicy::Manual,
+            resources::CollisionPolicy::Accept => fleet::CollisionPolicy::Accept,
+        },
         failback: match failover.failback {
             resources::Failback::Automatic => fleet::Failback::Automatic,
             resources::Failback::Manual => fleet::Failback::Manual,

@@ -213,6 +213,8 @@ fn status(phase: BrokerPhase, migration: Migration) -> FleetStatus {
             served_by: None,
             epoch_given: None,
             epoch_loaded: None,
+            collisions: Vec::new(),
+            collision_count: 0,
         }],
         paths: Vec::new(),
         migrations: vec![MigrationRecord {
