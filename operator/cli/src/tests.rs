@@ -8,6 +8,7 @@ use skein_api::fleet::{Durability, Expected, Fleet, FleetBuilder, Hosting};
 use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
 use skein_check::{Kind, Problem, Report};
 use skein_contract::Profile;
+use skein_engine::collisions::Collision;
 use skein_engine::directive::{BrokerPhase, BrokerStatus, Migration, MigrationPhase, PathStatus, Reason};
 use skein_filters::TopicFilter;
 use skein_local::{Drain, FleetStatus, MigrationRecord};
@@ -21,6 +22,7 @@ use skein_planner::plan::{
 use skein_planner::{diff, explain, tables};
 
 use crate::commands;
+use crate::commands::explain::BrokerView;
 use crate::output::json;
 use crate::views::{CheckView, PlanView, RolesView, StatusView};
 
@@ -230,6 +232,39 @@ fn a_broker_for_people_and_programs() {
     let found = explain::broker(&fleet(), &View::default(), &plan(), &broker("hq"), newest()).unwrap();
     insta::assert_snapshot!(plain(&commands::explain::broker(&found)));
     insta::assert_snapshot!("a_broker_for_programs", json(&found).unwrap());
+}
+
+#[test]
+fn whose_clients_would_get_each_others_messages_is_listed() {
+    let found = explain::broker(&fleet(), &View::default(), &plan(), &broker("hq"), newest()).unwrap();
+    let collision = Collision {
+        client: "planner".to_owned(),
+        filter: "plan/today".to_owned(),
+        with: broker("hub"),
+        other: "clerk".to_owned(),
+        other_filter: "plan/#".to_owned(),
+    };
+    let mut view = BrokerView {
+        found,
+        collisions: Vec::new(),
+        collision_count: 0,
+    };
+    assert_eq!(commands::explain::colliding(&view), "");
+    view.collisions.push(collision);
+    view.collision_count = 3;
+    assert_eq!(
+        plain(&commands::explain::colliding(&view)),
+        "
+Collisions
+  Once hub serves its clients, they and those of hub get each other's messages here; no Topic declares that.
+  CLIENT   FILTER      OTHER CLIENT  ITS FILTER
+  planner  plan/today  clerk         plan/#
+  and 2 more
+"
+    );
+    let printed: serde_json::Value = serde_json::from_str(&json(&view).unwrap()).unwrap();
+    assert_eq!(printed["collisions"][0]["otherFilter"], "plan/#");
+    assert_eq!(printed["broker"], "hq");
 }
 
 #[test]

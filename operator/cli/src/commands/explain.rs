@@ -205,7 +205,7 @@ pub(crate) fn colliding(view: &BrokerView) -> String {
         ]);
     }
     let mut text = format!(
-        "  Served by {with}, its clients and those of {with} get each other's messages here, and no Topic declares that.\n"
+        "  Once {with} serves its clients, they and those of {with} get each other's messages here; no Topic declares that.\n"
     ) + &table.text();
     if view.collision_count > view.collisions.len() {
         text += &format!("  and {} more\n", view.collision_count - view.collisions.len());

@@ -23,6 +23,8 @@ fn process(pid: u32) -> BrokerStatus {
         served_by: None,
         epoch_given: None,
         epoch_loaded: None,
+        collisions: Vec::new(),
+        collision_count: 0,
     }
 }
 
