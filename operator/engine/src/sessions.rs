@@ -29,6 +29,14 @@ pub struct ClientSession {
     pub oldest: Option<u64>,
 }
 
+impl ClientSession {
+    /// Nothing comes to it, and nothing waits in it: at most exchanges are under way of what its client publishes.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.subscriptions.is_empty() && self.waiting == 0
+    }
+}
+
 /// How a client subscribed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscription {

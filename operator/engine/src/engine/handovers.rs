@@ -477,12 +477,17 @@ impl Engine {
     /// on with what it has published anew since, and with other messages under the same identifiers.
     fn outdated(&self, home: &BrokerName, from: &BrokerName) -> BTreeSet<String> {
         let moved = self.failovers.moved(home, from);
+        let there = self.handovers.kept(from);
+        let holds = |client: &String| {
+            there.is_some_and(|there| there.by_client.get(client).is_some_and(|it| !it.is_idle()))
+        };
         let kept = self.handovers.kept(home).into_iter();
         let sessions = kept.flat_map(|kept| &kept.by_client);
-        let idle = sessions.filter(|(_, session)| session.subscriptions.is_empty() && session.waiting == 0);
+        let idle = sessions.filter(|(_, session)| session.is_idle());
         let clients = idle.map(|(client, _)| client);
+        // Who has something there may be somebody else of that name.
         clients
-            .filter(|client| !moved.contains(client))
+            .filter(|client| !moved.contains(client) && !holds(client))
             .cloned()
             .collect()
     }
