@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn what_is_on_its_way_is_less_than_a_second_brings() {
         let second = u64::from(RATE);
-        let judged = |lost| verdict(Event::Link, DURABLE, 0, &counts(lost, 0), 0);
+        let judged = |lost| verdict(Event::Transit, DURABLE, 0, &counts(lost, 0), 0);
         assert_eq!(
             (judged(second), judged(second + 1)),
             (Verdict::Kept, Verdict::Broken)
