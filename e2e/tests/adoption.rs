@@ -216,14 +216,10 @@ async fn a_killed_substitute_goes_on() -> Result<()> {
             );
             ensure!(after.len() > many as usize / 5, "it was through already");
             assert_eq!(account.late, 0, "{place:?}");
-            if qos == 1 {
-                assert!(
-                    account.lost <= 1 && account.doubled < 100,
-                    "{place:?} {account:?}"
-                );
-            } else {
-                assert_eq!((account.lost, account.doubled), (0, 0), "{place:?}");
-            }
+            // A kill may take the last message that a broker acknowledged before it stored it: see the contract's footnote.
+            assert!(account.lost <= 1, "{place:?} {account:?}");
+            let most = if qos == 1 { 100 } else { 1 };
+            assert!(account.doubled < most, "{place:?} {account:?}");
         }
     }
     Ok(())
