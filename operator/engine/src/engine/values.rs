@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_api::fleet::{Broker, Fleet, Topic};
+use skein_api::fleet::{Broker, Fleet};
 use skein_api::name::BrokerName;
 use skein_filters::TopicFilter;
 
@@ -197,7 +197,8 @@ impl Engine {
                 .is_some_and(|site| site.placement.is_some());
             placed && fleet.brokers.get(broker).is_some_and(Broker::is_controlled)
         };
-        let published = publishes(&fleet, home);
+        let ends = ends(&fleet);
+        let published = ends.get(home).map(|ends| &ends.published)?;
         if published.is_empty() || ![home, from, to].into_iter().all(ours) {
             return None;
         }
@@ -206,13 +207,15 @@ impl Engine {
         } else {
             let guests = self.guests(from).filter(|guests| *guests != home);
             let there = guests.chain([from]);
-            there.flat_map(|broker| publishes(&fleet, broker)).collect()
+            let theirs = there.filter_map(|broker| ends.get(broker));
+            theirs.flat_map(|ends| &ends.published).cloned().collect()
         };
-        let taking = consumes(&fleet, from);
+        let taken =
+            |filter: &&TopicFilter| ends.get(from).is_some_and(|ends| ends.consumed.contains(*filter));
         let copying = Copying {
             stage,
-            consumed: published.intersection(&taking).cloned().collect(),
-            published: published.into_iter().collect(),
+            consumed: published.iter().filter(taken).cloned().collect(),
+            published: published.iter().cloned().collect(),
             others: others.into_iter().collect(),
             clients: self.clients_of(home),
             leaving: from == home,
@@ -279,7 +282,7 @@ impl Engine {
         self.values
             .tidy
             .retain(|broker, _| fleet.brokers.contains_key(broker));
-        let mut carried = None;
+        let mut known_ends = None;
         for (broker, declared) in &fleet.brokers {
             let phase = self.sites.get(broker).map(|site| site.health.phase());
             let returns = phase == Some(BrokerPhase::Returning);
@@ -292,19 +295,22 @@ impl Engine {
             if !may_ask || self.values.are_going(broker) {
                 continue;
             }
-            let carried = carried.get_or_insert_with(|| self.carried());
+            let (carried, ends) = known_ends.get_or_insert_with(|| (self.carried(), ends(&fleet)));
+            let none = Ends::default();
+            let own = ends.get(broker).unwrap_or(&none);
             let mut kept = Kept {
                 carried: carried.get(broker).cloned().unwrap_or_default(),
-                published: publishes(&fleet, broker),
+                published: own.published.clone(),
             };
             let drained = self.drains.get(broker).is_some_and(Drain::is_out);
             if !returns && !drained {
                 // If there is no way to it for a while, what it has is still the last that its clients know of.
-                kept.carried.extend(consumes(&fleet, broker));
+                kept.carried.extend(own.consumed.iter().cloned());
             }
             for guest in self.guests(broker) {
                 // What a link had brought before they came may be theirs, too.
-                kept.carried.extend(publishes(&fleet, guest));
+                let theirs = ends.get(guest).unwrap_or(&none);
+                kept.carried.extend(theirs.published.iter().cloned());
             }
             let (asks, tries) = match known {
                 None => (true, 0),
@@ -385,31 +391,27 @@ impl Engine {
     }
 }
 
-/// What the clients of a broker publish, as declared.
-fn publishes(fleet: &Fleet, broker: &BrokerName) -> BTreeSet<TopicFilter> {
-    flows(fleet, |topic| &topic.producers, |topic| &topic.consumers, broker)
+/// What the clients of one broker do, as declared.
+#[derive(Debug, Default)]
+struct Ends {
+    published: BTreeSet<TopicFilter>,
+    consumed: BTreeSet<TopicFilter>,
 }
 
-/// What they consume.
-fn consumes(fleet: &Fleet, broker: &BrokerName) -> BTreeSet<TopicFilter> {
-    flows(fleet, |topic| &topic.consumers, |topic| &topic.producers, broker)
-}
-
-/// The filters of the topics that a broker is at this end of, and the commands of those that it is at the other end of.
-fn flows(
-    fleet: &Fleet,
-    end: impl Fn(&Topic) -> &BTreeSet<BrokerName>,
-    other: impl Fn(&Topic) -> &BTreeSet<BrokerName>,
-    broker: &BrokerName,
-) -> BTreeSet<TopicFilter> {
-    let mut filters = BTreeSet::new();
+/// Of all brokers with clients that do something: at once, for it takes a look at every topic.
+fn ends(fleet: &Fleet) -> BTreeMap<&BrokerName, Ends> {
+    let mut all: BTreeMap<&BrokerName, Ends> = BTreeMap::new();
     for topic in fleet.topics.values() {
-        if end(topic).contains(broker) {
-            filters.insert(topic.filter.clone());
+        for producer in &topic.producers {
+            let ends = all.entry(producer).or_default();
+            ends.published.insert(topic.filter.clone());
+            ends.consumed.extend(topic.commands.iter().cloned());
         }
-        if other(topic).contains(broker) {
-            filters.extend(topic.commands.iter().cloned());
+        for consumer in &topic.consumers {
+            let ends = all.entry(consumer).or_default();
+            ends.consumed.insert(topic.filter.clone());
+            ends.published.extend(topic.commands.iter().cloned());
         }
     }
-    filters
+    all
 }
