@@ -118,17 +118,7 @@ impl Subject {
             })
         };
         let (old, mut new) = manifests::both(subject, old, new)?;
-        new.view.previous_classes = old
-            .plan()
-            .classes
-            .values()
-            .flat_map(|class| {
-                class
-                    .topics
-                    .iter()
-                    .map(|topic| (topic.clone(), class.name.clone()))
-            })
-            .collect();
+        new.view.previous_classes = old.plan().class_names();
         Ok((old, new))
     }
 

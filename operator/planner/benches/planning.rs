@@ -12,7 +12,7 @@ use std::time::Instant;
 use petgraph::algo::dijkstra;
 use petgraph::graph::UnGraph;
 use skein_api::fleet::{Fleet, FleetBuilder, Route, Topic};
-use skein_api::name::{BrokerName, ClassName, Cost, Qos, RouteName, TopicName};
+use skein_api::name::{BrokerName, Cost, Qos, RouteName, TopicName};
 use skein_filters::TopicFilter;
 use skein_planner::Planner;
 use skein_planner::plan::{Plan, View};
@@ -235,7 +235,7 @@ fn change(fleet: &Fleet, rounds: usize, results: &mut BTreeMap<&'static str, f64
     let mut fleet = Arc::new(fleet.clone());
     let mut view = View::default();
     let mut planner = Planner::default();
-    let mut previous = names(&planner.replan(&fleet, &view));
+    let mut previous = planner.replan(&fleet, &view).class_names();
     let mut times: [Vec<f64>; 4] = Default::default();
     let mut scratch = Vec::new();
     for round in 0..rounds {
@@ -270,12 +270,12 @@ fn change(fleet: &Fleet, rounds: usize, results: &mut BTreeMap<&'static str, f64
             scratch.push(time);
             assert!(changed == whole, "change {round} differs from the full plan");
         }
-        previous = names(&changed);
+        previous = changed.class_names();
         fleet = next;
         if kind == 3 {
             // The broker comes back before the next change; that is a change as well, but not one of the four.
             view.down.clear();
-            previous = names(&planner.replan(&fleet, &view));
+            previous = planner.replan(&fleet, &view).class_names();
         }
     }
     let all = median(times.iter().flatten().copied().collect());
@@ -299,18 +299,6 @@ fn change(fleet: &Fleet, rounds: usize, results: &mut BTreeMap<&'static str, f64
     results.insert("change_ms", all);
     results.insert("change_full_ms", whole);
     results.insert("change_ratio", whole / all);
-}
-
-fn names(plan: &Plan) -> BTreeMap<TopicName, ClassName> {
-    plan.classes
-        .values()
-        .flat_map(|class| {
-            class
-                .topics
-                .iter()
-                .map(|topic| (topic.clone(), class.name.clone()))
-        })
-        .collect()
 }
 
 fn peak_of_one_plan() -> f64 {

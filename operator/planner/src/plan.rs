@@ -54,6 +54,19 @@ impl Plan {
         links.sort_unstable_by(|one, other| one.identity().cmp(&other.identity()));
         links
     }
+
+    /// The class of each topic: what the next view knows as [`View::previous_classes`].
+    #[must_use]
+    pub fn class_names(&self) -> BTreeMap<TopicName, ClassName> {
+        let classes = self.classes.values();
+        let topics = classes.flat_map(|class| {
+            class
+                .topics
+                .iter()
+                .map(|topic| (topic.clone(), class.name.clone()))
+        });
+        topics.collect()
+    }
 }
 
 /// How a topic gets from one producer to one consumer.

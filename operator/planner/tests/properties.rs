@@ -163,18 +163,6 @@ fn routes() -> impl Strategy<Value = Vec<(usize, usize, i64)>> {
     prop::collection::vec((0..BROKERS, 0..BROKERS, 1..6i64), 6..24)
 }
 
-fn names(plan: &Plan) -> BTreeMap<TopicName, ClassName> {
-    plan.classes
-        .values()
-        .flat_map(|class| {
-            class
-                .topics
-                .iter()
-                .map(|topic| (topic.clone(), class.name.clone()))
-        })
-        .collect()
-}
-
 /// What flows where, by class: (class, downstream, upstream).
 fn hops(fleet: &Fleet, plan: &Plan) -> BTreeSet<(ClassName, BrokerName, BrokerName)> {
     let mut hops = BTreeSet::new();
@@ -208,7 +196,7 @@ proptest! {
             let changed = planner.replan(&shared, &view);
             let scratch = Planner::new(previous.clone()).replan(&shared, &view);
             prop_assert_eq!(&changed, &scratch, "after {:?}", edit);
-            previous = names(&changed);
+            previous = changed.class_names();
         }
     }
 
@@ -304,7 +292,7 @@ proptest! {
             if let Some(first) = substitution.candidates.first() {
                 view.served_by.insert(name.clone(), first.broker.clone());
             }
-            let mut planner = Planner::new(names(&before));
+            let mut planner = Planner::new(before.class_names());
             let after = planner.replan(&Arc::new(fleet.clone()), &view);
             let had = hops(&fleet, &before);
             let grafts: Vec<_> = hops(&fleet, &after).difference(&had).cloned().collect();
@@ -363,7 +351,7 @@ fn a_way_lost_in_a_part_without_the_root_is_noticed() {
     );
     assert_eq!(
         changed,
-        Planner::new(names(&whole)).replan(&paused, &View::default())
+        Planner::new(whole.class_names()).replan(&paused, &View::default())
     );
 }
 

@@ -81,16 +81,7 @@ impl Engine {
         self.failovers = failovers;
         directives.extend(records);
         self.moves = self.moves_to_make(&fleet);
-        self.classes = plan
-            .classes
-            .values()
-            .flat_map(|class| {
-                class
-                    .topics
-                    .iter()
-                    .map(|topic| (topic.clone(), class.name.clone()))
-            })
-            .collect();
+        self.classes = plan.class_names();
         self.plan = plan;
         self.desired = desired;
         self.commitments.stale = true;

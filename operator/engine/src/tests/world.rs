@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_api::fleet::Fleet;
-use skein_api::name::{BrokerName, ClassName, TopicName};
+use skein_api::name::BrokerName;
 use skein_mosquitto::config::{PROBE, identity_of, parse};
 use skein_mosquitto::link::Link;
 
@@ -396,15 +396,7 @@ impl World {
 
     /// The controller dies and another takes over, with what an adapter keeps.
     pub(super) fn restart_engine(&mut self, tools: Box<dyn Tools>) {
-        let mut classes: BTreeMap<TopicName, ClassName> = BTreeMap::new();
-        for class in self.engine.plan().classes.values() {
-            classes.extend(
-                class
-                    .topics
-                    .iter()
-                    .map(|topic| (topic.clone(), class.name.clone())),
-            );
-        }
+        let classes = self.engine.plan().class_names();
         let kept = |(epoch, links, text): &(Epoch, Vec<Link>, String)| KeptConfig {
             epoch: *epoch,
             links: links.clone(),

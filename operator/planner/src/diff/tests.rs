@@ -14,16 +14,7 @@ fn farm() -> FleetBuilder {
 fn between(old: &Fleet, new: &Fleet) -> Diff {
     let before = crate::plan(old, &View::default());
     let view = View {
-        previous_classes: before
-            .classes
-            .values()
-            .flat_map(|class| {
-                class
-                    .topics
-                    .iter()
-                    .map(|topic| (topic.clone(), class.name.clone()))
-            })
-            .collect(),
+        previous_classes: before.class_names(),
         ..View::default()
     };
     diff(&before, &crate::plan(new, &view))
