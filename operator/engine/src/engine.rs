@@ -3,6 +3,7 @@
 //! Here is the order of things; what each means is in `health`, `vantage`, `failover`, `ledger` and `rollout`.
 
 mod adopting;
+mod auditing;
 mod clearing;
 mod colliding;
 mod commitment;
@@ -30,6 +31,7 @@ use skein_mosquitto::security::FleetSecret;
 use skein_planner::plan::{Plan, Substitution};
 
 use self::adopting::Arrivals;
+use self::auditing::Audits;
 use self::clearing::Clearing;
 use self::colliding::Colliding;
 use self::commitment::Commitments;
@@ -143,6 +145,7 @@ pub struct Engine {
     arrivals: Arrivals,
     values: Values,
     colliding: Colliding,
+    audits: Audits,
     /// The switches that are under way.
     switching: Switching,
     turns: Turns,
@@ -196,6 +199,7 @@ impl Engine {
             arrivals: Arrivals::default(),
             values: Values::default(),
             colliding: Colliding::default(),
+            audits: Audits::default(),
             switching: Switching::default(),
             turns: Turns::default(),
             markers: Vec::new(),
@@ -272,7 +276,10 @@ impl Engine {
                 broker,
                 sessions,
                 serial,
-            } => self.take_sessions(&broker, sessions, serial, now),
+            } => {
+                self.audit(&broker, sessions.as_deref(), serial, now);
+                self.take_sessions(&broker, sessions, serial, now);
+            }
             Event::ClientSessionOpened {
                 broker,
                 client_id,
@@ -350,6 +357,7 @@ impl Engine {
             self.farewells.next(),
             self.arrivals.next(),
             self.values.next(),
+            self.audits.next(),
         ];
         due.into_iter().flatten().min()
     }
@@ -582,6 +590,7 @@ impl Engine {
             self.clear_up(now, directives);
             self.mind_values(now, directives);
             self.record_sessions(directives);
+            self.mind_audits(now, directives);
             if self.is_settled() && self.moves.is_empty() {
                 let ending = self.farewells.places().collect();
                 directives.extend(self.failovers.settle(&ending));

@@ -338,6 +338,21 @@ impl Ledger {
         self.sessions.entry(client_id.to_owned()).or_insert(session);
     }
 
+    /// Its upstream keeps this session. True if that was not known, or not that it is subscribed to all of this, and no link uses it or
+    /// is going to: then an older life left it.
+    pub(crate) fn find(&mut self, client_id: &str, holds: BTreeSet<TopicFilter>) -> bool {
+        let known = self.sessions.get(client_id);
+        let is_known = known.is_some_and(|known| known.holds.is_superset(&holds));
+        if is_known || self.expected.contains(client_id) || self.may_use(client_id) {
+            return false;
+        }
+        self.leave(client_id);
+        if let Some(session) = self.sessions.get_mut(client_id) {
+            session.holds.extend(holds);
+        }
+        true
+    }
+
     /// Some configuration that it may be running resumes this session.
     pub(crate) fn may_use(&self, client_id: &str) -> bool {
         self.present()

@@ -147,7 +147,10 @@ fn rehearse_with(
     version: &dyn Fn(&Broker) -> Version,
     tools: Box<dyn Tools>,
 ) -> Result<Rehearsal, NeverRan> {
-    let mut world = World::new(Engine::with_tools(settings.clone(), tools), version);
+    let mut world = World::new(
+        Engine::with_tools(settings.clone(), tools).without_audits(),
+        version,
+    );
     // Nobody can be led elsewhere before there are others.
     let undrained = Declaration {
         drains: BTreeMap::new(),

@@ -1,10 +1,10 @@
 //! Sessions of clients, as brokers keep them: what is subscribed and whether something waits, and never a message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skein_api::name::Qos;
 
-/// What a broker keeps of its clients, at one moment. Without Skein's own sessions.
+/// What a broker keeps of its clients, and of links, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientSessions {
     /// The number of the newest message that the broker keeps for anybody: what comes later has a greater one. 0 if it keeps
@@ -12,6 +12,9 @@ pub struct ClientSessions {
     pub newest: u64,
     /// By client id.
     pub by_client: BTreeMap<String, ClientSession>,
+    /// What the sessions of links are subscribed to, by the client id that the connection has here: those in use, and
+    /// whatever an older life left.
+    pub links: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The session of a client, which outlives its connection.

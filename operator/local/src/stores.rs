@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use skein_api::name::BrokerName;
 use skein_engine::event::Event;
 use skein_engine::sessions::{ClientSession, ClientSessions, Subscription};
-use skein_store::{Glance, Inventory, Kind, Session, Store, StoreError, glance};
+use skein_store::{End, Glance, Inventory, Kind, Session, Store, StoreError, glance};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// How often a store is looked at.
@@ -308,11 +308,18 @@ const SAVING: u64 = 5;
 fn of_clients(inventory: Inventory, now: u64, saved: Option<u64>) -> (ClientSessions, Option<u64>) {
     let mut sessions = ClientSessions {
         newest: inventory.newest,
-        by_client: BTreeMap::new(),
+        ..ClientSessions::default()
     };
     let mut next: Option<u64> = None;
     for session in inventory.sessions {
-        if session.is_ours() || session.expiry.after == Some(0) {
+        if session.is_ours() {
+            if session.link().is_some_and(|link| link.end == End::Upstream) {
+                let filters = session.subscriptions.into_iter().map(|held| held.filter);
+                sessions.links.insert(session.client_id, filters.collect());
+            }
+            continue;
+        }
+        if session.expiry.after == Some(0) {
             continue;
         }
         if let Some(at) = expires(&session, saved) {

@@ -211,13 +211,9 @@ pub enum Rule {
 }
 
 /// Rules that are broken today, each for a reason that is understood: they are counted and not judged.
-pub const NOT_KEPT: [Rule; 7] = [
-    // Nobody looks again whether a session that was cleared is still clear.
-    Rule::EndedStaysEnded,
+pub const NOT_KEPT: [Rule; 5] = [
     // The session of a refused configuration counts as left, is ended, and is not remembered when it is loaded.
     Rule::RefusedMayBeLoaded,
-    // Sessions at a broker that is not declared any more are forgotten.
-    Rule::RemovedMayComeBack,
     // Sessions are handed over without the exchanges that are under way: no broker tells of them, or takes them.
     Rule::IdentifiersStayApart,
     // It is passed on to who stands there now, but nobody knows who stood behind a link of an earlier plan.

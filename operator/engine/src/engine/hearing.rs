@@ -228,6 +228,10 @@ impl Engine {
         if gone {
             self.retired.remove(broker);
         }
+        match pid(Some(report.process)).filter(|_| declared) {
+            Some(pid) => self.stale_rollout |= self.audits.begin(broker, pid, now),
+            None => self.audits.end(broker),
+        }
         self.stale_rollout |= restarted && self.switching.forget_seeds_at(broker);
         if changed && let Some(site) = self.sites.get_mut(broker) {
             site.touched = true;

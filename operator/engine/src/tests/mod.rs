@@ -8,6 +8,7 @@ mod judge;
 mod leftovers;
 mod moves;
 mod neighbours;
+mod orphans;
 mod property;
 mod secured;
 mod sessions;

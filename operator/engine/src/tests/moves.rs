@@ -48,6 +48,7 @@ fn kept(clients: &[&str]) -> ClientSessions {
     ClientSessions {
         newest: 0,
         by_client: sessions.chain([sensor]).collect(),
+        ..ClientSessions::default()
     }
 }
 

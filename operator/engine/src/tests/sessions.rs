@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skein_api::name::Qos;
+use skein_api::name::{BrokerName, Qos};
 use skein_filters::TopicFilter;
-use skein_mosquitto::config::{Config, Connection, links_of};
+use skein_mosquitto::config::{Config, Connection, identity_of, links_of};
 use skein_mosquitto::link::{Direction, Line, Link};
 
 /// All sessions of a fleet, by client id.
@@ -54,6 +54,20 @@ impl Sessions {
     /// Somebody unsubscribes everything under this client id.
     pub(super) fn clear(&mut self, client_id: &str) {
         self.subscriptions.remove(client_id);
+    }
+
+    /// What is in the store of a broker.
+    pub(super) fn at(&self, broker: &BrokerName) -> BTreeMap<String, BTreeSet<String>> {
+        let there =
+            |client_id: &str| identity_of(client_id).is_some_and(|(_, upstream, ..)| upstream == *broker);
+        let sessions = self
+            .subscriptions
+            .iter()
+            .filter(|(client_id, _)| there(client_id));
+        let texts = |filters: &BTreeSet<TopicFilter>| filters.iter().map(ToString::to_string).collect();
+        sessions
+            .map(|(client_id, filters)| (client_id.clone(), texts(filters)))
+            .collect()
     }
 
     /// The links of a configuration with all that may pass on them: their lines, and what their sessions are

@@ -36,6 +36,10 @@ pub(super) enum Reading {
 
 /// The fleet, the adapter's memory and the engine.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is what some stories are about"
+)]
 pub(super) struct World {
     pub(super) engine: Engine,
     /// What brokers keep of their clients.
@@ -64,7 +68,9 @@ pub(super) struct World {
     pub(super) reading: Reading,
     /// Brokers ask nobody for a name, and bar nobody.
     pub(super) deaf_to_bars: bool,
-    recorded: Vec<OpenSession>,
+    pub(super) recorded: Vec<OpenSession>,
+    /// Sessions are looked for of which nobody knows. Else most stories would tell of it.
+    audited: bool,
     configs: BTreeMap<BrokerName, Vec<(Epoch, Vec<Link>, String)>>,
     migrations: BTreeMap<String, Migration>,
 }
@@ -79,8 +85,23 @@ impl World {
     }
 
     pub(super) fn with_tools(fleet: Fleet, tools: Box<dyn Tools>) -> Self {
-        let mut world = Self {
-            engine: Engine::with_tools(settings(), tools),
+        let mut world = Self::empty(tools);
+        world.declare(fleet);
+        world
+    }
+
+    /// A fleet whose brokers are looked through for sessions of which nobody knows.
+    pub(super) fn audited(fleet: Fleet) -> Self {
+        let mut world = Self::empty(Box::new(Real::default()));
+        world.engine = Engine::new(settings());
+        world.audited = true;
+        world.declare(fleet);
+        world
+    }
+
+    fn empty(tools: Box<dyn Tools>) -> Self {
+        Self {
+            engine: Engine::with_tools(settings(), tools).without_audits(),
             clients: BTreeMap::new(),
             answers: VecDeque::new(),
             now: Duration::ZERO,
@@ -98,11 +119,10 @@ impl World {
             reading: Reading::default(),
             deaf_to_bars: false,
             recorded: Vec::new(),
+            audited: false,
             configs: BTreeMap::new(),
             migrations: BTreeMap::new(),
-        };
-        world.declare(fleet);
-        world
+        }
     }
 
     /// The declarations are now these.
@@ -413,7 +433,12 @@ impl World {
             sessions: self.recorded.clone(),
             migrations: self.migrations.values().cloned().collect(),
         };
-        self.engine = Engine::with_tools(settings(), tools);
+        let engine = Engine::with_tools(settings(), tools);
+        self.engine = if self.audited {
+            engine
+        } else {
+            engine.without_audits()
+        };
         self.markers.clear();
         self.envoys = Envoys::default();
         self.tell(Event::Restored(restored));

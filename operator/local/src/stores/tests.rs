@@ -48,6 +48,8 @@ impl Scene {
         }
         writer.client("valve", b"", NEVER, 0);
         writer.client("skein:a:b:pull:soil", b"", NEVER, 0);
+        writer.subscription("skein:a:b:pull:soil", "farm/#", 1, 0, 0);
+        writer.client("skein:b:c:duplex:soil:local", b"", NEVER, 0);
         for number in 1..=waiting {
             writer.queued("valve", number, true);
         }
@@ -96,7 +98,13 @@ impl Scene {
 fn waiting(news: Option<News>) -> (u64, Option<u64>, Option<u64>) {
     let (sessions, serial) = news.expect("nothing is told");
     let sessions = sessions.expect("not known");
-    assert_eq!(sessions.by_client.len(), 1, "those of Skein are left out");
+    assert_eq!(sessions.by_client.len(), 1, "those of Skein are apart");
+    let links = [("skein:a:b:pull:soil".to_owned(), ["farm/#".to_owned()].into())];
+    assert_eq!(
+        sessions.links,
+        links.into(),
+        "and of them those that a link has here"
+    );
     let valve = &sessions.by_client["valve"];
     (valve.waiting, valve.oldest, serial)
 }

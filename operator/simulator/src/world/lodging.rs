@@ -77,7 +77,8 @@ impl World {
     /// Reads what a broker keeps because it was asked for.
     pub(super) fn read_sessions(&mut self, broker: &BrokerName, serial: u64) {
         let Some(broker) = number(broker) else { return };
-        let pause = self.fabric.air.random.between(2, 40) * MILLISECOND;
+        // Not by chance: who reads once more would make another schedule of the same seed.
+        let pause = (2 + serial * 17 % 39) * MILLISECOND;
         let life = self.life;
         self.after(pause, Errand::ReadSessions { broker, serial, life });
     }
@@ -123,6 +124,12 @@ impl World {
             let newest = session.out.iter().map(|outgoing| outgoing.number).max();
             sessions.newest = sessions.newest.max(newest.unwrap_or_default());
             if text.starts_with(CLIENT_ID_PREFIX) {
+                let filters = session
+                    .subscriptions
+                    .iter()
+                    .map(|held| names.filter_text(held.filter));
+                let filters = filters.map(str::to_owned).collect();
+                sessions.links.insert(text.to_owned(), filters);
                 continue;
             }
             let subscriptions = session.subscriptions.iter().map(|held| {

@@ -85,8 +85,12 @@ impl World {
     pub(super) fn lodge(&mut self, directive: Directive) {
         match directive {
             Directive::ReadSessions { broker, serial } => {
+                let mut sessions = self.clients.get(&broker).cloned();
+                if self.audited {
+                    sessions.get_or_insert_default().links = self.sessions.at(&broker);
+                }
                 self.answers.push_back(Event::SessionsRead {
-                    sessions: self.clients.get(&broker).cloned().map(Arc::new),
+                    sessions: sessions.map(Arc::new),
                     broker,
                     serial: Some(serial),
                 });
