@@ -411,6 +411,11 @@ impl Ledger {
         self.spent.insert(client_id.to_owned());
     }
 
+    /// What gathers in this session comes no other way any more.
+    pub(crate) fn rely_on(&mut self, client_id: &str) {
+        self.spent.remove(client_id);
+    }
+
     /// The number that the next one gets.
     pub(crate) fn next_epoch(&self) -> Epoch {
         self.highest + 1

@@ -181,8 +181,8 @@ struct Arc {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ways {
     arcs: BTreeMap<ClassName, Vec<Arc>>,
-    /// All links, those without a line of Skein's own included, by which no marker comes.
-    links: BTreeSet<LinkId>,
+    /// The user's lines, those of links without a line of Skein's own included, by which no marker comes.
+    lines: BTreeSet<Strand>,
 }
 
 /// Any broker's markers pass.
@@ -192,11 +192,11 @@ impl Ways {
     /// Those of some classes.
     pub(crate) fn of(positions: &BTreeMap<BrokerName, Position>, classes: &BTreeSet<ClassName>) -> Self {
         let mut arcs: BTreeMap<ClassName, Vec<Arc>> = BTreeMap::new();
-        let mut links = BTreeSet::new();
+        let mut lines = BTreeSet::new();
         let carried = positions.values().flat_map(|position| position.newest.iter());
         for strand in carried.filter(|strand| classes.contains(&strand.class)) {
-            links.insert(strand.link());
             if !strand.control {
+                lines.insert(strand.clone());
                 continue;
             }
             let prefix = format!("{PROBE}{}/", strand.class);
@@ -227,7 +227,7 @@ impl Ways {
                 }
             }
         }
-        Self { arcs, links }
+        Self { arcs, lines }
     }
 
     fn of_class(&self, class: &ClassName) -> &[Arc] {
@@ -236,7 +236,12 @@ impl Ways {
 
     /// The link carried something then.
     pub(crate) fn knows(&self, link: &LinkId) -> bool {
-        self.links.contains(link)
+        self.lines.iter().any(|line| line.link() == *link)
+    }
+
+    /// It carried this then.
+    pub(crate) fn carried(&self, line: &Strand) -> bool {
+        self.lines.contains(line)
     }
 
     /// The markers that tell, once all have come to a broker, that everything that was published before them has.

@@ -92,6 +92,12 @@ impl Handovers {
         self.busy().any(|handover| handover.classes.contains(class))
     }
 
+    /// Clients of a broker who are to move have a part in some of these classes.
+    pub(super) fn concerns(&self, home: &BrokerName, classes: &BTreeSet<ClassName>) -> bool {
+        let handover = self.under_way.get(home);
+        handover.is_some_and(|handover| !handover.classes.is_disjoint(classes))
+    }
+
     /// The clients of a broker are still to move away from home.
     pub(super) fn is_leaving(&self, home: &BrokerName) -> bool {
         let handover = self.under_way.get(home);
@@ -250,11 +256,11 @@ impl Engine {
         self.handovers.under_way = going;
     }
 
-    /// Takes each as far as it goes. Sessions of links to come are not open yet at some brokers.
+    /// Takes each as far as it goes. Sessions of links to come are not all open yet in some classes.
     pub(super) fn hand_over(
         &mut self,
         positions: &BTreeMap<BrokerName, Position>,
-        unseeded: &BTreeSet<BrokerName>,
+        unseeded: &BTreeSet<ClassName>,
         now: Moment,
         directives: &mut Vec<Directive>,
     ) {
@@ -283,7 +289,7 @@ impl Engine {
     }
 
     /// The classes in which a broker has a part.
-    fn classes_of(&self, broker: &BrokerName) -> BTreeSet<ClassName> {
+    pub(super) fn classes_of(&self, broker: &BrokerName) -> BTreeSet<ClassName> {
         let classes = self.plan.classes.values();
         let takes_part = |class: &&Arc<Class>| {
             let mut paths = class.paths.iter();
@@ -301,7 +307,7 @@ impl Engine {
         home: &BrokerName,
         handover: &mut Handover,
         positions: &BTreeMap<BrokerName, Position>,
-        unseeded: &BTreeSet<BrokerName>,
+        unseeded: &BTreeSet<ClassName>,
         now: Moment,
         directives: &mut Vec<Directive>,
     ) -> bool {
@@ -345,8 +351,7 @@ impl Engine {
                 self.copying(home, handover, now, directives)
             }
             Step::Opened => {
-                let brokers = BTreeSet::from([&handover.from, &handover.to]);
-                if unseeded.iter().any(|broker| brokers.contains(broker)) {
+                if !handover.classes.is_disjoint(unseeded) {
                     return false;
                 }
                 Step::Arriving(self.arriving(&handover.from, positions, now))

@@ -118,9 +118,9 @@ impl Switching {
         self.barriers.iter().any(|barrier| barrier.ways.knows(link))
     }
 
-    /// What these links are passing already.
+    /// What these links are passing already. A line that was given since has carried what no marker of then followed.
     fn begun(&self, switch: &Switch) -> Option<&Barrier> {
-        let passes = |begun: &&Barrier| switch.old.keys().all(|link| begun.ways.knows(link));
+        let passes = |begun: &&Barrier| switch.old.values().flatten().all(|line| begun.ways.carried(line));
         self.barriers.iter().find(passes)
     }
 
@@ -242,8 +242,7 @@ impl Engine {
         for switch in &switches {
             let is_open = self.seed(switch, now, &mut seeds, directives);
             if !is_open {
-                let fresh = switch.fresh.keys();
-                unseeded.extend(fresh.flat_map(|link| [link.upstream.clone(), link.downstream.clone()]));
+                unseeded.extend(switch.classes.iter().cloned());
             }
             seeded.push((switch, is_open));
         }
@@ -281,7 +280,7 @@ impl Engine {
                         site.ledger.spend(&link.client_id());
                     }
                 }
-                self.commitments.commit(&switch.classes, until);
+                self.commit(switch, until);
                 barrier.passed = true;
                 barrier.markers.clear();
             } else {
@@ -305,12 +304,8 @@ impl Engine {
             .collect();
         let moved = self.move_clients(&closed, &unseeded, now, directives);
         for switch in &switches {
-            let mut ends = switch
-                .fresh
-                .keys()
-                .flat_map(|link| [&link.upstream, &link.downstream]);
-            if ends.any(|end| moved.contains(end)) {
-                self.commitments.commit(&switch.classes, until);
+            if !moved.is_disjoint(&switch.classes) {
+                self.commit(switch, until);
             }
         }
         // A bridge that takes its session up while that is still being opened would be thrown out of it.
@@ -321,39 +316,47 @@ impl Engine {
         hold(positions, waits, stays);
     }
 
+    /// From here on what is published may gather in its new sessions and nowhere else.
+    fn commit(&mut self, switch: &Switch, until: Moment) {
+        self.commitments.commit(&switch.classes, until);
+        for link in switch.fresh.keys() {
+            if let Some(site) = self.sites.get_mut(&link.downstream) {
+                site.ledger.rely_on(&link.client_id());
+            }
+        }
+    }
+
     /// Lets client addresses lead elsewhere, but not to where the links that are to fetch their messages, or to bring them
-    /// others, do not collect yet.
-    /// Says where to.
+    /// others, do not collect yet. Gives the classes in which those have a part who are led elsewhere now.
     fn move_clients(
         &mut self,
         closed: &BTreeSet<&BrokerName>,
-        unseeded: &BTreeSet<BrokerName>,
+        unseeded: &BTreeSet<ClassName>,
         now: Moment,
         directives: &mut Vec<Directive>,
-    ) -> BTreeSet<BrokerName> {
+    ) -> BTreeSet<ClassName> {
         let mut moved = BTreeSet::new();
         if self.commitments.behind {
             // Where links that are to fetch from there are not even aimed for.
             return moved;
         }
         // Who can stay where they are wait for the links further on, too.
-        let stays = |home: &BrokerName, to: &BrokerName| {
-            unseeded.contains(to) && self.waits_there(home, self.addresses.get(home).unwrap_or(home))
+        let stays = |home: &BrokerName| {
+            self.handovers.concerns(home, unseeded)
+                && self.waits_there(home, self.addresses.get(home).unwrap_or(home))
         };
         let open: Vec<BrokerName> = self
             .moves
             .iter()
-            .filter(|(broker, to)| {
-                !closed.contains(to) && !stays(broker, to) && self.handovers.is_ready(broker)
-            })
+            .filter(|(broker, to)| !closed.contains(to) && !stays(broker) && self.handovers.is_ready(broker))
             .map(|(broker, _)| broker.clone())
             .collect();
         for broker in open {
             if let Some(to) = self.moves.remove(&broker) {
+                moved.extend(self.classes_of(&broker));
                 self.handed_over(&broker, now, directives);
                 self.arrivals.begin(&broker, now);
                 self.addresses.insert(broker.clone(), to.clone());
-                moved.insert(to.clone());
                 directives.push(Directive::PointAddress { broker, to });
             }
         }
