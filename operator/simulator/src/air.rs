@@ -88,6 +88,8 @@ pub(crate) enum Word {
     /// Keep out the bridges of these and no others.
     Bar {
         downstreams: Brokers,
+        /// Which one this is, for they go by one connection, in order.
+        turn: u64,
     },
     /// Take the retained messages of this job.
     Values {

@@ -80,6 +80,8 @@ pub(crate) struct Broker {
     pub(crate) dropped: u64,
     /// Whose bridges are kept out.
     barred: Brokers,
+    /// The last order to do so.
+    barred_at: u64,
 }
 
 impl Broker {
@@ -103,6 +105,7 @@ impl Broker {
             newest: 0,
             dropped: 0,
             barred: 0,
+            barred_at: 0,
         }
     }
 
@@ -334,8 +337,13 @@ impl Broker {
         origin < MOST_BROKERS && self.barred & (1 << origin) != 0
     }
 
-    /// Ends the bridges of these, and lets none of them in from now on; their sessions go on collecting.
-    pub(crate) fn bar(&mut self, downstreams: Brokers, air: &mut Air) {
+    /// Ends the bridges of these, and lets none of them in from now on; their sessions go on collecting. False if a later order has
+    /// come.
+    pub(crate) fn bar(&mut self, downstreams: Brokers, turn: u64, air: &mut Air) -> bool {
+        if turn < self.barred_at {
+            return false;
+        }
+        self.barred_at = turn;
         self.barred = downstreams;
         let held = self
             .sessions
@@ -349,6 +357,7 @@ impl Broker {
             air.close(conn, End::Acceptor);
             self.gone(conn, true, air);
         }
+        true
     }
 
     /// The controller publishes a probe or a marker here.

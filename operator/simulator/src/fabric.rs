@@ -144,13 +144,14 @@ impl Fabric {
                 self.air.report(id, answer);
             }
             Word::Publish { message, qos } => broker.publish_probe(message, qos, &mut self.air),
-            Word::Bar { downstreams } if broker.running => {
-                broker.bar(downstreams, &mut self.air);
-                let told = Errand::Barred {
-                    broker: id,
-                    downstreams,
-                };
-                self.air.report(id, told);
+            Word::Bar { downstreams, turn } if broker.running => {
+                if broker.bar(downstreams, turn, &mut self.air) {
+                    let told = Errand::Barred {
+                        broker: id,
+                        downstreams,
+                    };
+                    self.air.report(id, told);
+                }
             }
             Word::Values { serial } if broker.running => {
                 let errand = Errand::TakeValues { broker: id, serial };

@@ -212,6 +212,8 @@ impl Envoy {
 #[derive(Clone, Copy, Debug, Default)]
 struct Bars {
     downstreams: Brokers,
+    /// How often that was changed.
+    turn: u64,
     /// The controller waits for its process to do so.
     awaited: bool,
 }

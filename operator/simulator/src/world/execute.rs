@@ -263,6 +263,7 @@ impl World {
         let bits = downstreams.iter().filter_map(number).map(|number| 1 << number);
         self.bars[broker] = super::Bars {
             downstreams: bits.fold(0, |all, bit| all | bit),
+            turn: self.bars[broker].turn + 1,
             awaited: true,
         };
         if self.flaw == Some(Flaw::BarsNobody) {
@@ -277,8 +278,8 @@ impl World {
     pub(super) fn tell_bars(&mut self, broker: BrokerId, life: u32) {
         let bars = self.bars[broker];
         if life == self.life && bars.awaited {
-            let downstreams = bars.downstreams;
-            self.fabric.air.say(broker, Word::Bar { downstreams });
+            let super::Bars { downstreams, turn, .. } = bars;
+            self.fabric.air.say(broker, Word::Bar { downstreams, turn });
             self.after(400 * MILLISECOND, Errand::Bar { broker, life });
         }
     }
