@@ -278,7 +278,9 @@ impl World {
     pub(super) fn tell_bars(&mut self, broker: BrokerId, life: u32) {
         let bars = self.bars[broker];
         if life == self.life && bars.awaited {
-            let super::Bars { downstreams, turn, .. } = bars;
+            let super::Bars {
+                downstreams, turn, ..
+            } = bars;
             self.fabric.air.say(broker, Word::Bar { downstreams, turn });
             self.after(400 * MILLISECOND, Errand::Bar { broker, life });
         }
