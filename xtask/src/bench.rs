@@ -29,7 +29,7 @@ enum Goal {
 }
 
 /// Goals by benchmark and figure, with what the figure is. A figure without a goal is shown as it is.
-const GOALS: [(&str, &str, Goal, &str); 17] = [
+const GOALS: [(&str, &str, Goal, &str); 19] = [
     (
         "planning",
         "tree_ratio",
@@ -121,6 +121,18 @@ const GOALS: [(&str, &str, Goal, &str); 17] = [
         "false_migrations",
         Goal::AtMost(0.0),
         "healthy brokers declared down while every core is busy",
+    ),
+    (
+        "footprint",
+        "resident_mb",
+        Goal::AtMost(15.0),
+        "memory of `skein up` with nine brokers",
+    ),
+    (
+        "footprint",
+        "cpu_percent",
+        Goal::AtMost(2.0),
+        "its processor time with 100 brokers and heartbeats of 1 s, of one core",
     ),
 ];
 

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::identity::Identity;
+use crate::identity::{Identity, Watched};
 use crate::say::say;
 
 /// Starts a program that stays when this process ends, in a process group of its own, so that neither Ctrl-C in this
@@ -18,6 +18,9 @@ use crate::say::say;
 ///
 /// # Errors
 /// If the program or the log cannot be opened, or the program ended before it could be looked at.
+///
+/// # Panics
+/// Outside of a tokio runtime, which waits for its end.
 pub fn spawn_detached<I>(program: &Path, arguments: I, log: &Path) -> io::Result<Identity>
 where
     I: IntoIterator,
@@ -36,11 +39,13 @@ where
         .process_group(0)
         .spawn()?;
     let identity = Identity::of(child.id());
-    // Whoever lives long must not collect dead children: one small thread waits, and ends with this process.
-    std::thread::Builder::new()
-        .name("reaper".to_owned())
-        .stack_size(64 * 1024)
-        .spawn(move || child.wait())?;
+    // Whoever lives long must not collect dead children.
+    let watched = Watched::of_child(&child)?;
+    tokio::spawn(async move {
+        if watched.exited().await.is_ok() {
+            let _ = child.wait();
+        }
+    });
     identity.ok_or_else(|| {
         io::Error::other(format!(
             "{} ended at once; {} says why",

@@ -1,11 +1,14 @@
 //! Noticing that files changed.
 //!
 //! Tells that something may have changed, never what: the reader looks again. Where the kernel has no watches left (there
-//! are 128 per user on many machines) it says so at fixed intervals instead.
+//! are 128 per user on many machines) it looks at the files' times at fixed intervals instead, and opens none of them: others may
+//! watch the same directory, and be woken by that.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +22,37 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct Changes {
     woken: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
+    looks: Looks,
+}
+
+/// What files look like from outside: a replaced one has another inode, a rewritten one another time or length.
+#[derive(Debug)]
+struct Looks {
+    files: Vec<PathBuf>,
+    seen: Vec<Option<(u64, i64, i64, u64)>>,
+}
+
+impl Looks {
+    fn at(files: Vec<PathBuf>) -> Self {
+        let mut looks = Self {
+            files,
+            seen: Vec::new(),
+        };
+        looks.differ();
+        looks
+    }
+
+    /// Whether they changed since the last look.
+    fn differ(&mut self) -> bool {
+        let look = |file: &PathBuf| {
+            let data = fs::metadata(file).ok()?;
+            Some((data.ino(), data.mtime(), data.mtime_nsec(), data.len()))
+        };
+        let now: Vec<_> = self.files.iter().map(look).collect();
+        let differ = now != self.seen;
+        self.seen = now;
+        differ
+    }
 }
 
 impl Changes {
@@ -30,6 +64,8 @@ impl Changes {
         I::Item: Into<OsString>,
     {
         let names: BTreeSet<OsString> = names.into_iter().map(Into::into).collect();
+        // Before anybody reads them: what changes meanwhile is a change.
+        let looks = Looks::at(names.iter().map(|name| directory.join(name)).collect());
         let woken = Arc::new(Notify::new());
         let waker = woken.clone();
         let handler = move |event: notify::Result<Event>| {
@@ -54,7 +90,11 @@ impl Changes {
                     .map(|()| watcher)
             })
             .ok();
-        Self { woken, watcher }
+        Self {
+            woken,
+            watcher,
+            looks,
+        }
     }
 
     /// Resolves when something may have changed since the last call resolved, or since the beginning.
@@ -62,7 +102,9 @@ impl Changes {
         if self.watcher.is_some() {
             self.woken.notified().await;
         } else {
-            tokio::time::sleep(POLL).await;
+            while !self.looks.differ() {
+                tokio::time::sleep(POLL).await;
+            }
         }
     }
 }
@@ -92,7 +134,16 @@ mod tests {
 
     #[tokio::test]
     async fn without_kernel_watches_it_polls() {
-        let mut changes = Changes::of(Path::new("/nowhere/at/all"), ["target"]);
-        timeout(PATIENCE, changes.next()).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        // The kernel watches nothing that is not there.
+        let later = directory.path().join("later");
+        let mut changes = Changes::of(&later, ["target"]);
+        std::fs::create_dir(&later).unwrap();
+        crate::files::write(&later.join("other"), b"x").unwrap();
+        assert!(timeout(2 * POLL, changes.next()).await.is_err(), "that is another file");
+        for content in [&b"x"[..], b"y"] {
+            crate::files::write(&later.join("target"), content).unwrap();
+            timeout(PATIENCE, changes.next()).await.unwrap();
+        }
     }
 }

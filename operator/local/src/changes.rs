@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 /// How often every file is looked at where the kernel tells of changes.
-const SURE: Duration = Duration::from_secs(5);
+const SURE: Duration = Duration::from_secs(30);
 /// How often where it does not.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -33,7 +33,8 @@ struct Directory {
 /// Changes of files in directories.
 pub(crate) struct Changes {
     watcher: Option<RecommendedWatcher>,
-    notices: mpsc::UnboundedReceiver<PathBuf>,
+    /// Paths that changed; none: anything may have.
+    notices: mpsc::UnboundedReceiver<Option<PathBuf>>,
     directories: BTreeMap<PathBuf, Directory>,
     next_look: Instant,
     pace: Duration,
@@ -44,12 +45,17 @@ impl Changes {
         let (sender, notices) = mpsc::unbounded_channel();
         let handler = move |event: notify::Result<Event>| {
             let Ok(event) = event else { return };
+            if event.need_rescan() {
+                // There were more than the kernel keeps.
+                let _ = sender.send(None);
+                return;
+            }
             if matches!(event.kind, EventKind::Access(_)) {
                 // Reading is no change: whoever looks again would wake itself for ever.
                 return;
             }
             for path in event.paths {
-                let _ = sender.send(path);
+                let _ = sender.send(Some(path));
             }
         };
         let watcher = notify::recommended_watcher(handler).ok();
@@ -93,6 +99,10 @@ impl Changes {
         loop {
             tokio::select! {
                 Some(path) = self.notices.recv() => {
+                    let Some(path) = path else {
+                        self.next_look = Instant::now();
+                        continue;
+                    };
                     let directory = path.parent().unwrap_or(&path);
                     let Some(watched) = self.directories.get_mut(directory) else { continue };
                     if path.file_name().is_some_and(watched.counts) {

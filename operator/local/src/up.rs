@@ -118,8 +118,10 @@ impl Up {
             state: state.path().to_owned(),
             mosquitto: (found.path.clone(), found.version.to_string()),
         });
+        // What blocks reads small files: more threads would not be faster, and each keeps memory of its own.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(2)
             .build()
             .map_err(system("start the event loop"))?;
         let place = runner::Place {

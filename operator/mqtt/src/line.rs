@@ -56,6 +56,8 @@ pub(crate) struct Line<F> {
     pub(crate) duties: watch::Receiver<Duties>,
     pub(crate) publications: mpsc::Receiver<Publication>,
     pub(crate) tell: F,
+    /// The same for all lines of one watch.
+    pub(crate) origin: Instant,
 }
 
 /// Why a connection was left.
@@ -72,7 +74,7 @@ impl<F: FnMut(Heard) + Send> Line<F> {
     /// Runs until the duties' sender is dropped.
     pub(crate) async fn run<S: Session>(mut self) {
         let interval = self.duties.borrow().interval;
-        let mut pulse = Pulse::new(interval, Instant::now());
+        let mut pulse = Pulse::new(interval, Instant::now(), self.origin);
         // A first refusal after contact (or ever) is told at once; the following ones once per interval.
         let mut contact = true;
         loop {

@@ -8,6 +8,9 @@
 //! is reported once, before the newest. Anything else that the broker sends proves its life as well: an interval in which
 //! something came is no miss.
 //!
+//! Long intervals of all brokers end together, on a grid, so that one wakeup serves many. Short ones are left as they are: there a
+//! few milliseconds count.
+//!
 //! An interval whose end was noticed late says nothing: whatever kept this process from running may have kept the
 //! broker from it, too. Each heartbeat has its whole interval from when it was sent.
 
@@ -19,11 +22,18 @@ use tokio::time::Instant;
 /// Heartbeats that may be unanswered at once; a hung broker's socket must not fill up with them.
 const OUTSTANDING: usize = 16;
 
+/// How far apart the ends of long intervals are, of whichever brokers.
+const GRID: Duration = Duration::from_millis(50);
+/// An interval is long if it has so many of those.
+const LONG: u32 = 10;
+
 /// The heartbeats of one broker.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     interval: Duration,
     deadline: Instant,
+    /// Where the grid begins.
+    origin: Instant,
     next: u64,
     sent: BTreeMap<u64, Instant>,
     answered: bool,
@@ -32,16 +42,31 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// Starts now; the first outcome is due one interval later.
-    pub(crate) fn new(interval: Duration, now: Instant) -> Self {
-        Self {
+    /// Starts now; the first outcome is due one interval later. Several that have one origin turn together.
+    pub(crate) fn new(interval: Duration, now: Instant, origin: Instant) -> Self {
+        let mut pulse = Self {
             interval,
-            deadline: now + interval,
+            deadline: now,
+            origin,
             next: 1,
             sent: BTreeMap::new(),
             answered: false,
             heard: false,
+        };
+        pulse.deadline = pulse.end(now);
+        pulse
+    }
+
+    /// When an interval ends that begins now.
+    fn end(&self, now: Instant) -> Instant {
+        let end = now + self.interval;
+        if self.interval < GRID * LONG {
+            return end;
         }
+        let (since, step) = (end.duration_since(self.origin).as_millis(), GRID.as_millis());
+        let nearest = (since + step / 2) / step * step;
+        let nearest = u64::try_from(nearest).map(Duration::from_millis);
+        nearest.map_or(end, |nearest| self.origin + nearest)
     }
 
     /// When the current interval ends.
@@ -58,7 +83,7 @@ impl Pulse {
     pub(crate) fn set_interval(&mut self, interval: Duration, now: Instant) {
         if interval != self.interval {
             self.interval = interval;
-            self.deadline = self.deadline.min(now + interval);
+            self.deadline = self.deadline.min(self.end(now));
         }
     }
 
@@ -94,14 +119,14 @@ impl Pulse {
     pub(crate) fn turn(&mut self, now: Instant) -> Option<bool> {
         let late = now.checked_duration_since(self.deadline)?;
         let lives = std::mem::take(&mut self.answered) | std::mem::take(&mut self.heard);
-        self.deadline = now + self.interval;
+        self.deadline = self.end(now);
         Some(!lives && late <= self.interval / 2)
     }
 
     /// A miss is reported out of turn: the next outcome is due one interval from now.
     pub(crate) fn restart(&mut self, now: Instant) {
         (self.answered, self.heard) = (false, false);
-        self.deadline = now + self.interval;
+        self.deadline = self.end(now);
     }
 
     /// The connection is gone, and with it what was under way.
@@ -123,7 +148,7 @@ mod tests {
     #[test]
     fn an_answer_within_its_interval_counts_and_the_interval_is_not_missed() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(SECOND, start);
+        let mut pulse = Pulse::new(SECOND, start, start);
         let first = pulse.beat(start).unwrap();
         assert_eq!(pulse.answer(first, start + ms(3)), Some(ms(3)));
         assert_eq!(pulse.turn(start + ms(999)), None, "the interval is not over");
@@ -138,7 +163,7 @@ mod tests {
     #[test]
     fn a_broker_slower_than_its_interval_is_slow_and_not_dead() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(SECOND, start);
+        let mut pulse = Pulse::new(SECOND, start, start);
         let first = pulse.beat(start).unwrap();
         assert_eq!(pulse.turn(start + SECOND), Some(true));
         let second = pulse.beat(start + SECOND).unwrap();
@@ -152,7 +177,7 @@ mod tests {
     #[test]
     fn a_burst_of_old_answers_is_reported_once_before_the_newest() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(SECOND, start);
+        let mut pulse = Pulse::new(SECOND, start, start);
         let mut sent = Vec::new();
         for second in 0..40 {
             sent.extend(pulse.beat(start + second * SECOND));
@@ -170,7 +195,7 @@ mod tests {
     #[test]
     fn an_answer_to_nothing_sent_on_this_connection_counts_for_nothing() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(SECOND, start);
+        let mut pulse = Pulse::new(SECOND, start, start);
         let first = pulse.beat(start).unwrap();
         pulse.disconnected();
         assert_eq!(pulse.answer(first, start + ms(3)), None);
@@ -180,7 +205,7 @@ mod tests {
     #[test]
     fn a_stall_of_our_own_is_no_miss() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(SECOND, start);
+        let mut pulse = Pulse::new(SECOND, start, start);
         pulse.beat(start);
         assert_eq!(pulse.turn(start + 60 * SECOND), Some(false));
         assert_eq!(pulse.turn(start + 60 * SECOND), None);
@@ -199,9 +224,25 @@ mod tests {
     }
 
     #[test]
+    fn long_intervals_of_all_brokers_end_together_and_short_ones_when_they_are_over() {
+        let origin = Instant::now();
+        let mut deadlines = Vec::new();
+        for begun in [0, 20, 49, 76] {
+            let mut pulse = Pulse::new(SECOND, origin + ms(begun), origin);
+            deadlines.push(pulse.deadline().duration_since(origin).as_millis());
+            let late = pulse.deadline() + ms(3);
+            assert_eq!(pulse.turn(late), Some(true));
+            assert_eq!(pulse.deadline(), late + ms(997), "{begun} ms");
+        }
+        assert_eq!(deadlines, [1000, 1000, 1050, 1100]);
+        let short = Pulse::new(ms(50), origin + ms(20), origin);
+        assert_eq!(short.deadline(), origin + ms(70));
+    }
+
+    #[test]
     fn whatever_a_broker_sends_proves_its_life_for_an_interval() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(SECOND, start);
+        let mut pulse = Pulse::new(SECOND, start, start);
         pulse.beat(start);
         pulse.hear();
         assert_eq!(pulse.turn(start + SECOND), Some(false));

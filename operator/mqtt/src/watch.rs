@@ -328,6 +328,7 @@ impl State {
             tell: move |what| {
                 let _ = heard.send((name.clone(), what));
             },
+            origin: self.origin,
         };
         self.tasks.spawn(line.run::<RumqttSession>());
         Held { duties, publications }

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::directive::{BrokerPhase, BrokerStatus, PathStatus, Status, milliseconds};
-use crate::event::Process;
+use crate::event::{Event, Process};
 
 impl Engine {
     /// The fleet as it is seen now.
@@ -49,6 +49,28 @@ impl Engine {
             migrations: self.failovers.migrations().to_vec(),
             settled: self.is_settled() && !self.clears_up(),
             problems: self.problems(),
+        }
+    }
+
+    /// This is as it was before, and changes no more than figures of the status: a broker that is well answers, or messages come
+    /// through a path that is up.
+    #[must_use]
+    pub fn is_routine(&self, event: &Event) -> bool {
+        match event {
+            Event::HeartbeatAnswered { broker, .. } => {
+                let site = self.sites.get(broker);
+                site.is_some_and(|site| site.health.phase() == BrokerPhase::Ready)
+            }
+            Event::Probe {
+                topic,
+                producer,
+                consumer,
+                took: Some(_),
+            } => {
+                let key = (topic.clone(), producer.clone(), consumer.clone());
+                matches!(self.probes.get(&key), Some(Some(_)))
+            }
+            _ => false,
         }
     }
 

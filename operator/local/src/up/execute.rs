@@ -23,15 +23,19 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     /// Tells the engine, and does what it says.
     pub(super) fn observe(&mut self, event: Event) {
         let replanned = matches!(event, Event::FleetChanged(_));
+        let is_routine = self.engine.is_routine(&event);
         let directives = self.engine.observe(event, self.origin.elapsed());
         let replanned = replanned || !directives.is_empty();
+        let is_news = !is_routine || replanned;
         for directive in directives {
             self.execute(directive);
         }
         if replanned {
             self.follow_plan();
         }
-        self.gather();
+        if is_news {
+            self.gather();
+        }
     }
 
     /// Executes a directive. What the machine refuses is told, and tried again: the engine counts on it.
