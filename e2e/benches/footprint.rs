@@ -4,7 +4,7 @@
 //! broker killed, an edit and a drain before they are looked at, so that all that runs now and then is in memory. Beside the memory
 //! that is resident stands the proportional share of it: supervisors and forwarders run the same program, and share its code.
 //!
-//! `SKEIN_BENCH_BROKERS` sets how many the large fleet has (100), `SKEIN_BENCH_SECONDS` for how long it is watched (60).
+//! `SKEIN_BENCH_BROKERS` sets how many the large fleet has (100), `SKEIN_BENCH_SECONDS` for how long it is watched (120).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,8 +15,8 @@ use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use skein_e2e::{Fleet, Manifest, PATIENCE, Series, Up, broker_processes, from_environment};
 
-/// A megabyte of the figures, in kilobytes of the system's.
-const MEGABYTE: f64 = 1_000.0 / 1.024;
+/// A megabyte, in the system's kilobytes: as `ps` and `top` count.
+const MEGABYTE: f64 = 1024.0;
 /// Each broker's, in the large fleet.
 const HEARTBEAT: &str = "{managed: {allowAnonymous: true}, heartbeat: {interval: 1s, misses: 3}}";
 /// How long the many processes of the large fleet may take to start.
@@ -25,7 +25,7 @@ const STARTING: Duration = Duration::from_mins(5);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let brokers = from_environment("SKEIN_BENCH_BROKERS", 100, 4);
-    let seconds = from_environment("SKEIN_BENCH_SECONDS", 60, 1);
+    let seconds = from_environment("SKEIN_BENCH_SECONDS", 120, 1);
     let memory = nine().await?;
     let load = many(brokers, Duration::from_secs(seconds)).await?;
     let line = json!({

@@ -140,7 +140,10 @@ mod tests {
         let mut changes = Changes::of(&later, ["target"]);
         std::fs::create_dir(&later).unwrap();
         crate::files::write(&later.join("other"), b"x").unwrap();
-        assert!(timeout(2 * POLL, changes.next()).await.is_err(), "that is another file");
+        assert!(
+            timeout(2 * POLL, changes.next()).await.is_err(),
+            "that is another file"
+        );
         for content in [&b"x"[..], b"y"] {
             crate::files::write(&later.join("target"), content).unwrap();
             timeout(PATIENCE, changes.next()).await.unwrap();

@@ -23,7 +23,7 @@ use tokio::sync::mpsc::UnboundedSender;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Reading takes one part in so many of a core, more or less.
-const SHARE: u32 = 150;
+const SHARE: u32 = 200;
 
 /// The reader, and what it told.
 #[derive(Debug)]

@@ -286,9 +286,9 @@ async fn attempt<S: Session>(broker: &str, instance: &str, duties: &Duties) -> R
     let subscribing = async {
         let mut session = S::connect(options).await?;
         let heartbeat = format!("{HEARTBEAT_TOPIC}{broker}");
-        let filters: Vec<&str> = std::iter::once(heartbeat.as_str())
-            .chain(duties.subscriptions.iter().map(|topic| &**topic))
-            .collect();
+        // That it was taken says the same as an answer that is sure to come, so this one costs no acknowledgement.
+        session.subscribe(&[heartbeat.as_str()], Qos::AtMostOnce).await?;
+        let filters: Vec<&str> = duties.subscriptions.iter().map(|topic| &**topic).collect();
         for filters in filters.chunks(FILTERS) {
             session.subscribe(filters, ANY).await?;
         }
