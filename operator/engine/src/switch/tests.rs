@@ -94,3 +94,18 @@ fn a_link_waits_for_what_every_broker_upstream_sent_whatever_has_gone_since() {
     let after = positions(&[("a", "a<b", ""), ("b", "b<j", "")]);
     assert_eq!(markers(&Ways::of(&after, &class), &[]), ["b@a", "j@a"]);
 }
+
+#[test]
+fn a_line_that_was_changed_since_is_another() {
+    let class = BTreeSet::from(["k".parse().unwrap()]);
+    let before = positions(&[("a", "a<b", "")]);
+    let ways = Ways::of(&before, &class);
+    let mut lines = before[&name("a")].newest.iter().filter(|strand| !strand.control);
+    let line = lines.next().unwrap();
+    assert!(ways.carried(line) && ways.knows(&line.link()));
+    let changed = Strand {
+        qos: Qos::AtLeastOnce,
+        ..line.clone()
+    };
+    assert!(!ways.carried(&changed) && ways.knows(&changed.link()));
+}
