@@ -165,6 +165,18 @@ impl Stage {
             .iter()
             .map(|held| requests(held, &config))
             .sum();
+        // Connections to it come back, as soon as it listens: what their brokers log from now on counts.
+        let port = self.sites[name].port;
+        for (other, broker) in &mut self.brokers {
+            let Some(config) = self.book.config(other).filter(|_| other != name) else {
+                continue;
+            };
+            let back = config.connections.iter().filter(|held| held.port == port);
+            let count: usize = back.map(|held| requests(held, config)).sum();
+            if count > 0 && broker.child.is_some() && broker.answers() >= broker.awaited.1 {
+                broker.await_answers(count);
+            }
+        }
         let broker = self.broker(name)?;
         broker.await_answers(count);
         let file = broker.folder.path().join("mosquitto.conf");
@@ -185,18 +197,6 @@ impl Stage {
             tokio::net::TcpStream::connect(&address).await.is_ok()
         })
         .await?;
-        // Connections to it come back.
-        let port = self.sites[name].port;
-        for (other, broker) in &mut self.brokers {
-            let Some(config) = self.book.config(other).filter(|_| other != name) else {
-                continue;
-            };
-            let back = config.connections.iter().filter(|held| held.port == port);
-            let count: usize = back.map(|held| requests(held, config)).sum();
-            if count > 0 && broker.child.is_some() && broker.answers() >= broker.awaited.1 {
-                broker.await_answers(count);
-            }
-        }
         Ok(())
     }
 
