@@ -44,15 +44,7 @@ struct Kept {
 struct Tidy {
     /// What it was asked to keep, or would have been.
     kept: Kept,
-    state: State,
-    tries: u32,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    Asked { serial: u64 },
-    Failed { again: Moment, reason: String },
-    Done,
+    errand: Errand,
 }
 
 /// Values that follow their clients.
@@ -60,8 +52,27 @@ enum State {
 struct Following {
     from: BrokerName,
     to: BrokerName,
+    errand: Errand,
+}
+
+/// Something that is asked for until it is done, a few times at most.
+#[derive(Debug)]
+struct Errand {
     state: State,
     tries: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// To be asked for then; why it could not be done the last time.
+    Due {
+        at: Moment,
+        failed: Option<String>,
+    },
+    Asked {
+        serial: u64,
+    },
+    Done,
 }
 
 impl Kept {
@@ -71,20 +82,58 @@ impl Kept {
     }
 }
 
-impl State {
-    fn is_due(&self, now: Moment) -> bool {
-        matches!(self, Self::Failed { again, .. } if *again <= now)
+impl Errand {
+    fn due(at: Moment) -> Self {
+        let state = State::Due { at, failed: None };
+        Self { state, tries: 0 }
     }
 
-    fn take(&mut self, error: Option<String>, tries: &mut u32, now: Moment) {
-        *tries += 1;
-        *self = match error {
-            Some(reason) if *tries < TRIES => Self::Failed {
-                again: now.saturating_add(AGAIN),
-                reason,
+    fn is_due(&self, now: Moment) -> bool {
+        matches!(self.state, State::Due { at, .. } if at <= now)
+    }
+
+    fn is_asked(&self) -> bool {
+        matches!(self.state, State::Asked { .. })
+    }
+
+    fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// When it is to be asked for.
+    fn next(&self) -> Option<Moment> {
+        match self.state {
+            State::Due { at, .. } => Some(at),
+            State::Asked { .. } | State::Done => None,
+        }
+    }
+
+    fn ask(&mut self, serial: u64) {
+        self.state = State::Asked { serial };
+    }
+
+    /// It was done, or could not be; true if that was asked for.
+    fn take(&mut self, serial: u64, error: Option<String>, now: Moment) -> bool {
+        if self.state != (State::Asked { serial }) {
+            return false;
+        }
+        self.tries += 1;
+        self.state = match error {
+            Some(reason) if self.tries < TRIES => State::Due {
+                at: now.saturating_add(AGAIN),
+                failed: Some(reason),
             },
-            _ => Self::Done,
+            _ => State::Done,
         };
+        true
+    }
+
+    /// Why it could not be done.
+    fn failed(&self) -> Option<&String> {
+        match &self.state {
+            State::Due { failed, .. } => failed.as_ref(),
+            State::Asked { .. } | State::Done => None,
+        }
     }
 }
 
@@ -96,17 +145,13 @@ impl Values {
 
     /// When something is to be tried again.
     pub(super) fn next(&self) -> Option<Moment> {
-        let tidy = self.tidy.values().map(|tidy| &tidy.state);
-        let states = tidy.chain(self.following.values().map(|following| &following.state));
-        let again = states.filter_map(|state| match state {
-            State::Failed { again, .. } => Some(*again),
-            State::Asked { .. } | State::Done => None,
-        });
-        again.min()
+        let tidy = self.tidy.values().map(|tidy| &tidy.errand);
+        let errands = tidy.chain(self.following.values().map(|following| &following.errand));
+        errands.filter_map(Errand::next).min()
     }
 
     pub(super) fn are_idle(&self) -> bool {
-        self.following.is_empty() && self.tidy.values().all(|tidy| tidy.state == State::Done)
+        self.following.is_empty() && self.tidy.values().all(|tidy| tidy.errand.is_done())
     }
 
     /// It is not known what a broker has.
@@ -116,15 +161,13 @@ impl Values {
 
     /// A broker that was out has nothing that others would take for news.
     pub(super) fn are_in_order(&self, broker: &BrokerName) -> bool {
-        self.tidy
-            .get(broker)
-            .is_some_and(|tidy| tidy.state == State::Done)
+        self.tidy.get(broker).is_some_and(|tidy| tidy.errand.is_done())
     }
 
     /// A broker is forgetting some: what came to it now might be among them, and whoever subscribed would hear of it.
     pub(super) fn are_going(&self, broker: &BrokerName) -> bool {
         let tidy = self.tidy.get(broker);
-        tidy.is_some_and(|tidy| matches!(tidy.state, State::Asked { .. }))
+        tidy.is_some_and(|tidy| tidy.errand.is_asked())
     }
 
     /// What the clients of a broker have published where they were is to follow them.
@@ -132,11 +175,7 @@ impl Values {
         let following = Following {
             from: from.clone(),
             to: to.clone(),
-            state: State::Failed {
-                again: now,
-                reason: String::new(),
-            },
-            tries: 0,
+            errand: Errand::due(now),
         };
         self.following.insert(home.clone(), following);
     }
@@ -144,22 +183,22 @@ impl Values {
     /// They have, or could not.
     pub(super) fn take_copy(&mut self, home: &BrokerName, serial: u64, error: Option<String>, now: Moment) {
         let following = self.following.get_mut(home);
-        if let Some(it) = following.filter(|it| it.state == State::Asked { serial }) {
-            it.state.take(error, &mut it.tries, now);
-            if it.state == State::Done {
-                self.following.remove(home);
-            }
+        if let Some(it) = following
+            && it.errand.take(serial, error, now)
+            && it.errand.is_done()
+        {
+            self.following.remove(home);
         }
     }
 
     /// What brokers could not forget, and why.
     pub(super) fn unforgotten(&self) -> impl Iterator<Item = String> {
-        self.tidy.iter().filter_map(|(broker, tidy)| match &tidy.state {
-            State::Failed { reason, .. } => Some(format!(
+        self.tidy.iter().filter_map(|(broker, tidy)| {
+            let reason = tidy.errand.failed()?;
+            Some(format!(
                 "Broker/{broker}: it may have retained values that are no longer true, which could not be looked for: \
                  {reason}; it is tried again"
-            )),
-            State::Asked { .. } | State::Done => None,
+            ))
         })
     }
 }
@@ -173,8 +212,7 @@ impl Engine {
         now: Moment,
     ) {
         let tidy = self.values.tidy.get_mut(broker);
-        if let Some(tidy) = tidy.filter(|tidy| tidy.state == State::Asked { serial }) {
-            tidy.state.take(error, &mut tidy.tries, now);
+        if tidy.is_some_and(|tidy| tidy.errand.take(serial, error, now)) {
             self.stale_rollout = true;
             self.judge(broker, now);
         }
@@ -288,7 +326,7 @@ impl Engine {
             let returns = phase == Some(BrokerPhase::Returning);
             let may_ask = (settled || returns) && self.can_be_asked(broker) && declared.is_controlled();
             let known = self.values.tidy.get(broker);
-            if !may_ask && known.is_some_and(|tidy| tidy.state.is_due(now)) {
+            if !may_ask && known.is_some_and(|tidy| tidy.errand.is_due(now)) {
                 self.values.doubt(broker);
                 continue;
             }
@@ -312,10 +350,14 @@ impl Engine {
                 let theirs = ends.get(guest).unwrap_or(&none);
                 kept.carried.extend(theirs.published.iter().cloned());
             }
-            let (asks, tries) = match known {
-                None => (true, 0),
-                Some(tidy) if tidy.state == State::Done => (!tidy.kept.is_within(&kept), 0),
-                Some(tidy) => (tidy.state.is_due(now), tidy.tries),
+            let mut errand = Errand::due(now);
+            let asks = match known {
+                None => true,
+                Some(tidy) if tidy.errand.is_done() => !tidy.kept.is_within(&kept),
+                Some(tidy) => {
+                    errand.tries = tidy.errand.tries;
+                    tidy.errand.is_due(now)
+                }
             };
             if asks {
                 let serial = self.values.number();
@@ -325,10 +367,8 @@ impl Engine {
                     published: kept.published.iter().cloned().collect(),
                     serial,
                 });
-                let state = State::Asked { serial };
-                self.values
-                    .tidy
-                    .insert(broker.clone(), Tidy { kept, state, tries });
+                errand.ask(serial);
+                self.values.tidy.insert(broker.clone(), Tidy { kept, errand });
             } else if let Some(tidy) = self.values.tidy.get_mut(broker) {
                 tidy.kept = kept;
             }
@@ -341,7 +381,7 @@ impl Engine {
             .values
             .following
             .iter()
-            .filter(|(_, it)| it.state.is_due(now))
+            .filter(|(_, it)| it.errand.is_due(now))
             .map(|(home, it)| (home.clone(), it.from.clone(), it.to.clone()))
             .collect();
         for (home, from, to) in due {
@@ -353,7 +393,7 @@ impl Engine {
             };
             match (asked, self.values.following.get_mut(&home)) {
                 (Some((serial, directive)), Some(it)) => {
-                    it.state = State::Asked { serial };
+                    it.errand.ask(serial);
                     directives.push(directive);
                 }
                 _ => {
