@@ -317,6 +317,7 @@ mod tests {
             ("switch", "e2e/benches/switch.rs"),
             ("hang", "e2e/benches/hang.rs"),
             ("calm", "e2e/benches/calm.rs"),
+            ("footprint", "e2e/benches/footprint.rs"),
         ];
         for (bench, figure, ..) in GOALS {
             let (_, path) = sources.iter().find(|(name, _)| *name == bench).unwrap();

@@ -21,8 +21,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Less than this is little, in bytes; for a broker whose single queue may not take so much, less than that one may.
 const LITTLE: u64 = 64 << 20;
 
-/// Less than this is nothing: stores grow by pages.
-const PAGE: u64 = 4096;
+/// Less than this is nothing: stores grow by pages, and the smallest of them takes some.
+const PAGES: u64 = 4 * 4096;
 
 /// The room of all brokers that are watched.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl Room {
         };
         let little = if queue == 0 { LITTLE } else { LITTLE.min(queue) };
         match self.free.checked_sub(save) {
-            None | Some(..PAGE) => Left::Nothing,
+            None | Some(..PAGES) => Left::Nothing,
             Some(free) if free < little => Left::Little(little),
             Some(_) => Left::Enough,
         }

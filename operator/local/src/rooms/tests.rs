@@ -82,11 +82,11 @@ fn little_is_told_from_nothing_and_both_from_enough() {
         "{little}"
     );
     assert_eq!(
-        scene.said(PAGE, Keeps::Rows, 1),
+        scene.said(PAGES, Keeps::Rows, 1),
         Some(little),
         "the same words, so that nobody hears them again and again"
     );
-    let nothing = scene.said(PAGE - 1, Keeps::Rows, 1).unwrap();
+    let nothing = scene.said(PAGES - 1, Keeps::Rows, 1).unwrap();
     assert!(nothing.contains("no room is left"), "{nothing}");
 }
 
