@@ -3,11 +3,11 @@
 //! A probe belongs to a class and a pair of brokers as they serve now; several topics of the class, and declared
 //! brokers that one substitute serves, share it. A path with commands passes messages if probes arrive both ways.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use skein_api::fleet::Fleet;
-use skein_api::name::{BrokerName, ClassName, TopicName};
+use skein_api::name::{BrokerName, TopicName};
 use skein_engine::event::Event;
 use skein_mosquitto::config::PROBE;
 use skein_mqtt::session::Qos;
@@ -153,21 +153,11 @@ impl Probing {
     }
 }
 
-/// The class of each topic of a plan.
-pub(crate) fn classes(plan: &Plan) -> BTreeMap<TopicName, ClassName> {
-    let one = |(name, topics): (&ClassName, &Vec<TopicName>)| -> BTreeSet<(TopicName, ClassName)> {
-        topics.iter().map(|topic| (topic.clone(), name.clone())).collect()
-    };
-    plan.classes
-        .iter()
-        .flat_map(|(name, class)| one((name, &class.topics)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use skein_api::fleet::FleetBuilder;
+    use skein_api::name::ClassName;
     use skein_planner::plan::{Class, Path};
 
     /// Only what the plan does not say: which topics have commands.
@@ -244,7 +234,7 @@ mod tests {
             })
             .collect();
         assert_eq!(topics, ["air", "soil"]);
-        assert_eq!(classes(&plan).len(), 2);
+        assert_eq!(plan.class_names().len(), 2);
     }
 
     #[test]

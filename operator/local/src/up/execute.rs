@@ -15,7 +15,7 @@ use super::runner::{Runner, is_managed, join};
 use crate::envoys::Access;
 use crate::happening::UpEvent;
 use crate::links;
-use crate::probing::{self, Probing};
+use crate::probing::Probing;
 use crate::processes::{Begun, Role};
 use crate::state::StateDirectory;
 
@@ -248,7 +248,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 self.observe(event);
             }
         }
-        let classes = probing::classes(self.engine.plan());
+        let classes = self.engine.plan().class_names();
         if classes != self.classes {
             self.classes = classes;
             self.keep("classes", &self.place.state.classes_file(), &self.classes.clone());
