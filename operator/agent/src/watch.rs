@@ -25,11 +25,32 @@ pub struct Changes {
     looks: Looks,
 }
 
-/// What files look like from outside: a replaced one has another inode, a rewritten one another time or length.
+/// What a file looks like from outside: a replaced one has another inode, a rewritten one another time or length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    inode: u64,
+    written: (i64, i64),
+    length: u64,
+}
+
+impl Look {
+    /// Through links: a changed target is a change. `None` if it cannot be looked at.
+    #[must_use]
+    pub fn at(file: &Path) -> Option<Self> {
+        let data = fs::metadata(file).ok()?;
+        Some(Self {
+            inode: data.ino(),
+            written: (data.mtime(), data.mtime_nsec()),
+            length: data.len(),
+        })
+    }
+}
+
+/// What files looked like when they were looked at last.
 #[derive(Debug)]
 struct Looks {
     files: Vec<PathBuf>,
-    seen: Vec<Option<(u64, i64, i64, u64)>>,
+    seen: Vec<Option<Look>>,
 }
 
 impl Looks {
@@ -44,11 +65,7 @@ impl Looks {
 
     /// Whether they changed since the last look.
     fn differ(&mut self) -> bool {
-        let look = |file: &PathBuf| {
-            let data = fs::metadata(file).ok()?;
-            Some((data.ino(), data.mtime(), data.mtime_nsec(), data.len()))
-        };
-        let now: Vec<_> = self.files.iter().map(look).collect();
+        let now: Vec<_> = self.files.iter().map(|file| Look::at(file)).collect();
         let differ = now != self.seen;
         self.seen = now;
         differ

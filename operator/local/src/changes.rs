@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use skein_agent::watch::Look;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -19,8 +19,8 @@ const SURE: Duration = Duration::from_secs(30);
 /// How often where it does not.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What a file is taken to be: a replaced one has another inode, a rewritten one another time or length.
-type Fingerprint = Vec<(PathBuf, u64, i64, i64, u64)>;
+/// What the files of a directory look like.
+type Fingerprint = BTreeMap<PathBuf, Look>;
 
 /// Which files of a directory count.
 pub(crate) type Counts = fn(&OsStr) -> bool;
@@ -126,25 +126,13 @@ impl Changes {
 }
 
 fn fingerprint(directory: &Path, counts: Counts) -> Fingerprint {
-    let mut found: Fingerprint = fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| counts(&entry.file_name()))
-        .filter_map(|entry| {
-            // Through links: a changed target is a change.
-            let data = fs::metadata(entry.path()).ok()?;
-            Some((
-                entry.path(),
-                data.ino(),
-                data.mtime(),
-                data.mtime_nsec(),
-                data.len(),
-            ))
-        })
-        .collect();
-    found.sort();
-    found
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let counting = entries.filter(|entry| counts(&entry.file_name()));
+    let looked = counting.filter_map(|entry| {
+        let file = entry.path();
+        Look::at(&file).map(|look| (file, look))
+    });
+    looked.collect()
 }
 
 #[cfg(test)]
