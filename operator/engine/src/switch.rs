@@ -181,8 +181,8 @@ struct Arc {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ways {
     arcs: BTreeMap<ClassName, Vec<Arc>>,
-    /// The user's lines, those of links without a line of Skein's own included, by which no marker comes.
-    lines: BTreeSet<Strand>,
+    /// The user's lines by link, those of links without a line of Skein's own included, by which no marker comes.
+    lines: BTreeMap<LinkId, BTreeSet<Strand>>,
 }
 
 /// Any broker's markers pass.
@@ -192,11 +192,11 @@ impl Ways {
     /// Those of some classes.
     pub(crate) fn of(positions: &BTreeMap<BrokerName, Position>, classes: &BTreeSet<ClassName>) -> Self {
         let mut arcs: BTreeMap<ClassName, Vec<Arc>> = BTreeMap::new();
-        let mut lines = BTreeSet::new();
+        let mut lines: BTreeMap<LinkId, BTreeSet<Strand>> = BTreeMap::new();
         let carried = positions.values().flat_map(|position| position.newest.iter());
         for strand in carried.filter(|strand| classes.contains(&strand.class)) {
             if !strand.control {
-                lines.insert(strand.clone());
+                lines.entry(strand.link()).or_default().insert(strand.clone());
                 continue;
             }
             let prefix = format!("{PROBE}{}/", strand.class);
@@ -236,12 +236,13 @@ impl Ways {
 
     /// The link carried something then.
     pub(crate) fn knows(&self, link: &LinkId) -> bool {
-        self.lines.iter().any(|line| line.link() == *link)
+        self.lines.contains_key(link)
     }
 
     /// It carried this then.
     pub(crate) fn carried(&self, line: &Strand) -> bool {
-        self.lines.contains(line)
+        let lines = self.lines.get(&line.link());
+        lines.is_some_and(|lines| lines.contains(line))
     }
 
     /// The markers that tell, once all have come to a broker, that everything that was published before them has.

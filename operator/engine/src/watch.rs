@@ -14,7 +14,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// The same in the end, for it may take as long as a person likes.
 const SELDOM: Duration = Duration::from_secs(4);
 /// How far what can be read of a broker may be behind what it has.
-const BEHIND: Duration = Duration::from_millis(50);
+pub(crate) const BEHIND: Duration = Duration::from_millis(50);
 /// How long until what was not answered is asked again.
 const PATIENCE: Duration = Duration::from_secs(2);
 

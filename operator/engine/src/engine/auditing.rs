@@ -14,9 +14,8 @@ use super::Engine;
 use crate::directive::Directive;
 use crate::event::Moment;
 use crate::sessions::ClientSessions;
+use crate::watch::BEHIND;
 
-/// How far what can be read of a broker may be behind what it has.
-const BEHIND: Duration = Duration::from_millis(50);
 /// How long until what was not answered is asked again.
 const PATIENCE: Duration = Duration::from_secs(4);
 

@@ -289,7 +289,7 @@ impl Engine {
     }
 
     /// The classes in which a broker has a part.
-    pub(super) fn classes_of(&self, broker: &BrokerName) -> BTreeSet<ClassName> {
+    fn classes_of(&self, broker: &BrokerName) -> BTreeSet<ClassName> {
         let classes = self.plan.classes.values();
         let takes_part = |class: &&Arc<Class>| {
             let mut paths = class.paths.iter();
@@ -533,11 +533,17 @@ impl Engine {
         !self.is_out(broker) && self.may_answer(broker)
     }
 
-    /// The clients of a broker have moved: what was opened for them is noted, and what they left is to be ended.
-    pub(super) fn handed_over(&mut self, home: &BrokerName, now: Moment, directives: &mut Vec<Directive>) {
+    /// The clients of a broker have moved: what was opened for them is noted, and what they left is to be ended. Gives the classes in
+    /// which they have a part.
+    pub(super) fn handed_over(
+        &mut self,
+        home: &BrokerName,
+        now: Moment,
+        directives: &mut Vec<Directive>,
+    ) -> BTreeSet<ClassName> {
         self.watches.forget(home);
         let Some(handover) = self.handovers.under_way.remove(home) else {
-            return;
+            return BTreeSet::new();
         };
         if self.waits_there(home, &handover.from) {
             self.values.follow(home, &handover.from, &handover.to, now);
@@ -555,5 +561,6 @@ impl Engine {
             handover.opened
         };
         directives.extend(self.failovers.note_moved(home, at, opened, failed));
+        handover.classes
     }
 }

@@ -353,8 +353,7 @@ impl Engine {
             .collect();
         for broker in open {
             if let Some(to) = self.moves.remove(&broker) {
-                moved.extend(self.classes_of(&broker));
-                self.handed_over(&broker, now, directives);
+                moved.extend(self.handed_over(&broker, now, directives));
                 self.arrivals.begin(&broker, now);
                 self.addresses.insert(broker.clone(), to.clone());
                 directives.push(Directive::PointAddress { broker, to });
