@@ -66,9 +66,22 @@ pub enum Footnote {
     LastMessage,
     /// A client that comes without its session.
     DurableSession,
+    /// A client that is led elsewhere in the midst of an exchange.
+    Exchanges,
+    /// Something else is under way.
+    OneAtATime,
 }
 
 impl Footnote {
+    /// All, in the order of a document.
+    pub const ALL: [Self; 5] = [
+        Self::Budget,
+        Self::LastMessage,
+        Self::DurableSession,
+        Self::Exchanges,
+        Self::OneAtATime,
+    ];
+
     /// As a sentence, without a full stop.
     #[must_use]
     pub fn says(self) -> &'static str {
@@ -83,6 +96,14 @@ impl Footnote {
             }
             Self::DurableSession => {
                 "a subscriber without a durable session misses what is published while it is not connected"
+            }
+            Self::Exchanges => {
+                "a client with a session that is led elsewhere in the midst of a QoS 2 exchange may lose that message, and take a \
+                 later one for it: no broker can take over an exchange from another; QoS 1 has none"
+            }
+            Self::OneAtATime => {
+                "one thing at a time: if a second broker fails, or an edit comes, before the fleet is at rest from a first failure, \
+                 what waits at a broker that is out may stay there"
             }
         }
     }
@@ -186,7 +207,7 @@ pub const fn clause(event: Event, terms: Terms) -> Clause {
              nothing, nothing is promised. Filters that tell the two directions apart avoid such links",
             &[],
         ),
-        Event::Drain => drain(),
+        Event::Drain => drain(terms),
         Event::Crash => crash(terms),
         Event::Hang => hang(terms),
         Event::Volume => volume(),
@@ -325,6 +346,9 @@ const fn crash(terms: Terms) -> Clause {
     )
 }
 
+/// What MQTT has no way to hand over: packet identifiers belong to a client and one broker.
+const EXCHANGES: Lost = Lost::Bounded("exchanges under way");
+
 const fn route(terms: Terms) -> Clause {
     const BARRIER: Duplicates = Duplicates::Bounded("rate × barrier time");
     let moved = promise(
@@ -338,7 +362,16 @@ const fn route(terms: Terms) -> Clause {
         "a changed link takes a restart, in which the broker loses all that it held",
     );
     let promises = match (terms.series(), terms.profile()) {
-        (Series::V2_1, _) => [moved; 3],
+        (Series::V2_1, _) => [
+            promise(
+                Lost::Bounded("what is on its way"),
+                BARRIER,
+                Order::FirstDeliveries,
+                "a link whose lines change is connected anew, and what is on its way over it then is lost",
+            ),
+            moved,
+            moved,
+        ],
         (Series::V2_0, Profile::None) => [restarted; 3],
         (Series::V2_0, Profile::Durable | Profile::Classic) => [
             at_least_once(
@@ -346,88 +379,102 @@ const fn route(terms: Terms) -> Clause {
                 "a changed link takes a restart; what is published to the broker meanwhile is lost",
             ),
             moved,
-            moved,
+            promise(
+                EXCHANGES,
+                BARRIER,
+                Order::FirstDeliveries,
+                "a changed link takes a restart, in which the broker forgets what its links have half received",
+            ),
         ],
     };
     row(
         Event::Route,
         promises,
-        Kept::NotYet {
-            why: "what waits at a broker that fails meanwhile stays there, a link whose lines change is connected anew under \
-                  what it carries with QoS 0, and a broker of 2.0, which is restarted for it, forgets what its links had half \
-                  received with QoS 2",
-            today: "it holds while no broker fails, on 2.1 for QoS 1 and 2, on 2.0 for QoS 1; else what is on its way may be lost",
-        },
+        FIRST,
         "",
-        &[Footnote::Budget],
+        &[Footnote::Budget, Footnote::OneAtATime],
     )
 }
 
-const fn drain() -> Clause {
-    let moved = at_least_once(
-        Lost::Nothing,
-        "clients get what waits for them, and find sessions that collect, before they are led elsewhere",
+/// What becomes of QoS 2 where clients are led elsewhere and QoS 1 loses nothing.
+const MOVED_EXCHANGES: Promise = at_least_once(
+    EXCHANGES,
+    "as with QoS 1, but for the exchanges that clients with sessions are in the midst of",
+);
+
+const fn drain(terms: Terms) -> Clause {
+    let away = at_least_once(
+        Lost::While("while they reconnect"),
+        "what is published while clients reconnect is lost for them",
+    );
+    let unseen = at_least_once(
+        Lost::EverythingHeld,
+        "sessions that a broker keeps in no store are not seen: clients begin anew, and what waits for them is lost",
     );
     row(
         Event::Drain,
-        [
-            at_least_once(
-                Lost::While("while they reconnect"),
-                "what is published while clients reconnect is lost for them",
-            ),
-            moved,
-            moved,
-        ],
-        Kept::NotYet {
-            why: "an exchange of QoS 2 that a client with subscriptions is in the midst of when it is led elsewhere cannot be handed \
-                  over, and sessions that a broker keeps in no store are not seen",
-            today: "it holds for QoS 1; with QoS 2 a client that finds a session may lose such a message, and take a later one for it",
+        match terms.profile() {
+            Profile::None => [unseen; 3],
+            Profile::Durable | Profile::Classic => [
+                away,
+                at_least_once(
+                    Lost::Nothing,
+                    "clients get what waits for them, and find sessions that collect, before they are led elsewhere",
+                ),
+                MOVED_EXCHANGES,
+            ],
         },
+        FIRST,
         "",
-        &[Footnote::Budget, Footnote::DurableSession],
+        match terms.profile() {
+            Profile::None => &[Footnote::OneAtATime],
+            Profile::Durable | Profile::Classic => &[
+                Footnote::Budget,
+                Footnote::DurableSession,
+                Footnote::Exchanges,
+                Footnote::OneAtATime,
+            ],
+        },
     )
 }
 
-/// What Skein lacks to replace a broker without loss.
-const FAILOVER: Kept = Kept::NotYet {
-    why: "no exchange of QoS 2 that a client with subscriptions is in the midst of can be handed over, a broker that asks nobody for a name cannot be \
-          barred and so nothing is taken over from it, and a second failure meanwhile may cost something",
-    today: "clients that subscribe with sessions find them at the substitute, which collect from before their address leads there, \
-            and go back once they have got what waits there; what came for the broker since it failed is passed on to the substitute \
-            within the second, some of it twice; what the broker held comes when it returns, late",
-};
-
 const fn hang(terms: Terms) -> Clause {
-    let held = match terms.profile() {
-        Profile::Durable => at_least_once(
-            Lost::Nothing,
-            "what comes after the failure is taken over at once, what the broker held arrives when it returns",
-        ),
-        Profile::Classic => at_least_once(
-            Lost::Bounded("its last moments"),
-            "what comes after the failure is taken over at once, what the broker had saved arrives when it returns",
-        ),
-        Profile::None => at_least_once(
-            Lost::EverythingHeld,
-            "what comes after the failure is taken over at once, what the broker held is gone with its process",
-        ),
-    };
+    let gone = at_least_once(
+        Lost::EverythingHeld,
+        "what comes after the failure is passed on to the substitute, what the broker held is gone with its process",
+    );
+    let last = at_least_once(
+        Lost::Bounded("its last moments"),
+        "what comes after the failure is passed on to the substitute, what the broker had saved arrives when it returns, late",
+    );
+    let away = at_least_once(
+        Lost::While("until retargeted"),
+        "what is published to it is lost until its clients' address leads elsewhere",
+    );
+    let nothing = at_least_once(
+        Lost::Nothing,
+        "what comes after the failure is passed on to the substitute, what the broker held arrives when it returns, late",
+    );
     row(
         Event::Hang,
-        [
-            match terms.profile() {
-                Profile::None => held,
-                Profile::Durable | Profile::Classic => at_least_once(
-                    Lost::While("until retargeted"),
-                    "what is published to it is lost until its clients' address leads elsewhere",
-                ),
-            },
-            held,
-            held,
-        ],
-        FAILOVER,
-        "",
-        stored(terms),
+        match terms.profile() {
+            Profile::Durable => [away, nothing, MOVED_EXCHANGES],
+            Profile::Classic => [away, last, last],
+            Profile::None => [gone; 3],
+        },
+        FIRST,
+        "clients with sessions find them at the substitute, which collect from before their address leads there, and go back once they \
+         have got what waits there; where brokers ask nobody for a name, what comes after the failure waits for the broker's return",
+        match terms.profile() {
+            Profile::Durable => &[
+                Footnote::Budget,
+                Footnote::LastMessage,
+                Footnote::Exchanges,
+                Footnote::OneAtATime,
+            ],
+            Profile::Classic => &[Footnote::Budget, Footnote::Exchanges, Footnote::OneAtATime],
+            Profile::None => &[Footnote::OneAtATime],
+        },
     )
 }
 
@@ -436,11 +483,11 @@ const fn volume() -> Clause {
         Event::Volume,
         [at_least_once(
             Lost::EverythingHeld,
-            "what it had acknowledged and not passed on is lost, and Skein says how much",
+            "what it had acknowledged and not passed on is lost; what comes after the failure is passed on to the substitute",
         ); 3],
-        FAILOVER,
+        FIRST,
         "",
-        &[],
+        &[Footnote::OneAtATime],
     )
 }
 

@@ -46,7 +46,7 @@ pub fn page() -> String {
     text += "\n## What is not kept yet, and what holds instead\n\n";
     open.write(&mut text);
     text += "\n## What all of this rests on\n\n";
-    for footnote in [Footnote::Budget, Footnote::LastMessage, Footnote::DurableSession] {
+    for footnote in Footnote::ALL {
         let _ = writeln!(text, "- {}.", capital(footnote.says()));
     }
     text

@@ -240,7 +240,7 @@ fn kept_at() -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use skein_contract::{Event, Profile, Series};
+    use skein_contract::{Event, Kept, Profile, Series};
 
     use super::*;
 
@@ -308,9 +308,14 @@ mod tests {
 
     #[test]
     fn a_promise_that_is_not_kept_yet_does_not_fail() {
+        let not_yet = Clause {
+            kept: Kept::NotYet { why: "", today: "" },
+            ..clause(Event::Hang, DURABLE)
+        };
+        assert_eq!(judge(&not_yet, 1, &counts(5, 0), 0), Verdict::NotYet);
         assert_eq!(
-            verdict(Event::Hang, DURABLE, 2, &counts(5, 0), 0),
-            Verdict::NotYet
+            verdict(Event::Hang, DURABLE, 1, &counts(5, 0), 0),
+            Verdict::Broken
         );
         assert_eq!(
             verdict(Event::Duplex, DURABLE, 1, &counts(50, 0), 0),

@@ -36,7 +36,8 @@ fn table(results: &Results) -> Result<String> {
             if open { " (not kept yet)" } else { "" }
         );
         for qos in 0..3 {
-            let promises = clauses.iter().filter_map(|clause| clause.promise(qos));
+            // Of two that are alike, the older series'.
+            let promises = clauses.iter().rev().filter_map(|clause| clause.promise(qos));
             let weakest = promises
                 .map(|promise| promise.lost)
                 .max_by_key(|lost| rank(*lost));
