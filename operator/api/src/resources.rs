@@ -5,6 +5,8 @@
 
 // Clippy takes the fields of one print column for repetitions of another's.
 #![allow(clippy::duplicated_attributes)]
+// `KubeSchema` repeats each type in a scope of its own, to derive its schema.
+#![allow(unreachable_pub)]
 
 mod broker;
 mod crd;

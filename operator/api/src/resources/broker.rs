@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use super::{Period, Size};
 use crate::name::BrokerName;
 
 /// A broker: exactly one of `managed` and `external`.
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "mqtt.skein.dev",
     version = "v1alpha1",
@@ -25,14 +25,20 @@ use crate::name::BrokerName;
     shortname = "mqb",
     category = "skein",
     doc = "One Mosquitto broker of the fleet, run by Skein (managed) or given by its address (external).",
+    validation = Rule::new("self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')")
+        .message("a broker's name has at most 63 characters: a-z, 0-9 and '-'"),
+    validation = Rule::new(
+        "!has(self.spec.failover.substitutes) || !(self.metadata.name in self.spec.failover.substitutes)"
+    )
+    .message("a broker cannot substitute itself: name another one in spec.failover.substitutes"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
+    printcolumn(name = "Served by", type_ = "string", json_path = ".status.servedBy"),
     printcolumn(
         name = "Substitute",
         type_ = "string",
         json_path = ".status.substitute.broker"
     ),
-    printcolumn(name = "Served by", type_ = "string", json_path = ".status.servedBy"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -41,10 +47,7 @@ use crate::name::BrokerName;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.managed) != has(self.external)",
-    "message": "exactly one of managed and external is needed"
-}]))]
+#[x_kube(validation = Rule::new("has(self.managed) != has(self.external)").message("exactly one of managed and external is needed"))]
 pub struct BrokerSpec {
     /// Skein runs this broker. Write `managed: {}` for the defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,13 +64,15 @@ pub struct BrokerSpec {
 }
 
 /// A broker that Skein runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.version) || !has(self.durability) || self.durability != 'durable' || !self.version.matches('^2[.]0([.]|$)')").message("durable needs Mosquitto 2.1: write version \"2.1\", or durability classic"))]
 pub struct ManagedSpec {
     /// The Mosquitto series, such as "2.1" (in quotes: it is text). Without it: the default image's, or whatever
     /// `mosquitto` this machine has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 16), regex(pattern = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"))]
+    #[x_kube(validation = Rule::new("!self.matches('^([01][.]|2[.]0[.]([0-9]|10)$)')").message("Skein needs Mosquitto 2.0.11 or later"))]
     pub version: Option<String>,
     /// The container image, on Kubernetes only. Without it: the official image of the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,6 +93,10 @@ pub struct ManagedSpec {
     /// Further listeners for clients, beside the one that every broker has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["name".to_string()]),
+        validation = Rule::new("self.all(one, self.exists_one(other, other.port == one.port))").message("give each listener its own port")
+    )]
     pub listeners: Vec<ListenerSpec>,
     /// Clients without a user name may connect. Default: false.
     #[serde(default)]
@@ -115,7 +124,7 @@ pub enum Durability {
 }
 
 /// Limits of one session's queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueSpec {
     /// Messages, 1 to 100,000,000. Default: 100,000.
@@ -124,6 +133,7 @@ pub struct QueueSpec {
     pub messages: i64,
     /// Bytes, such as `64Mi`, at least 1Ki. Default: 64Mi.
     #[serde(default = "queue_bytes")]
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1Ki')) >= 0").message("write at least 1Ki; the default is 64Mi"))]
     pub bytes: Size,
 }
 
@@ -186,11 +196,12 @@ pub struct SecretReference {
 }
 
 /// A broker that someone else runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalSpec {
     /// Where it is: `host:port`, `1.2.3.4:1883` or `[::1]:1883`. Without a port: 1883.
     #[schemars(length(min = 1, max = 259))]
+    #[x_kube(validation = Rule::new("!self.contains('/')").message("write host:port, not a URL"))]
     pub address: String,
     /// Speak TLS to it. Default: false.
     #[serde(default)]
@@ -214,11 +225,12 @@ pub enum Control {
 }
 
 /// How a broker is watched: down after `misses` heartbeats in a row went unanswered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeartbeatSpec {
     /// Time between two heartbeats, 50ms to 1h. Default: 1s.
     #[serde(default = "heartbeat_interval")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('50ms') && duration(self) <= duration('1h')").message("write 50ms to 1h; the default is 1s"))]
     pub interval: Period,
     /// How many may be missed, 1 to 100. Default: 3.
     #[serde(default = "heartbeat_misses")]
@@ -244,7 +256,7 @@ impl Default for HeartbeatSpec {
 }
 
 /// What happens when a broker dies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailoverSpec {
     /// Who decides that its sessions move. Default: Automatic.
@@ -252,6 +264,7 @@ pub struct FailoverSpec {
     pub policy: FailoverPolicy,
     /// How long a dead process may take to come back in place, at most 24h. Default: 5s.
     #[serde(default = "failover_after")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("write 0s to 24h; the default is 5s"))]
     pub after: Period,
     /// Only these brokers may take over. Without it: any that Skein controls.
     #[serde(default, skip_serializing_if = "Option::is_none")]

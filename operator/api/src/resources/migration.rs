@@ -1,14 +1,14 @@
 //! `Migration`: a broker's sessions move to a substitute, and back.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::name::BrokerName;
 
 /// A migration: made by Skein on a failure, or by a person as a drain.
-#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "mqtt.skein.dev",
     version = "v1alpha1",
@@ -27,6 +27,10 @@ use crate::name::BrokerName;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.to) || self.to != self.broker").message("a broker cannot move to itself: name another one in to, or leave it out"),
+    validation = Rule::new("self.broker == oldSelf.broker && self.reason == oldSelf.reason").message("broker and reason cannot be changed: make another Migration")
+)]
 pub struct MigrationSpec {
     /// The broker whose sessions move.
     pub broker: BrokerName,

@@ -1,14 +1,14 @@
 //! `NodeRoute`: two brokers may be bridged, at a cost.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::name::BrokerName;
 
 /// A route: either `between` two brokers, or one-way `from` one `to` another.
-#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "mqtt.skein.dev",
     version = "v1alpha1",
@@ -33,10 +33,12 @@ use crate::name::BrokerName;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.between) ? !has(self.from) && !has(self.to) : has(self.from) && has(self.to)",
-    "message": "either between, or from and to are needed"
-}]))]
+#[x_kube(
+    validation = Rule::new("has(self.between) != has(self.from)").message("exactly one of between and from is needed"),
+    validation = Rule::new("has(self.from) == has(self.to)").message("a one-way route needs both from and to"),
+    validation = Rule::new("!has(self.between) || self.between[0] != self.between[1]").message("a route joins two different brokers"),
+    validation = Rule::new("!has(self.from) || !has(self.to) || self.from != self.to").message("a route joins two different brokers")
+)]
 pub struct NodeRouteSpec {
     /// The two brokers; data may flow both ways.
     #[serde(default, skip_serializing_if = "Option::is_none")]

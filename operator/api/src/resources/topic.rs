@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use super::Size;
 use crate::name::BrokerName;
 
 /// A topic: what flows, and between which brokers.
-#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "mqtt.skein.dev",
     version = "v1alpha1",
@@ -25,8 +25,10 @@ use crate::name::BrokerName;
     doc = "An MQTT topic filter that must flow from every producer to every consumer.",
     printcolumn(name = "Filter", type_ = "string", json_path = ".spec.filter"),
     printcolumn(name = "QoS", type_ = "integer", json_path = ".spec.qos"),
-    printcolumn(name = "Class", type_ = "string", json_path = ".status.class"),
-    printcolumn(name = "Root", type_ = "string", json_path = ".status.root"),
+    printcolumn(name = "Path", type_ = "string", json_path = ".status.path"),
+    printcolumn(name = "Cost", type_ = "integer", json_path = ".status.cost"),
+    printcolumn(name = "Class", type_ = "string", json_path = ".status.class", priority = 1),
+    printcolumn(name = "Root", type_ = "string", json_path = ".status.root", priority = 1),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -38,6 +40,7 @@ use crate::name::BrokerName;
 pub struct TopicSpec {
     /// The MQTT topic filter that is published and subscribed, such as `farm/+/soil`.
     #[schemars(length(min = 1, max = 65_535))]
+    #[x_kube(validation = Rule::new("!self.startsWith('$')").message("topics whose first level starts with $ are reserved: by brokers, or by Skein"))]
     pub filter: String,
     /// The highest quality of service a link carries it with: 0, 1 or 2. Default: 1.
     #[serde(default = "qos")]
@@ -69,12 +72,9 @@ fn qos() -> i32 {
 }
 
 /// Brokers at one end of a topic: exactly one of `broker` and `selector`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.broker) != has(self.selector)",
-    "message": "exactly one of broker and selector is needed"
-}]))]
+#[x_kube(validation = Rule::new("has(self.broker) != has(self.selector)").message("exactly one of broker and selector is needed"))]
 pub struct End {
     /// The broker of this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,13 +94,14 @@ pub struct LabelSelector {
 }
 
 /// A topic's declared load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExpectedLoad {
     /// Messages per second, all producers together, 1 to 100,000,000.
     #[schemars(range(min = 1, max = 100_000_000))]
     pub messages_per_second: i64,
     /// Bytes per message, such as `200` or `4Ki`; at most 256Mi.
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1')) >= 0 && quantity(string(self)).compareTo(quantity('256Mi')) <= 0").message("write the bytes of one message, from 1 to 256Mi"))]
     pub bytes: Size,
 }
 
@@ -124,6 +125,12 @@ pub struct TopicStatus {
     /// The root of the class's tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<BrokerName>,
+    /// The dearest path as people read it, consumer first, such as `a ← b ← c ← i`, and how many more there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Its cost: no path of this topic costs more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<i64>,
     /// One path per producer and consumer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathStatus>,
