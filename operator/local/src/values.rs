@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use skein_adapter::envoys::{Access, level};
 use skein_api::name::BrokerName;
 use skein_engine::retained::{Action, Change, Content, Copying, Places, Source, Value, copy, forgettable};
 use skein_filters::TopicFilter;
 use skein_mqtt::session::{Qos, SessionError};
 use skein_mqtt::{RetainedValue, RetainedValues, put_for_sake_of, put_retained};
 use skein_store::{Retained, Store, StoreError};
-
-use crate::envoys::{Access, level};
 
 /// The sake of what is put only to fade: by the source that the store tells for it, it is known for gone.
 const FADING: &str = "fading:";

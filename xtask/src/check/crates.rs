@@ -8,13 +8,14 @@ use serde_json::Value;
 use crate::command::{cargo, output};
 
 /// Crates from the bottom up; those in one row do not know each other.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["skein-filters", "skein-contract"],
     &["skein-api"],
     &["skein-mosquitto"],
     &["skein-planner", "skein-check"],
     &["skein-engine"],
     &["skein-mqtt", "skein-agent", "skein-store", "skein-simulator"],
+    &["skein-adapter"],
     &["skein-local"],
     &["skein-cli"],
     &["skein-e2e"],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use skein_adapter::{Access, Probing, links};
 use skein_agent::Configuration;
 use skein_agent::files::{self, FileError};
 use skein_api::fleet::Hosting;
@@ -12,10 +13,7 @@ use skein_engine::event::{Event, KeptConfig, Process, Report, Restored};
 use skein_mqtt::Address;
 
 use super::runner::{Runner, is_managed, join};
-use crate::envoys::Access;
 use crate::happening::UpEvent;
-use crate::links;
-use crate::probing::Probing;
 use crate::processes::{Begun, Role};
 use crate::state::StateDirectory;
 

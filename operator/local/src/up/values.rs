@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use skein_api::name::BrokerName;
 use skein_engine::directive::Directive;
+use skein_engine::event::Event;
 
 use super::runner::Runner;
 use crate::happening::UpEvent;
-use crate::values::{Keeper, Kept, Move, ValuesError};
+use crate::values::{Keeper, Kept, Move, ValuesError, bring, forget};
 
 impl<F: FnMut(UpEvent)> Runner<F> {
     /// Begins what such a directive asks for; nothing, if it is another one.
@@ -23,8 +24,19 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     carried: carried.clone(),
                     published: published.clone(),
                 };
-                self.envoys
-                    .forget_values(broker, self.keeper(broker), kept, *serial);
+                let (keeper, broker, serial) = (self.keeper(broker), broker.clone(), *serial);
+                self.envoys.beside(async move {
+                    let forgotten = match keeper {
+                        Ok(keeper) => forget(keeper, kept, format!("{broker}-{serial}")).await,
+                        Err(error) => Err(error),
+                    };
+                    let error = forgotten.err().map(|error| error.to_string());
+                    Event::ValuesForgotten {
+                        broker,
+                        serial,
+                        error,
+                    }
+                });
             }
             Directive::CopyValues {
                 home,
@@ -40,7 +52,15 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     to,
                     copying: Arc::clone(copying),
                 });
-                self.envoys.bring_values(home, moved, *serial);
+                let (home, serial) = (home.clone(), *serial);
+                self.envoys.beside(async move {
+                    let brought = match moved {
+                        Ok(moved) => bring(moved, format!("{home}-{serial}")).await,
+                        Err(error) => Err(error),
+                    };
+                    let error = brought.err().map(|error| error.to_string());
+                    Event::ValuesCopied { home, serial, error }
+                });
             }
             _ => {}
         }

@@ -1,5 +1,5 @@
 //! What is done over MQTT for the sake of links and of clients that move: markers, sessions opened for who is to come, sessions
-//! that were left cleared of their subscriptions, or ended, and retained values.
+//! that were left cleared of their subscriptions, or ended; and the way back of whatever else is done beside the loop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,23 +17,21 @@ use skein_mqtt::{
 };
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::values::{self, Keeper, Kept, Move, ValuesError};
-
 /// Sessions of clients that are opened or ended at one broker at a time: it may have thousands.
 const AT_ONCE: usize = 16;
 
 /// How a broker is reached.
 #[derive(Clone, Debug)]
-pub(crate) struct Access {
+pub struct Access {
     /// Where it listens for bridges.
-    pub(crate) address: Address,
+    pub address: Address,
     /// User and password, where it asks for them.
-    pub(crate) credentials: Option<(String, String)>,
+    pub credentials: Option<(String, String)>,
 }
 
 /// The markers that are awaited, and the way back of what is done beside the loop.
 #[derive(Debug)]
-pub(crate) struct Envoys {
+pub struct Envoys {
     markers: Vec<Marker>,
     done: mpsc::UnboundedSender<Event>,
     /// By broker, who may be busy with the sessions of its clients.
@@ -42,7 +40,8 @@ pub(crate) struct Envoys {
 
 impl Envoys {
     /// And where their events come.
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
+    #[must_use]
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (done, events) = mpsc::unbounded_channel();
         let envoys = Self {
             markers: Vec::new(),
@@ -53,17 +52,18 @@ impl Envoys {
     }
 
     /// Where events of what is done beside the loop go.
-    pub(crate) fn way_back(&self) -> &mpsc::UnboundedSender<Event> {
+    #[must_use]
+    pub fn way_back(&self) -> &mpsc::UnboundedSender<Event> {
         &self.done
     }
 
     /// Awaits these markers and no others.
-    pub(crate) fn expect(&mut self, markers: Vec<Marker>) {
+    pub fn expect(&mut self, markers: Vec<Marker>) {
         self.markers = markers;
     }
 
     /// What to send and where to await it.
-    pub(crate) fn probes(&self) -> impl Iterator<Item = Probe> {
+    pub fn probes(&self) -> impl Iterator<Item = Probe> {
         let mut probes: BTreeMap<(&BrokerName, &str), Vec<ProbeEnd>> = BTreeMap::new();
         for marker in &self.markers {
             let ends = probes.entry((&marker.origin, &marker.topic)).or_default();
@@ -81,7 +81,8 @@ impl Envoys {
     }
 
     /// The outcome of a message on a topic: a marker came through, if it is one of those awaited.
-    pub(crate) fn event(&self, topic: &str, consumer: &str, took: Option<Duration>) -> Option<Event> {
+    #[must_use]
+    pub fn event(&self, topic: &str, consumer: &str, took: Option<Duration>) -> Option<Event> {
         took?;
         let awaited = |marker: &&Marker| marker.topic == topic && marker.broker.as_str() == consumer;
         let marker = self.markers.iter().find(awaited)?;
@@ -92,7 +93,7 @@ impl Envoys {
     }
 
     /// Opens a session beside the loop; the event comes when that is done.
-    pub(crate) fn seed(
+    pub fn seed(
         &self,
         broker: &BrokerName,
         client_id: &str,
@@ -125,7 +126,7 @@ impl Envoys {
     }
 
     /// Clears a session beside the loop; the event comes when that is done.
-    pub(crate) fn end(
+    pub fn end(
         &self,
         broker: &BrokerName,
         client_id: &str,
@@ -157,7 +158,7 @@ impl Envoys {
     }
 
     /// Passes on beside the loop what waits in a session; the event comes when that is done.
-    pub(crate) fn adopt(
+    pub fn adopt(
         &self,
         broker: &BrokerName,
         client_id: &str,
@@ -202,7 +203,7 @@ impl Envoys {
     ///
     /// As nobody, whatever the client calls itself: no broker of ours knows a client's name, and each lets in who gives none. A
     /// session has another user than none only where nobody is asked for a name, or where 2.0 wrote down somebody else's.
-    pub(crate) fn open_client(
+    pub fn open_client(
         &mut self,
         broker: &BrokerName,
         client_id: &str,
@@ -248,7 +249,7 @@ impl Envoys {
     }
 
     /// Ends a client's session beside the loop; the event comes when that is done.
-    pub(crate) fn end_client(&mut self, broker: &BrokerName, client_id: &str, at: Option<Address>) {
+    pub fn end_client(&mut self, broker: &BrokerName, client_id: &str, at: Option<Address>) {
         let (turn, broker) = (self.turn(broker), broker.clone());
         self.send(
             at,
@@ -277,39 +278,12 @@ impl Envoys {
         turns.or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone()
     }
 
-    /// Has a broker forget beside the loop what it is not to keep; the event comes when that is done.
-    pub(crate) fn forget_values(
-        &self,
-        broker: &BrokerName,
-        at: Result<Keeper, ValuesError>,
-        kept: Kept,
-        serial: u64,
-    ) {
-        let (broker, done) = (broker.clone(), self.done.clone());
+    /// Does something else beside the loop; the event that it ends with comes as those of the others do.
+    pub fn beside(&self, errand: impl Future<Output = Event> + Send + 'static) {
+        let done = self.done.clone();
         tokio::spawn(async move {
-            let forgotten = match at {
-                Ok(keeper) => values::forget(keeper, kept, format!("{broker}-{serial}")).await,
-                Err(error) => Err(error),
-            };
-            let error = forgotten.err().map(|error| error.to_string());
-            let _ = done.send(Event::ValuesForgotten {
-                broker,
-                serial,
-                error,
-            });
-        });
-    }
-
-    /// Has the values of clients go with them beside the loop; the event comes when that is done.
-    pub(crate) fn bring_values(&self, home: &BrokerName, moved: Result<Move, ValuesError>, serial: u64) {
-        let (home, done) = (home.clone(), self.done.clone());
-        tokio::spawn(async move {
-            let brought = match moved {
-                Ok(moved) => values::bring(moved, format!("{home}-{serial}")).await,
-                Err(error) => Err(error),
-            };
-            let error = brought.err().map(|error| error.to_string());
-            let _ = done.send(Event::ValuesCopied { home, serial, error });
+            // Nobody listens only when the loop has ended.
+            let _ = done.send(errand.await);
         });
     }
 
@@ -323,22 +297,22 @@ impl Envoys {
     ) where
         F: Future<Output = Result<T, SessionError>> + Send,
     {
-        let (client_id, done) = (client_id.to_owned(), self.done.clone());
-        tokio::spawn(async move {
+        let client_id = client_id.to_owned();
+        self.beside(async move {
             let outcome = match at {
                 None => Err("its broker has no address".to_owned()),
                 Some(at) => errand(client_id.clone(), at)
                     .await
                     .map_err(|error| error.to_string()),
             };
-            // Nobody listens only when the loop has ended.
-            let _ = done.send(event(client_id, outcome));
+            event(client_id, outcome)
         });
     }
 }
 
 /// The same, as said over MQTT.
-pub(crate) fn level(qos: Qos) -> Level {
+#[must_use]
+pub fn level(qos: Qos) -> Level {
     match qos {
         Qos::AtMostOnce => Level::AtMostOnce,
         Qos::AtLeastOnce => Level::AtLeastOnce,

@@ -4,7 +4,8 @@ use skein_agent::{ProcessState, Report};
 use skein_engine::event::{self, Process};
 
 /// A supervisor's report.
-pub(crate) fn report(report: &Report) -> event::Report {
+#[must_use]
+pub fn report(report: &Report) -> event::Report {
     event::Report {
         loaded: report.loaded,
         rejected: report

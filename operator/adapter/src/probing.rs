@@ -22,7 +22,7 @@ type Flow = (TopicName, BrokerName, BrokerName);
 
 /// The probes of a plan.
 #[derive(Debug, Default)]
-pub(crate) struct Probing {
+pub struct Probing {
     /// The flows that a probe speaks for.
     pairs: BTreeMap<Pair, Vec<Flow>>,
     flows: BTreeMap<Flow, Way>,
@@ -41,7 +41,9 @@ struct Way {
 }
 
 impl Probing {
-    pub(crate) fn of(fleet: &Fleet, plan: &Plan) -> Self {
+    /// Those that a plan of a fleet needs.
+    #[must_use]
+    pub fn of(fleet: &Fleet, plan: &Plan) -> Self {
         let mut pairs: BTreeMap<Pair, Vec<Flow>> = BTreeMap::new();
         let mut flows = BTreeMap::new();
         for (name, class) in &plan.classes {
@@ -73,12 +75,13 @@ impl Probing {
     }
 
     /// The same probes for the same flows.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
         (&self.pairs, &self.flows) == (&other.pairs, &other.flows)
     }
 
     /// Takes over what the probes before this have shown, where it still holds.
-    pub(crate) fn continue_from(&mut self, before: &Self) {
+    pub fn continue_from(&mut self, before: &Self) {
         for (flow, way) in &self.flows {
             if before.flows.get(flow) == Some(way) {
                 for pair in std::iter::once(&way.forth).chain(&way.back) {
@@ -91,7 +94,8 @@ impl Probing {
     }
 
     /// What was probed on another way before: nothing has passed the new one yet.
-    pub(crate) fn unproven(&self, before: &Self) -> Vec<Event> {
+    #[must_use]
+    pub fn unproven(&self, before: &Self) -> Vec<Event> {
         let moved = self
             .flows
             .iter()
@@ -107,7 +111,8 @@ impl Probing {
     }
 
     /// What to send and where to await it.
-    pub(crate) fn probes(&self) -> Vec<Probe> {
+    #[must_use]
+    pub fn probes(&self) -> Vec<Probe> {
         let mut probes: BTreeMap<(&str, &str), Vec<ProbeEnd>> = BTreeMap::new();
         for (class, producer, consumer) in self.pairs.keys() {
             let end = ProbeEnd {
@@ -128,7 +133,7 @@ impl Probing {
     }
 
     /// A probe's outcome: what it means for every path it speaks for.
-    pub(crate) fn events(&mut self, topic: &str, consumer: &str, took: Option<Duration>) -> Vec<Event> {
+    pub fn events(&mut self, topic: &str, consumer: &str, took: Option<Duration>) -> Vec<Event> {
         let ends = topic.strip_prefix(PROBE).and_then(|ends| ends.split_once('/'));
         let Some((class, producer)) = ends else {
             return Vec::new();

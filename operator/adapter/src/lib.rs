@@ -1,0 +1,13 @@
+//! What is done for the engine alike wherever brokers run: errands over MQTT, which probe speaks for which path, a supervisor's
+//! report in the engine's words, and links as they are kept beside a configuration.
+//!
+//! It knows the engine, and what talks to brokers and runs them. Where brokers are, what they are started by and where anything
+//! is kept is for those who use it: processes of one machine, or a cluster.
+
+pub mod envoys;
+pub mod links;
+mod probing;
+pub mod translate;
+
+pub use envoys::{Access, Envoys};
+pub use probing::Probing;
