@@ -1,5 +1,6 @@
 //! Developer tasks: `cargo xtask --help` lists them. Each is a module; none knows another's business.
 
+mod apt;
 mod bench;
 mod check;
 mod command;
