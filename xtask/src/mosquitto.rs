@@ -78,6 +78,18 @@ pub(crate) fn ensure(series: Series, mirror: Option<&str>) -> Result<(PathBuf, S
     fits(series, &version).map(|()| (binary, version))
 }
 
+/// The folder in the cache that holds a series with its libraries, fetched if it is missing; whatever other program the user
+/// has chosen to run on this machine.
+pub(crate) fn packaged(series: Series, mirror: Option<&str>) -> Result<(PathBuf, String)> {
+    let folder = series.folder()?;
+    let binary = folder.join("bin/mosquitto");
+    if !binary.is_file() {
+        fetch(series, &folder, mirror)?;
+    }
+    let version = version_of(&binary)?;
+    fits(series, &version).map(|()| (folder, version))
+}
+
 /// The Debian suite that holds a series.
 fn suite(series: Series) -> &'static str {
     match series {
