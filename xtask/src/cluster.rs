@@ -23,6 +23,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -57,21 +58,23 @@ const PARTS: [&str; 8] = [
 #[command(after_help = "\
 A first look, as root:
 
-  cargo xtask cluster up              # the first time it fetches and builds everything, in some 7 minutes
+  cargo xtask cluster up              # the first time it builds everything, in some 7 minutes
   eval \"$(cargo xtask cluster env)\"
   kubectl get nodes
-  cargo test -p skein-e2e --test cluster_basics
+  cargo test -p skein-e2e --test cluster_basics -- --test-threads 1
   cargo xtask cluster node kill 2     # a loss of power; `node start 2` switches it on again
   cargo xtask cluster down
 
-Nothing is installed. Programs and images are kept in ${XDG_CACHE_HOME:-~/.cache}/skein/cluster, a cluster's data, keys and
-logs in ${XDG_STATE_HOME:-~/.local/state}/skein/cluster until it is taken down. One cluster can be up on a machine at a time; it has
-the interface `skein-cluster`, the networks 10.200.0.0/24 (nodes), 10.244.0.0/16 (pods) and 10.96.0.0/16 (Services), which
-this machine reaches directly, and ports 12257 to 12443. KUBECONFIG is not looked at: another cluster is neither started nor
-stopped nor changed.
+Nothing is installed. Programs and images are kept in ${XDG_CACHE_HOME:-~/.cache}/skein/cluster,
+a cluster's data, keys and logs in ${XDG_STATE_HOME:-~/.local/state}/skein/cluster until it is
+taken down. One cluster can be up on a machine at a time. It has the interface `skein-cluster`, the
+networks 10.200.0.0/24 (nodes), 10.244.0.0/16 (pods) and 10.96.0.0/16 (Services), which this
+machine reaches directly, and ports 12257 to 12443. KUBECONFIG is not looked at: another cluster is
+neither started nor stopped nor changed.
 
-Pods use the images localhost/mosquitto:1, localhost/coredns:1 and what `node load` imports, with `imagePullPolicy: Never`.
-There is no storage class (use emptyDir or hostPath), and network policies are not enforced.")]
+Pods use the images localhost/mosquitto:1, localhost/coredns:1 and what `node load` imports, with
+`imagePullPolicy: Never`. There is no storage class (use emptyDir or hostPath), and network policies
+are not enforced.")]
 pub(crate) struct Arguments {
     /// The folder of the cluster's data, instead of the user's own
     #[arg(long, global = true, value_name = "FOLDER")]
@@ -356,9 +359,14 @@ impl Cluster {
         };
         let begin = Instant::now();
         let nodes = self.nodes(&settings)?;
-        for node in &nodes {
-            node.kill()?;
-        }
+        // All at once: each waits for the kernel to take its network apart.
+        thread::scope(|scope| {
+            let kills: Vec<_> = nodes.iter().map(|node| scope.spawn(|| node.kill())).collect();
+            kills.into_iter().try_for_each(|kill| match kill.join() {
+                Ok(end) => end,
+                Err(_) => bail!("a node could not be ended"),
+            })
+        })?;
         self.control_plane(&settings).stop(keep)?;
         self.network(&settings).down(&self.state)?;
         if !keep {
