@@ -25,6 +25,7 @@
 
 mod broker;
 mod client;
+mod cluster;
 mod declare;
 mod fleet;
 mod flow;
@@ -43,6 +44,7 @@ mod wire;
 
 pub use broker::PlainBroker;
 pub use client::{Listener, Message, echo, publish_once};
+pub use cluster::{Cluster, Namespace};
 pub use declare::Manifest;
 pub use fleet::{Fleet, Up};
 pub use ledger::{Ledger, Summary};

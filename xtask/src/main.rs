@@ -1,7 +1,9 @@
 //! Developer tasks: `cargo xtask --help` lists them. Each is a module; none knows another's business.
 
+mod apt;
 mod bench;
 mod check;
+mod cluster;
 mod command;
 mod demo;
 mod generate;
@@ -39,6 +41,8 @@ enum Task {
     Matrix(matrix::Arguments),
     /// Hurt a fleet on real brokers for hours, and count what is lost; results as JSON in target/soak
     Soak(soak::Arguments),
+    /// Run a real Kubernetes for tests on this machine: control plane and nodes, without docker or a registry
+    Cluster(cluster::Arguments),
     /// Put the oldest and the newest supported Mosquitto into the cache, without touching the system
     Mosquitto(mosquitto::Arguments),
 }
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Matrix(arguments) => matrix::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
+        Task::Cluster(arguments) => cluster::run(&arguments),
         Task::Mosquitto(arguments) => mosquitto::run(&arguments),
     };
     match result {

@@ -1,5 +1,5 @@
 //! Fetching Mosquitto: Debian's own packages, unpacked with their libraries into the user's cache. Nothing is installed,
-//! no privileges are needed. It knows apt and packages; `skein_e2e` knows where the result is looked for.
+//! no privileges are needed. `apt` knows how packages are got; `skein_e2e` knows where the result is looked for.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,9 +9,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use skein_e2e::{Series, version_of};
-use tempfile::TempDir;
 
-use crate::command::{output, succeeds};
+use crate::apt::{self, Apt};
 
 /// Programs that get a launcher in `bin`, if the packages hold them.
 const PROGRAMS: [&str; 7] = [
@@ -79,6 +78,18 @@ pub(crate) fn ensure(series: Series, mirror: Option<&str>) -> Result<(PathBuf, S
     fits(series, &version).map(|()| (binary, version))
 }
 
+/// The folder in the cache that holds a series with its libraries, fetched if it is missing; whatever other program the user
+/// has chosen to run on this machine.
+pub(crate) fn packaged(series: Series, mirror: Option<&str>) -> Result<(PathBuf, String)> {
+    let folder = series.folder()?;
+    let binary = folder.join("bin/mosquitto");
+    if !binary.is_file() {
+        fetch(series, &folder, mirror)?;
+    }
+    let version = version_of(&binary)?;
+    fits(series, &version).map(|()| (folder, version))
+}
+
 /// The Debian suite that holds a series.
 fn suite(series: Series) -> &'static str {
     match series {
@@ -101,15 +112,13 @@ fn fits(series: Series, version: &str) -> Result<()> {
 }
 
 fn fetch(series: Series, target: &Path, mirror: Option<&str>) -> Result<()> {
-    for (tool, package) in [("apt-get", "apt"), ("dpkg-deb", "dpkg")] {
-        if !succeeds(Command::new(tool).arg("--version")) {
-            bail!(
-                "fetching Mosquitto takes {tool} (Debian's package {package}), which this machine does not have. \
-                 Install Mosquitto {} in another way and set {} to its path",
-                series.name(),
-                series.variable()
-            );
-        }
+    if let Some((tool, package)) = apt::missing() {
+        bail!(
+            "fetching Mosquitto takes {tool} (Debian's package {package}), which this machine does not have. \
+             Install Mosquitto {} in another way and set {} to its path",
+            series.name(),
+            series.variable()
+        );
     }
     let parent = target.parent().context("the cache has no parent folder")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
@@ -120,18 +129,13 @@ fn fetch(series: Series, target: &Path, mirror: Option<&str>) -> Result<()> {
         "Fetching Mosquitto {} (Debian {}) from {}",
         series.name(),
         suite(series),
-        apt.mirror
+        apt.mirror()
     );
     println!("  into {}; nothing else on this system changes", target.display());
     let begin = Instant::now();
-    let packages = apt.download()?;
-    let bytes: u64 = packages
-        .iter()
-        .filter_map(|path| fs::metadata(path).ok())
-        .map(|data| data.len())
-        .sum();
-    let root = apt.work.path().join("root");
-    unpack(&packages, &root)?;
+    let packages = apt.download(&["mosquitto", "mosquitto-clients"])?;
+    let root = apt.folder().join("root");
+    apt::unpack(&packages, &root, is_wanted)?;
     install_launchers(&root, target)?;
     if target.exists() {
         fs::remove_dir_all(target).with_context(|| format!("cannot replace {}", target.display()))?;
@@ -139,186 +143,25 @@ fn fetch(series: Series, target: &Path, mirror: Option<&str>) -> Result<()> {
     fs::rename(&root, target).with_context(|| format!("cannot put {} in place", target.display()))?;
     println!(
         "  {} MB of packages in {:.0} s",
-        bytes >> 20,
+        apt::weight(&packages) >> 20,
         begin.elapsed().as_secs_f64()
     );
     Ok(())
 }
 
-/// apt with a world of its own: own sources, own state, own cache, nothing installed.
-struct Apt {
-    work: TempDir,
-    mirror: String,
-}
-
-impl Apt {
-    fn new(work: TempDir, suite: &str, mirror: Option<&str>) -> Result<Self> {
-        let mirror = match mirror {
-            Some(mirror) => mirror.to_owned(),
-            None => debian_mirror()?,
-        };
-        for folder in ["lists/partial", "cache/archives/partial", "root"] {
-            fs::create_dir_all(work.path().join(folder))?;
-        }
-        let keyring = ["gpg", "pgp"]
-            .map(|extension| format!("/usr/share/keyrings/debian-archive-keyring.{extension}"))
-            .into_iter()
-            .find(|path| Path::new(path).exists());
-        let signed_by = keyring
-            .map(|path| format!("[signed-by={path}] "))
-            .unwrap_or_default();
-        fs::write(
-            work.path().join("sources.list"),
-            format!("deb {signed_by}{mirror} {suite} main\n"),
-        )?;
-        fs::write(work.path().join("status"), "")?;
-        fs::write(work.path().join("preferences"), "")?;
-        Ok(Self { work, mirror })
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new("apt-get");
-        let at = |name: &str| self.work.path().join(name).display().to_string();
-        for (option, value) in [
-            ("Dir::Etc::SourceList", at("sources.list")),
-            ("Dir::Etc::SourceParts", "/dev/null".to_owned()),
-            ("Dir::Etc::Preferences", at("preferences")),
-            ("Dir::Etc::PreferencesParts", "/dev/null".to_owned()),
-            ("Dir::State", at("")),
-            ("Dir::State::Lists", at("lists")),
-            ("Dir::State::status", at("status")),
-            ("Dir::Cache", at("cache")),
-            ("APT::Default-Release", String::new()),
-            ("APT::Install-Recommends", "false".to_owned()),
-            ("APT::Get::AllowUnauthenticated", "false".to_owned()),
-            ("Acquire::Languages", "none".to_owned()),
-            ("Acquire::Retries", "3".to_owned()),
-            ("Debug::NoLocking", "true".to_owned()),
-        ] {
-            command.arg("-o").arg(format!("{option}={value}"));
-        }
-        if rustix::process::geteuid().is_root() {
-            // apt would drop to a user that may not write here.
-            command.args(["-o", "APT::Sandbox::User=root"]);
-        }
-        command
-            .arg("-q")
-            .env("LC_ALL", "C")
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    }
-
-    /// Downloads Mosquitto, its clients, and everything they depend on.
-    fn download(&self) -> Result<Vec<PathBuf>> {
-        output(self.command().arg("update"))
-            .with_context(|| format!("cannot read the package lists of {}", self.mirror))?;
-        let packages = [
-            "install",
-            "--download-only",
-            "-y",
-            "mosquitto",
-            "mosquitto-clients",
-        ];
-        output(self.command().args(packages)).context("cannot download Mosquitto")?;
-        let mut found = Vec::new();
-        for entry in fs::read_dir(self.work.path().join("cache/archives"))? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "deb") {
-                found.push(path);
-            }
-        }
-        found.sort();
-        Ok(found)
-    }
-}
-
-/// The mirror that this machine's own apt sources name for Debian's main archive.
-fn debian_mirror() -> Result<String> {
-    let format = "$(REPO_URI)\t$(LABEL)\t$(ORIGIN)";
-    let mut command = Command::new("apt-get");
-    command.args(["indextargets", "--format", format, "Created-By: Packages"]);
-    let targets = output(&mut command).context("cannot read the apt sources")?;
-    let found = choose_mirror(&targets);
-    found.context("the apt sources of this machine name no Debian mirror: give one with `cargo xtask mosquitto --mirror URL`")
-}
-
-/// Picks Debian's main archive among lines of address, label, origin. The latter two are empty until `apt-get update` ran.
-fn choose_mirror(targets: &str) -> Option<String> {
-    let mut lines: Vec<Vec<&str>> = targets.lines().map(|line| line.split('\t').collect()).collect();
-    lines.sort();
-    let main = lines
+/// The daemon, its tools and the libraries they link; not the shells and init systems that packages drag in.
+fn is_wanted(package: &str) -> bool {
+    ["mosquitto", "lib", "zlib1g"]
         .iter()
-        .find(|fields| fields.get(1..3) == Some(&["Debian", "Debian"]));
-    let named = || {
-        lines.iter().find(|fields| {
-            fields
-                .first()
-                .is_some_and(|uri| uri.trim_end_matches('/').ends_with("/debian"))
-        })
-    };
-    main.or_else(named)
-        .and_then(|fields| fields.first())
-        .map(|uri| (*uri).to_owned())
-}
-
-/// Unpacks the daemon, its tools and the libraries they link; not the shells and init systems that packages drag in.
-fn unpack(packages: &[PathBuf], root: &Path) -> Result<()> {
-    for package in packages {
-        let name = package.file_name().unwrap_or_default().to_string_lossy();
-        if ["mosquitto", "lib", "zlib1g"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-        {
-            output(Command::new("dpkg-deb").arg("-x").arg(package).arg(root))?;
-        }
-    }
-    for folder in library_folders(root)? {
-        // Links that a package's trigger would make. Nearly all are in the packages already, so its absence may do no harm.
-        for tool in ["/sbin/ldconfig", "/usr/sbin/ldconfig"] {
-            if succeeds(Command::new(tool).arg("-n").arg(&folder)) {
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The folders that hold libraries of this machine's architecture, such as `usr/lib/x86_64-linux-gnu`.
-fn library_folders(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for parent in ["usr/lib", "lib"] {
-        let Ok(entries) = fs::read_dir(root.join(parent)) else {
-            continue;
-        };
-        for entry in entries {
-            let path = entry?.path();
-            if path.is_dir()
-                && path
-                    .file_name()
-                    .is_some_and(|name| name.to_string_lossy().contains("-linux-gnu"))
-            {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
+        .any(|prefix| package.starts_with(prefix))
 }
 
 /// Writes `bin/PROGRAM`, which run the programs with their own libraries, whatever this machine's are.
 ///
 /// The launchers name the final place, so they are tried out by hand before that.
 fn install_launchers(root: &Path, target: &Path) -> Result<()> {
-    let folders = library_folders(root)?;
-    let loader = folders.iter().find_map(|folder| {
-        let entries = fs::read_dir(folder).ok()?;
-        let named = |path: &PathBuf| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("ld-linux"))
-        };
-        entries.flatten().map(|entry| entry.path()).find(named)
-    });
-    let loader = loader.context("the packages hold no dynamic loader")?;
+    let folders = apt::library_folders(root)?;
+    let loader = apt::loader(&folders)?;
     fs::create_dir_all(root.join("bin"))?;
     for program in PROGRAMS {
         let places = ["usr/sbin", "usr/bin"].map(|place| root.join(place).join(program));
@@ -373,19 +216,6 @@ fn try_out(loader: &Path, folders: &[PathBuf], binary: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_main_archive_is_chosen_by_its_label_or_else_by_its_name() {
-        let after_update =
-            "http://mirror/deb-security/\tDebian-Security\tDebian\nhttp://mirror/main/\tDebian\tDebian\n";
-        assert_eq!(
-            choose_mirror(after_update).as_deref(),
-            Some("http://mirror/main/")
-        );
-        let before = "http://mirror/debian-security/\t$(LABEL)\t$(ORIGIN)\nhttp://mirror/debian/\t$(LABEL)\t$(ORIGIN)\n";
-        assert_eq!(choose_mirror(before).as_deref(), Some("http://mirror/debian/"));
-        assert_eq!(choose_mirror("http://archive/ubuntu/\tUbuntu\tUbuntu\n"), None);
-    }
 
     #[test]
     fn any_2_0_is_old_enough_and_any_later_series_new_enough() {

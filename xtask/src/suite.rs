@@ -1,5 +1,7 @@
-//! The whole test suite: every crate's own tests, then the end-to-end tests on real Mosquitto, and the loss contract's rows on it.
+//! The whole test suite: every crate's own tests, then the end-to-end tests on real Mosquitto, the loss contract's rows on it, and
+//! the tests on Kubernetes, for which a cluster is brought up if this machine lets us.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -8,10 +10,12 @@ use anyhow::{Context as _, Result, bail};
 use skein_e2e::Series;
 
 use crate::command::{cargo, command as run_by, output, run as run_command, shown};
-use crate::mosquitto;
+use crate::{cluster, mosquitto};
 
 /// Fault schedules that the simulator runs: well under a minute on two cores.
 const SEEDS: &str = "0..10000";
+/// Where the environment names a cluster for the tests that need one.
+const CLUSTER: &str = "SKEIN_CLUSTER";
 /// Where the environment says from which number property tests draw their inputs.
 const RNG_SEED: &str = "PROPTEST_RNG_SEED";
 
@@ -20,6 +24,9 @@ const RNG_SEED: &str = "PROPTEST_RNG_SEED";
 #[command(
     after_help = "Property tests draw the same inputs every time; PROPTEST_RNG_SEED=NUMBER draws others, and \
                         PROPTEST_CASES=NUMBER more of them.\n\
+                        The tests on Kubernetes run on a cluster that is brought up for them, as root, and taken down \
+                        afterwards (`cargo xtask cluster --help`); on the one that SKEIN_CLUSTER names, if it does. Without \
+                        root or Go they are skipped, and the last line says so.\n\
                         Exit code 0 if every test passed, 1 otherwise. The last line sums up."
 )]
 pub(crate) struct Arguments {
@@ -35,6 +42,12 @@ struct Count {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// Tests that ended at once, for want of a cluster; they are not among those that passed.
+    skipped: u64,
+    /// How many of them the next result will count as passed.
+    to_deduct: u64,
+    /// Why there was none.
+    obstacle: Option<String>,
     /// Runners that ended badly: tests that failed, or a crate that does not build.
     broken: Vec<String>,
 }
@@ -71,19 +84,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if !arguments.quick {
         let skein = build_skein()?;
-        let mut command = cargo(&["test", "--package", "skein-e2e", "--no-fail-fast"]);
-        command
-            .args(&filter)
-            .args(["--", "--test-threads", "2"])
-            .env("SKEIN_BIN", skein);
-        for (series, (binary, _)) in &brokers {
-            command.env(series.variable(), binary);
-        }
-        runner(&mut command, &mut count)?;
+        let end_to_end = |tests: &[&str], threads: &str| {
+            let mut command = cargo(&["test", "--package", "skein-e2e", "--no-fail-fast"]);
+            command
+                .args(tests)
+                .args(&filter)
+                .args(["--", "--test-threads", threads])
+                .env("SKEIN_BIN", &skein);
+            for (series, (binary, _)) in &brokers {
+                command.env(series.variable(), binary);
+            }
+            command
+        };
+        // A cluster would be busy meanwhile; those that need one say so, and have their turn later.
+        runner(end_to_end(&[], "2").env_remove(CLUSTER), &mut count)?;
         if arguments.filter.is_none() {
             // This very program: building it anew would be none the wiser.
             let mut matrix = run_by(std::env::current_exe()?);
             runner(matrix.args(["matrix", "--quick"]), &mut count)?;
+        }
+        if count.skipped > 0 {
+            // One after the other: some of them hurt nodes.
+            on_cluster(&mut end_to_end(&["--test", "cluster_*"], "1"), &mut count)?;
         }
     }
     let versions: Vec<&str> = brokers.iter().map(|(_, (_, version))| version.as_str()).collect();
@@ -106,6 +128,32 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Runs what was skipped for want of a cluster on one, if there can be one.
+fn on_cluster(tests: &mut Command, count: &mut Count) -> Result<()> {
+    let named = std::env::var_os(CLUSTER).is_some_and(|value| !value.is_empty());
+    if named {
+        count.skipped = 0;
+        return runner(tests, count);
+    }
+    if let Some(obstacle) = cluster::obstacle() {
+        count.obstacle = Some(obstacle);
+        return Ok(());
+    }
+    println!("\n== cargo xtask cluster up");
+    match cluster::Lease::begin() {
+        Ok(lease) => {
+            count.skipped = 0;
+            runner(tests.envs(lease.environment()?), count)?;
+            lease.end()
+        }
+        Err(error) => {
+            // It should have worked: what was not tested is no success.
+            count.broken.push(format!("`cargo xtask cluster up` ({error:#})"));
+            Ok(())
+        }
+    }
+}
+
 impl Count {
     fn is_good(&self) -> bool {
         self.broken.is_empty() && self.failed == 0
@@ -114,10 +162,14 @@ impl Count {
     /// `12 passed, 0 failed, 1 ignored`, and a word more where a runner ended badly: what does not build runs no test that
     /// could fail.
     fn verdict(&self) -> String {
-        let numbers = format!(
+        let mut numbers = format!(
             "{} passed, {} failed, {} ignored",
             self.passed, self.failed, self.ignored
         );
+        if self.skipped > 0 {
+            let why = self.obstacle.as_deref().unwrap_or_default();
+            let _ = write!(numbers, ", {} on a cluster SKIPPED ({why})", self.skipped);
+        }
         if self.is_good() {
             format!("good: {numbers}")
         } else {
@@ -154,9 +206,7 @@ fn runner(command: &mut Command, count: &mut Count) -> Result<()> {
     let mut here = std::io::stdout();
     for line in BufReader::new(stdout).split(b'\n') {
         let mut line = line?;
-        if let Some(result) = String::from_utf8_lossy(&line).strip_prefix("test result: ") {
-            add(result, count);
-        }
+        read(&String::from_utf8_lossy(&line), count);
         line.push(b'\n');
         here.write_all(&line)?;
         here.flush()?;
@@ -166,6 +216,21 @@ fn runner(command: &mut Command, count: &mut Count) -> Result<()> {
         count.broken.push(format!("`{shown}` ({status})"));
     }
     Ok(())
+}
+
+/// Counts what a line says: that a test was skipped, or how many passed, those included.
+fn read(line: &str, count: &mut Count) {
+    if let Some((_, why)) = line
+        .strip_prefix("test skipped: ")
+        .and_then(|rest| rest.split_once(": "))
+    {
+        count.skipped += 1;
+        count.to_deduct += 1;
+        count.obstacle = Some(why.to_owned());
+    } else if let Some(result) = line.strip_prefix("test result: ") {
+        add(result, count);
+        count.passed = count.passed.saturating_sub(std::mem::take(&mut count.to_deduct));
+    }
 }
 
 /// Adds a line such as `ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.31s`.
@@ -201,6 +266,25 @@ mod tests {
         );
         assert_eq!((count.passed, count.failed, count.ignored), (14, 1, 1));
         assert!(!count.is_good());
+    }
+
+    #[test]
+    fn a_skipped_test_is_none_that_passed() {
+        let mut count = Count::default();
+        for line in [
+            "test one ... ok",
+            "test skipped: two: no cluster",
+            "test two ... ok",
+            "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+        ] {
+            read(line, &mut count);
+        }
+        assert_eq!((count.passed, count.skipped), (5, 1));
+        assert_eq!(
+            count.verdict(),
+            "good: 5 passed, 0 failed, 0 ignored, 1 on a cluster SKIPPED (no cluster)"
+        );
     }
 
     #[test]

@@ -1,0 +1,3 @@
+module skein/cluster/pause
+
+go 1.26.0

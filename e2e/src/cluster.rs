@@ -1,0 +1,172 @@
+//! The Kubernetes that tests run on: found, asked by `kubectl`, and its nodes hurt. It knows nothing of how it came up; that is
+//! `cargo xtask cluster`'s business.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Program, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::getpid;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+/// Names the kubeconfig of the cluster that tests may use.
+const CLUSTER: &str = "SKEIN_CLUSTER";
+/// Names the program that can hurt that cluster's nodes.
+const XTASK: &str = "SKEIN_XTASK";
+
+/// A cluster that is up.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    kubeconfig: PathBuf,
+}
+
+impl Cluster {
+    /// The one that `SKEIN_CLUSTER` names. Without it the test of this name has to end at once, and this says so.
+    #[must_use]
+    pub fn find(test: &str) -> Option<Self> {
+        let Some(kubeconfig) = set(CLUSTER) else {
+            skip(
+                test,
+                "SKEIN_CLUSTER names no kubeconfig; `cargo xtask cluster up`, then eval \"$(cargo xtask cluster env)\"",
+            );
+            return None;
+        };
+        Some(Self { kubeconfig })
+    }
+
+    /// The same, for tests that hurt nodes: it has to be a cluster of `cargo xtask cluster`, too.
+    #[must_use]
+    pub fn find_with_nodes(test: &str) -> Option<Self> {
+        let cluster = Self::find(test)?;
+        if set(XTASK).is_none() {
+            skip(
+                test,
+                "SKEIN_XTASK names no xtask: this cluster's nodes are not ours to hurt",
+            );
+            return None;
+        }
+        Some(cluster)
+    }
+
+    fn command(&self) -> Program {
+        let mut command = Program::new("kubectl");
+        command
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// What `kubectl` prints; an error holds what it complains of.
+    pub async fn kubectl(&self, words: &[&str]) -> Result<String> {
+        let mut command = self.command();
+        command.args(words);
+        finish(
+            Command::from(command),
+            "",
+            &format!("kubectl {}", words.join(" ")),
+        )
+        .await
+    }
+
+    /// Makes a namespace that is gone after the test. The pod security standard is `restricted`, as of a careful owner.
+    pub async fn namespace(&self, name: &str) -> Result<Namespace> {
+        let name = format!("{name}-{}", getpid());
+        let namespace = Namespace {
+            cluster: self.clone(),
+            name,
+        };
+        self.kubectl(&["create", "namespace", &namespace.name]).await?;
+        let standard = "pod-security.kubernetes.io/enforce=restricted";
+        self.kubectl(&["label", "namespace", &namespace.name, standard])
+            .await?;
+        Ok(namespace)
+    }
+
+    /// Does something to a node, as `cargo xtask cluster node ACTION NUMBER`.
+    pub async fn node(&self, action: &str, number: u8) -> Result<()> {
+        let program = set(XTASK).context("SKEIN_XTASK names no program")?;
+        let folder = self.kubeconfig.parent().unwrap_or(Path::new("/"));
+        let mut command = Command::new(program);
+        command.arg("cluster").arg("--state").arg(folder);
+        command.args(["node", action, &number.to_string()]);
+        command.stdin(Stdio::null());
+        finish(
+            command,
+            "",
+            &format!("cargo xtask cluster node {action} {number}"),
+        )
+        .await
+        .map(drop)
+    }
+}
+
+/// A namespace that is deleted when this is dropped.
+#[derive(Debug)]
+pub struct Namespace {
+    cluster: Cluster,
+    name: String,
+}
+
+impl Namespace {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What `kubectl` prints about what is in it.
+    pub async fn kubectl(&self, words: &[&str]) -> Result<String> {
+        let words = [&["--namespace", &self.name], words].concat();
+        self.cluster.kubectl(&words).await
+    }
+
+    /// Applies manifests to it.
+    pub async fn apply(&self, manifests: &str) -> Result<()> {
+        let mut command = self.cluster.command();
+        command.args(["--namespace", &self.name, "apply", "--filename", "-"]);
+        command.stdin(Stdio::piped());
+        finish(Command::from(command), manifests, "kubectl apply")
+            .await
+            .map(drop)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let mut command = self.cluster.command();
+        command.args(["delete", "namespace", &self.name, "--wait=false"]);
+        command.stdout(Stdio::null());
+        let _ = command.status();
+    }
+}
+
+async fn finish(mut command: Command, input: &str, shown: &str) -> Result<String> {
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = child.with_context(|| format!("cannot run `{shown}`"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).await?;
+    }
+    let output = child.wait_with_output().await?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        bail!("`{shown}` failed ({}): {}", output.status, why.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn set(variable: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(variable).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
+}
+
+/// Says that a test does not take place; `cargo xtask test` counts these lines. A test runner keeps to itself what is printed by
+/// tests that pass, but not what is written like this.
+fn skip(test: &str, why: &str) {
+    let _ = writeln!(std::io::stdout(), "\ntest skipped: {test}: {why}");
+}
