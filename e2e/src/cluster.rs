@@ -124,9 +124,18 @@ impl Namespace {
 
     /// Applies manifests to it.
     pub async fn apply(&self, manifests: &str) -> Result<()> {
+        self.apply_with(&[], manifests).await
+    }
+
+    /// Has the API server judge manifests, and changes nothing.
+    pub async fn judge(&self, manifests: &str) -> Result<()> {
+        self.apply_with(&["--dry-run=server"], manifests).await
+    }
+
+    async fn apply_with(&self, options: &[&str], manifests: &str) -> Result<()> {
         let mut command = self.cluster.command();
         command.args(["--namespace", &self.name, "apply", "--filename", "-"]);
-        command.stdin(Stdio::piped());
+        command.args(options).stdin(Stdio::piped());
         finish(Command::from(command), manifests, "kubectl apply")
             .await
             .map(drop)
