@@ -1,8 +1,10 @@
 //! Places: the repository, the built `skein`, free ports.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 
@@ -49,6 +51,9 @@ pub fn free_port() -> Result<u16> {
 pub fn free_ports(count: usize) -> Result<Vec<u16>> {
     const LOWEST: u64 = 13_000;
     const MANY: u64 = 19_000;
+    // What was handed out is free until somebody listens there, and may seem so to another test meanwhile.
+    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     // All are held until all are found, so that no port is handed out twice.
     let mut held: Vec<TcpListener> = Vec::new();
     // Each process and each call begins elsewhere.
@@ -59,7 +64,12 @@ pub fn free_ports(count: usize) -> Result<Vec<u16>> {
         }
         next = next.wrapping_add(1);
         let port = u16::try_from(LOWEST + next % MANY)?;
-        held.extend(TcpListener::bind(("127.0.0.1", port)));
+        if let Some(listener) = TcpListener::bind(("127.0.0.1", port))
+            .ok()
+            .filter(|_| taken.insert(port))
+        {
+            held.push(listener);
+        }
     }
     ensure!(held.len() == count, "no free port on 127.0.0.1");
     held.iter()
