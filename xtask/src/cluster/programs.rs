@@ -122,7 +122,7 @@ pub(super) fn ensure(cache: &Cache) -> Result<bool> {
         missing.join(", ")
     );
     println!(
-        "  (everything, on two cores: some 7 minutes, of which Kubernetes takes most, and 10 GB of disk meanwhile)"
+        "  (everything, on two cores: some 9 minutes, of which Kubernetes takes most, and 10 GB of disk meanwhile)"
     );
     for program in &PROGRAMS {
         if missing.contains(&program.name) {
