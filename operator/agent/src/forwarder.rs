@@ -31,6 +31,9 @@ mod tests;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The pause between two attempts of one held client. The broker is back after 8 to 50 ms, and this is lost at most.
 const PAUSE: Duration = Duration::from_millis(2);
+/// How long one attempt may take. Where a burst of clients fills the queue of those whom a broker has yet to accept, the kernel
+/// itself tries again after a whole second only, which is all the patience there is.
+const ATTEMPT: Duration = Duration::from_millis(200);
 /// How many held clients attempt at the same time; the others queue, so that thousands do not burn a processor.
 const ATTEMPTS: usize = 16;
 /// The pause after a connection that could not be accepted, for want of descriptors say.
@@ -286,7 +289,7 @@ async fn reach(address: Option<Arc<str>>, attempts: &Semaphore) -> TcpStream {
     loop {
         // Closed never; if it were, going on unlimited is right.
         let _attempt = attempts.acquire().await.ok();
-        if let Ok(broker) = TcpStream::connect(&*address).await
+        if let Ok(Ok(broker)) = timeout(ATTEMPT, TcpStream::connect(&*address)).await
             && broker.set_nodelay(true).is_ok()
             && !is_self(&broker)
         {
