@@ -10,6 +10,8 @@ use rustix::process::getpid;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use crate::place::named_path;
+
 /// Names the kubeconfig of the cluster that tests may use.
 const CLUSTER: &str = "SKEIN_CLUSTER";
 /// Names the program that can hurt that cluster's nodes.
@@ -25,7 +27,7 @@ impl Cluster {
     /// The one that `SKEIN_CLUSTER` names. Without it the test of this name has to end at once, and this says so.
     #[must_use]
     pub fn find(test: &str) -> Option<Self> {
-        let Some(kubeconfig) = set(CLUSTER) else {
+        let Some(kubeconfig) = named_path(CLUSTER) else {
             skip(
                 test,
                 "SKEIN_CLUSTER names no kubeconfig; `cargo xtask cluster up`, then eval \"$(cargo xtask cluster env)\"",
@@ -39,7 +41,7 @@ impl Cluster {
     #[must_use]
     pub fn find_with_nodes(test: &str) -> Option<Self> {
         let cluster = Self::find(test)?;
-        if set(XTASK).is_none() {
+        if named_path(XTASK).is_none() {
             skip(
                 test,
                 "SKEIN_XTASK names no xtask: this cluster's nodes are not ours to hurt",
@@ -86,7 +88,7 @@ impl Cluster {
 
     /// Does something to a node, as `cargo xtask cluster node ACTION NUMBER`.
     pub async fn node(&self, action: &str, number: u8) -> Result<()> {
-        let program = set(XTASK).context("SKEIN_XTASK names no program")?;
+        let program = named_path(XTASK).context("SKEIN_XTASK names no program")?;
         let folder = self.kubeconfig.parent().unwrap_or(Path::new("/"));
         let mut command = Command::new(program);
         command.arg("cluster").arg("--state").arg(folder);
@@ -167,11 +169,6 @@ async fn finish(mut command: Command, input: &str, shown: &str) -> Result<String
         bail!("`{shown}` failed ({}): {}", output.status, why.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn set(variable: &str) -> Option<PathBuf> {
-    let value = std::env::var_os(variable).filter(|value| !value.is_empty());
-    value.map(PathBuf::from)
 }
 
 /// Says that a test does not take place; `cargo xtask test` counts these lines. A test runner keeps to itself what is printed by

@@ -50,7 +50,7 @@ pub use fleet::{Fleet, Up};
 pub use ledger::{Ledger, Summary};
 pub use measure::{Burners, connect_options, cores, from_environment, is_bench, quantile};
 pub use mosquitto::{Series, find_mosquitto, mosquitto, plugin, version_of};
-pub use place::{free_port, free_ports, repository, skein};
+pub use place::{free_port, free_ports, repository, skein, user_folder};
 pub use processes::{broker_processes, process};
 pub use publisher::Publisher;
 pub use raw::RawClient;

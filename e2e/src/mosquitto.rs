@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::place::{named_path, user_folder};
+
 /// A supported Mosquitto series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Series {
@@ -38,24 +40,14 @@ impl Series {
 
     /// The folder that `cargo xtask mosquitto` fills: `${XDG_CACHE_HOME:-~/.cache}/skein/mosquitto-SERIES`.
     pub fn folder(self) -> Result<PathBuf> {
-        let set = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-        let cache =
-            cache.context("neither XDG_CACHE_HOME nor HOME is set: no place for the Mosquitto cache")?;
+        let cache = user_folder("XDG_CACHE_HOME", ".cache")?;
         Ok(cache.join("skein").join(format!("mosquitto-{}", self.name())))
     }
 }
 
 /// The binary of a series: from its environment variable, else from the cache.
 pub fn find_mosquitto(series: Series) -> Result<PathBuf> {
-    let named = std::env::var_os(series.variable())
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from);
-    let path = match named {
+    let path = match named_path(series.variable()) {
         Some(path) => path,
         None => series.folder()?.join("bin").join("mosquitto"),
     };

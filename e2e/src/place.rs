@@ -6,13 +6,26 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 /// The root of the repository.
 #[must_use]
 pub fn repository() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
+}
+
+/// The path that an environment variable names, if it names one.
+pub(crate) fn named_path(variable: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(variable).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
+}
+
+/// The folder that a variable such as `XDG_CACHE_HOME` names, else the one in the user's home.
+pub fn user_folder(variable: &str, in_home: &str) -> Result<PathBuf> {
+    named_path(variable)
+        .or_else(|| named_path("HOME").map(|home| home.join(in_home)))
+        .with_context(|| format!("neither {variable} nor HOME is set"))
 }
 
 /// The built `skein`: what `SKEIN_BIN` names (`cargo xtask test` sets it), else the last debug build.
@@ -23,10 +36,7 @@ pub fn repository() -> PathBuf {
 #[must_use]
 #[allow(clippy::panic, reason = "a test without the program under test cannot go on")]
 pub fn skein() -> PathBuf {
-    let named = std::env::var_os("SKEIN_BIN")
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from);
-    let path = named.unwrap_or_else(|| {
+    let path = named_path("SKEIN_BIN").unwrap_or_else(|| {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         target
             .unwrap_or_else(|| repository().join("target"))

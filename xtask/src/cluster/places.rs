@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use skein_e2e::user_folder;
 
 /// What was built and fetched, in `${XDG_CACHE_HOME:-~/.cache}/skein/cluster`.
 #[derive(Clone, Debug)]
@@ -11,7 +12,7 @@ pub(super) struct Cache(PathBuf);
 impl Cache {
     /// The user's.
     pub(super) fn find() -> Result<Self> {
-        base("XDG_CACHE_HOME", ".cache").map(|base| Self(base.join("skein/cluster")))
+        user_folder("XDG_CACHE_HOME", ".cache").map(|base| Self(base.join("skein/cluster")))
     }
 
     /// The folder itself.
@@ -59,7 +60,7 @@ impl State {
     pub(super) fn find(given: Option<&Path>) -> Result<Self> {
         let folder = match given {
             Some(folder) => std::path::absolute(folder)?,
-            None => base("XDG_STATE_HOME", ".local/state")?.join("skein/cluster"),
+            None => user_folder("XDG_STATE_HOME", ".local/state")?.join("skein/cluster"),
         };
         Ok(Self(folder))
     }
@@ -98,14 +99,4 @@ impl State {
     pub(super) fn node(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
-}
-
-fn base(variable: &str, in_home: &str) -> Result<PathBuf> {
-    let set = |name: &str| {
-        let value = std::env::var_os(name).filter(|value| !value.is_empty());
-        value.map(PathBuf::from)
-    };
-    set(variable)
-        .or_else(|| set("HOME").map(|home| home.join(in_home)))
-        .with_context(|| format!("neither {variable} nor HOME is set: no place for a cluster"))
 }
