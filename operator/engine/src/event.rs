@@ -225,6 +225,8 @@ pub struct KeptConfig {
 /// Where a broker is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
+    /// The address that the broker itself listens on, where it runs.
+    pub listen: String,
     /// Host and port for bridges, heartbeats and probes: always this very process.
     pub peer: (String, u16),
     /// Host and port for clients: stays while the broker behind it may change.

@@ -289,6 +289,7 @@ pub(crate) fn number(broker: &BrokerName) -> Option<BrokerId> {
 pub(crate) fn placement(broker: BrokerId) -> Placement {
     let port = 20_000 + broker as u16;
     Placement {
+        listen: "127.0.0.1".to_owned(),
         peer: ("127.0.0.1".to_owned(), port),
         client: ("127.0.0.1".to_owned(), port + 100),
         data_directory: "/var/lib/skein".to_owned(),

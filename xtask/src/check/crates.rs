@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 11] = [
     &["skein-engine"],
     &["skein-mqtt", "skein-agent", "skein-store", "skein-simulator"],
     &["skein-adapter"],
-    &["skein-local"],
+    &["skein-local", "skein-pod", "skein-controller"],
     &["skein-cli"],
     &["skein-e2e"],
     &["xtask"],

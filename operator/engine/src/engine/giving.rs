@@ -263,13 +263,13 @@ impl Engine {
                 .find(|(other, _)| other == name)
                 .and_then(|(_, at)| at.clone())
         };
-        let (host, port) = &ingredients.placement.peer;
+        let (_, port) = &ingredients.placement.peer;
         let compiled = compile(&Compile {
             broker,
             declared: &ingredients.declared,
             links: &ingredients.links,
             placement: &Placement {
-                listen: host.clone(),
+                listen: ingredients.placement.listen.clone(),
                 peer_port: *port,
                 client_ports: Vec::new(),
                 data_directory: ingredients.placement.data_directory.clone(),

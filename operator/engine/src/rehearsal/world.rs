@@ -318,6 +318,7 @@ fn placement(name: &BrokerName, broker: &Broker) -> Placement {
         Hosting::External(external) => (external.host.clone(), external.port),
     };
     Placement {
+        listen: address.0.clone(),
         peer: address.clone(),
         client: address,
         data_directory: DATA.to_owned(),

@@ -31,6 +31,7 @@ fn given(security: Option<Securing>) -> BTreeMap<BrokerName, Config> {
     });
     for broker in fleet.brokers.keys() {
         let placement = Placement {
+            listen: format!("{broker}.peer"),
             peer: (format!("{broker}.peer"), 1883),
             client: (format!("{broker}.client"), 1883),
             data_directory: format!("/var/lib/{broker}"),

@@ -525,6 +525,7 @@ fn settings() -> Settings {
 
 fn placement(broker: &BrokerName) -> Placement {
     Placement {
+        listen: format!("{broker}.peer"),
         peer: (format!("{broker}.peer"), 1883),
         client: (format!("{broker}.client"), 1883),
         data_directory: format!("/var/lib/{broker}"),

@@ -99,6 +99,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         if let Hosting::External(external) = &broker.hosting {
             let address = (external.host.clone(), external.port);
             return Ok(Placement {
+                listen: String::new(),
                 peer: address.clone(),
                 client: address,
                 data_directory: String::new(),
@@ -115,8 +116,10 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             source,
         })?;
         let Ports { client, peer } = self.ports.assign(name)?;
-        let here = |port| ("127.0.0.1".to_owned(), port);
+        const HERE: &str = "127.0.0.1";
+        let here = |port| (HERE.to_owned(), port);
         Ok(Placement {
+            listen: HERE.to_owned(),
             peer: here(peer),
             client: here(client),
             data_directory: directory.data().display().to_string(),
