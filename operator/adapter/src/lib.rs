@@ -4,10 +4,12 @@
 //! It knows the engine, and what talks to brokers and runs them. Where brokers are, what they are started by and where anything
 //! is kept is for those who use it: processes of one machine, or a cluster.
 
+pub mod conductor;
 pub mod envoys;
 pub mod links;
 mod probing;
 pub mod translate;
 
+pub use conductor::{Conductor, Ground};
 pub use envoys::{Access, Envoys};
 pub use probing::Probing;

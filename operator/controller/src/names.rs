@@ -84,7 +84,9 @@ pub fn labels(broker: &BrokerName) -> BTreeMap<String, String> {
         MANAGED_BY,
         (BROKER, broker.as_str()),
     ];
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// What a broker's pod is found by: the labels that never change.

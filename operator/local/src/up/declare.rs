@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
+use skein_adapter::Ground as _;
 use skein_agent::{BrokerDirectory, files};
 use skein_api::fleet::{Broker, Fleet, Hosting};
 use skein_api::manifest::is_manifest;
 use skein_api::name::BrokerName;
 use skein_engine::event::{Event, Placement};
-use skein_mqtt::{Address, Watched};
 
 use super::runner::{Runner, is_managed, is_report, join};
 use super::{UpError, read};
@@ -55,7 +54,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         let mut fresh = Vec::new();
         for (name, broker) in &fleet.brokers {
             let placement = self.placement(name, broker)?;
-            if self.placed.get(name) != Some(&placement) {
+            if self.conductor.placed.get(name) != Some(&placement) {
                 fresh.push((name, broker, placement));
             }
         }
@@ -72,7 +71,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     address: join(&placement.client),
                 });
             }
-            self.placed.insert(name.clone(), placement.clone());
+            self.conductor.placed.insert(name.clone(), placement.clone());
             self.observe(Event::Placed {
                 broker: name.clone(),
                 placement,
@@ -84,7 +83,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 self.hear_supervisor(name);
             }
         }
-        self.fleet = fleet.clone();
+        self.conductor.fleet = fleet.clone();
         self.point_as_before()?;
         self.observe(Event::FleetChanged(fleet));
         self.to_begin.extend(begun);
@@ -107,7 +106,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         }
         let directory = self.place.state.broker(name);
         let forwarder = self.place.state.forwarder(name);
-        if !self.placed.contains_key(name) {
+        if !self.conductor.placed.contains_key(name) {
             self.check_ports(name, &directory)?;
         }
         directory.create()?;
@@ -151,7 +150,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     pub(super) fn edit(&mut self) {
         const TROUBLE: &str = "manifests";
         let applied = read(&self.place.manifests).and_then(|(sources, declared)| {
-            let mut changes = differences(&self.fleet, &declared.fleet);
+            let mut changes = differences(&self.conductor.fleet, &declared.fleet);
             if !changes.is_empty() {
                 self.put_in_force(&sources, declared.fleet)?;
             }
@@ -174,14 +173,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         });
         match applied {
             Ok(changes) => {
-                let was_refused = self.troubles.remove(TROUBLE).is_some();
+                let was_refused = self.conductor.troubles.remove(TROUBLE).is_some();
                 if was_refused || !changes.is_empty() {
                     (self.tell)(UpEvent::Applied { changes });
                 }
             }
             Err(error) => {
                 let text = format!("the last edit of the manifests is not in force: {error}");
-                let known = self.troubles.insert(TROUBLE.to_owned(), text.clone());
+                let known = self.conductor.troubles.insert(TROUBLE.to_owned(), text.clone());
                 // The same mistake saved again is not worth saying again.
                 if known.as_ref() != Some(&text) {
                     match error {
@@ -194,25 +193,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         self.gather();
     }
 
-    /// Watches all that are declared, and those that are not any more until they are stopped.
-    pub(super) fn watch_brokers(&self) {
-        let watched = |(name, placement): (&BrokerName, &Placement)| {
-            let (host, port) = placement.peer.clone();
-            let declared = self.fleet.brokers.get(name);
-            let watched = Watched {
-                address: Address { host, port },
-                credentials: self.credentials(name),
-                interval: declared.map_or(Duration::from_secs(1), |broker| broker.heartbeat.interval),
-            };
-            (name.to_string(), watched)
-        };
-        self.watch.set_brokers(self.placed.iter().map(watched).collect());
-    }
-
     /// Reads the stores of all that are ours and looks whether there is room for them, also of those that are not declared any more until they are stopped.
     pub(super) fn watch_stores(&mut self) {
         // Of a broker that somebody else runs there is none to be seen.
-        let ours = self.placed.iter().filter(|(_, it)| !it.data_directory.is_empty());
+        let ours = self
+            .conductor
+            .placed
+            .iter()
+            .filter(|(_, it)| !it.data_directory.is_empty());
         let directories = ours.map(|(name, it)| (name.clone(), PathBuf::from(&it.data_directory)));
         let directories: BTreeMap<BrokerName, PathBuf> = directories.collect();
         self.rooms.watch(directories.clone());

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use skein_adapter::{Access, Probing, links};
+use skein_adapter::{Conductor, Ground, links};
 use skein_agent::Configuration;
 use skein_agent::files::{self, FileError};
-use skein_api::fleet::Hosting;
 use skein_api::name::BrokerName;
 use skein_engine::directive::Directive;
 use skein_engine::event::{Event, KeptConfig, Process, Report, Restored};
-use skein_mqtt::Address;
+use skein_engine::sessions::ClientSession;
+use tokio::time::Instant;
 
 use super::runner::{Runner, is_managed, join};
 use crate::happening::UpEvent;
@@ -18,48 +18,8 @@ use crate::processes::{Begun, Role};
 use crate::state::StateDirectory;
 
 impl<F: FnMut(UpEvent)> Runner<F> {
-    /// Tells the engine, and does what it says.
-    pub(super) fn observe(&mut self, event: Event) {
-        let replanned = matches!(event, Event::FleetChanged(_));
-        let is_routine = self.engine.is_routine(&event);
-        let directives = self.engine.observe(event, self.origin.elapsed());
-        let replanned = replanned || !directives.is_empty();
-        let is_news = !is_routine || replanned;
-        for directive in directives {
-            self.execute(directive);
-        }
-        if replanned {
-            self.follow_plan();
-        }
-        if is_news {
-            self.gather();
-        }
-    }
-
-    /// Executes a directive. What the machine refuses is told, and tried again: the engine counts on it.
-    fn execute(&mut self, directive: Directive) {
-        let about = about(&directive);
-        // An older one about the same must not come after this.
-        self.undone.remove(&about);
-        match self.try_execute(&directive) {
-            Ok(()) => {
-                self.troubles.remove(&about);
-            }
-            Err(error) => {
-                self.troubles.insert(about.clone(), error.to_string());
-                self.undone.insert(about, directive);
-            }
-        }
-    }
-
-    /// Tries again what could not be done.
-    pub(super) fn retry_undone(&mut self) {
-        for directive in std::mem::take(&mut self.undone).into_values() {
-            self.execute(directive);
-        }
-    }
-
-    fn try_execute(&mut self, directive: &Directive) -> Result<(), Undone> {
+    /// Does what is of files and processes.
+    pub(super) fn execute_here(&mut self, directive: &Directive) -> Result<(), Undone> {
         match directive {
             Directive::GiveConfig {
                 broker,
@@ -73,59 +33,12 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     .broker(broker)
                     .give(*epoch, config.as_str(), links)?;
             }
-            Directive::AwaitMarkers(markers) => {
-                self.envoys.expect(markers.clone());
-                self.send_probes();
-            }
-            Directive::EndSubscriptions {
-                broker,
-                upstream,
-                client_id,
-                filters,
-                discard,
-            } => {
-                let access = self.access(upstream);
-                self.envoys.end(broker, client_id, access, filters, *discard);
-            }
-            Directive::Seed {
-                broker,
-                upstream,
-                client_id,
-                subscriptions,
-            } => {
-                let access = self.access(upstream);
-                self.envoys.seed(broker, client_id, access, subscriptions);
-            }
-            Directive::Adopt {
-                broker,
-                upstream,
-                client_id,
-                filters,
-                to,
-            } => {
-                let access = self.access(upstream);
-                let to = to.iter().map(|to| self.access(to)).collect();
-                self.envoys.adopt(broker, client_id, access.zip(to), filters);
-            }
             Directive::Bar { broker, downstreams } => {
                 let directory = self.place.state.broker(broker);
                 self.users.bar(broker, downstreams, &directory)?;
                 self.look_after_users();
             }
             Directive::ReadSessions { broker, serial } => self.stores.read(broker.clone(), *serial),
-            Directive::OpenClientSession {
-                broker,
-                client_id,
-                session,
-            } => {
-                let at = self.peer(broker);
-                let before = self.stores.session(broker, client_id);
-                self.envoys.open_client(broker, client_id, at, session, before);
-            }
-            Directive::EndClientSession { broker, client_id } => {
-                let at = self.peer(broker);
-                self.envoys.end_client(broker, client_id, at);
-            }
             Directive::ForgetValues { .. } | Directive::CopyValues { .. } => self.mind_values(directive),
             Directive::RecordSessions(sessions) => {
                 files::write_json(&self.place.state.sessions_file(), sessions)?;
@@ -139,7 +52,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             Directive::Retire { broker } => {
                 let asked = self.processes.stop(broker);
                 self.changes.remove(self.place.state.broker(broker).path());
-                self.placed.remove(broker);
+                self.conductor.placed.remove(broker);
                 self.users.forget(broker);
                 self.watch_brokers();
                 self.watch_stores();
@@ -148,36 +61,15 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     self.retired(broker);
                 }
             }
+            // The others go over MQTT.
+            _ => {}
         }
         Ok(())
     }
 
-    /// How a broker is reached, if it is known.
-    pub(super) fn access(&self, broker: &BrokerName) -> Option<Access> {
-        Some(Access {
-            address: self.peer(broker)?,
-            credentials: self.credentials(broker),
-        })
-    }
-
-    /// Where a broker listens for bridges, if it is known.
-    pub(super) fn peer(&self, broker: &BrokerName) -> Option<Address> {
-        if let Some(placement) = self.placed.get(broker) {
-            let (host, port) = placement.peer.clone();
-            return Some(Address { host, port });
-        }
-        match &self.fleet.brokers.get(broker)?.hosting {
-            Hosting::External(external) => Some(Address {
-                host: external.host.clone(),
-                port: external.port,
-            }),
-            Hosting::Managed(_) => None,
-        }
-    }
-
     /// Says that a broker no longer declared is stopped, once it is.
     pub(super) fn retired(&mut self, broker: &BrokerName) {
-        if self.placed.contains_key(broker) || !self.processes.is_dead(broker) {
+        if self.conductor.placed.contains_key(broker) || !self.processes.is_dead(broker) {
             return;
         }
         let loaded = self.place.state.broker(broker).loaded().ok().flatten();
@@ -194,8 +86,8 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     }
 
     fn point(&mut self, broker: &BrokerName, to: &BrokerName) -> Result<(), FileError> {
-        let managed = self.fleet.brokers.get(broker).is_some_and(is_managed);
-        let Some(target) = self.placed.get(to).filter(|_| managed) else {
+        let managed = self.conductor.fleet.brokers.get(broker).is_some_and(is_managed);
+        let Some(target) = self.conductor.placed.get(to).filter(|_| managed) else {
             return Ok(());
         };
         let directory = self.place.state.forwarder(broker);
@@ -227,48 +119,21 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         let Some(before) = self.led.take() else {
             return Ok(());
         };
-        for broker in self.placed.keys().cloned().collect::<Vec<_>>() {
+        for broker in self.conductor.placed.keys().cloned().collect::<Vec<_>>() {
             let to = before.get(&broker).unwrap_or(&broker);
             self.point(&broker, to)?;
         }
         Ok(())
     }
 
-    /// Probes and class names follow the plan.
-    fn follow_plan(&mut self) {
-        let mut probing = Probing::of(&self.fleet, self.engine.plan());
-        if !probing.is_like(&self.probing) {
-            probing.continue_from(&self.probing);
-            let unproven = probing.unproven(&self.probing);
-            self.probing = probing;
-            self.send_probes();
-            for event in unproven {
-                self.observe(event);
-            }
-        }
-        let classes = self.engine.plan().class_names();
-        if classes != self.classes {
-            self.classes = classes;
-            self.keep("classes", &self.place.state.classes_file(), &self.classes.clone());
-        }
-    }
-
-    /// Sends the probes of paths and the markers of connections, quickly at first: something changed.
-    fn send_probes(&self) {
-        let mut probes = self.probing.probes();
-        probes.extend(self.envoys.probes());
-        self.watch.set_probes(probes);
-        self.watch.hurry();
-    }
-
     /// Writes a file that the next life is better off with; that it cannot be written is only a trouble.
     pub(super) fn keep<T: serde::Serialize>(&mut self, what: &str, path: &Path, value: &T) {
         match files::write_json(path, value) {
             Ok(()) => {
-                self.troubles.remove(what);
+                self.conductor.troubles.remove(what);
             }
             Err(error) => {
-                self.troubles.insert(what.to_owned(), error.to_string());
+                self.conductor.troubles.insert(what.to_owned(), error.to_string());
             }
         }
     }
@@ -277,7 +142,12 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     pub(super) fn begin(&mut self, broker: &BrokerName) {
         let forwarder = self.begin_one(broker, Role::Forwarder);
         let supervisor = self.begin_one(broker, Role::Supervisor);
-        let Some(address) = self.placed.get(broker).map(|placement| join(&placement.client)) else {
+        let Some(address) = self
+            .conductor
+            .placed
+            .get(broker)
+            .map(|placement| join(&placement.client))
+        else {
             return;
         };
         let broker = broker.clone();
@@ -290,7 +160,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 
     /// Starts or takes over a process; `None` if it cannot be done now (it will be tried again).
     pub(super) fn begin_one(&mut self, broker: &BrokerName, role: Role) -> Option<Begun> {
-        let client = self.placed.get(broker)?.client.1;
+        let client = self.conductor.placed.get(broker)?.client.1;
         let trouble = format!("{role:?}/{broker}");
         if role == Role::Forwarder {
             if self.processes.alive(broker, role).is_none() && !crate::ports::is_free(client) {
@@ -299,25 +169,25 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                      program, or remove {} and `up` again for new addresses",
                     self.place.state.ports_file().display()
                 );
-                self.troubles.insert(trouble, text);
+                self.conductor.troubles.insert(trouble, text);
                 self.processes.later(broker, role);
                 self.gather();
                 return None;
             }
-            self.troubles.remove(&trouble);
+            self.conductor.troubles.remove(&trouble);
             // A forwarder that finds no target turns clients away.
             let directory = self.place.state.forwarder(broker);
             if directory.target().ok().flatten().is_none() {
                 let own = broker.clone();
                 if let Err(error) = self.point(broker, &own) {
-                    self.troubles.insert(trouble.clone(), error.to_string());
+                    self.conductor.troubles.insert(trouble.clone(), error.to_string());
                 }
             }
         }
         match self.processes.begin(broker, role, client) {
             Ok(begun) => Some(begun),
             Err(error) => {
-                self.troubles.insert(
+                self.conductor.troubles.insert(
                     trouble,
                     format!("broker {broker}: cannot start its {role:?}: {error}"),
                 );
@@ -330,7 +200,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     /// What an earlier life left in the state directory. What is damaged is left out, and said.
     pub(super) fn restored(&mut self) -> Restored {
         let mut restored = Restored {
-            classes: self.classes.clone(),
+            classes: self.conductor.classes.clone(),
             migrations: self.migrations.plain(),
             addresses: self.addresses(),
             ..Restored::default()
@@ -339,7 +209,8 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         match StateDirectory::read(&self.place.state.sessions_file()) {
             Ok(sessions) => restored.sessions = sessions.unwrap_or_default(),
             Err(error) => {
-                self.troubles
+                self.conductor
+                    .troubles
                     .insert("restored/sessions".to_owned(), error.to_string());
             }
         }
@@ -350,7 +221,8 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 match read {
                     Ok(configuration) => configurations.extend(configuration),
                     Err(error) => {
-                        self.troubles
+                        self.conductor
+                            .troubles
                             .insert(format!("restored/{broker}"), format!("broker {broker}: {error}"));
                     }
                 }
@@ -370,7 +242,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                             "broker {broker}: the links of epoch {}: {error}",
                             configuration.epoch
                         );
-                        self.troubles.insert(format!("restored/{broker}"), text);
+                        self.conductor.troubles.insert(format!("restored/{broker}"), text);
                     }
                 }
             }
@@ -384,34 +256,51 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 
 /// Why a directive is not executed.
 #[derive(Debug, thiserror::Error)]
-enum Undone {
+pub(super) enum Undone {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
     Links(#[from] links::LinkError),
 }
 
-/// What a directive is about: a newer one about the same makes an older one void.
-fn about(directive: &Directive) -> String {
-    match directive {
-        Directive::GiveConfig { broker, .. } => format!("configuration/{broker}"),
-        Directive::AwaitMarkers(_) => "markers".to_owned(),
-        Directive::Seed { client_id, .. }
-        | Directive::EndSubscriptions { client_id, .. }
-        | Directive::Adopt { client_id, .. } => {
-            format!("session/{client_id}")
+impl<F: FnMut(UpEvent)> Ground for Runner<F> {
+    type Refusal = Undone;
+
+    fn conductor(&self) -> &Conductor {
+        &self.conductor
+    }
+
+    fn conductor_mut(&mut self) -> &mut Conductor {
+        &mut self.conductor
+    }
+
+    /// To all that Skein runs.
+    fn credentials(&self, broker: &BrokerName) -> Option<(String, String)> {
+        (!self.conductor.is_external(broker)).then(|| self.users.administrator(broker))
+    }
+
+    fn session(&self, broker: &BrokerName, client_id: &str) -> Option<&ClientSession> {
+        self.stores.session(broker, client_id)
+    }
+
+    fn carry_out(&mut self, directive: &Directive) -> Result<(), Undone> {
+        self.execute_here(directive)
+    }
+
+    fn keep_classes(&mut self) {
+        let classes = self.conductor.classes.clone();
+        self.keep("classes", &self.place.state.classes_file(), &classes);
+    }
+
+    fn gather(&mut self) {
+        self.status_due
+            .get_or_insert_with(|| Instant::now() + self.gathering);
+    }
+
+    fn missed(&mut self, broker: BrokerName, refused: bool, _: &str) {
+        if !refused {
+            self.look_at_process(&broker);
         }
-        Directive::ReadSessions { broker, .. } => format!("clients/{broker}"),
-        Directive::ForgetValues { broker, .. } => format!("values/{broker}"),
-        Directive::CopyValues { home, .. } => format!("values of clients/{home}"),
-        Directive::OpenClientSession {
-            broker, client_id, ..
-        }
-        | Directive::EndClientSession { broker, client_id } => format!("clients/{broker}/{client_id}"),
-        Directive::Bar { broker, .. } => format!("bars/{broker}"),
-        Directive::RecordSessions(_) => "sessions".to_owned(),
-        Directive::PointAddress { broker, .. } => format!("address/{broker}"),
-        Directive::RecordMigration(migration) => format!("migration/{}", migration.name),
-        Directive::Retire { broker } => format!("retire/{broker}"),
+        self.observe(Event::HeartbeatMissed { broker, refused });
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use skein_adapter::Ground as _;
 use skein_api::fleet::{Failback, Fleet};
 use skein_api::name::BrokerName;
 use skein_api::resources::MigrationSpec;
@@ -140,12 +141,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             Ok(found) => found,
             Err(error) => {
                 // Nobody knows what is wished: nothing is changed.
-                self.troubles.insert(TROUBLE.to_owned(), error.to_string());
+                self.conductor
+                    .troubles
+                    .insert(TROUBLE.to_owned(), error.to_string());
                 self.gather();
                 return;
             }
         };
-        self.troubles.remove(TROUBLE);
+        self.conductor.troubles.remove(TROUBLE);
         self.heed_drains(&found);
         self.wishes.approvals = found.approvals;
         if let Some(status) = self.status.take() {
@@ -156,14 +159,14 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     }
 
     fn heed_drains(&mut self, found: &Found) {
-        let weighed = wishes::weigh(found, &self.wishes.declared, &self.fleet);
+        let weighed = wishes::weigh(found, &self.wishes.declared, &self.conductor.fleet);
         for key in std::mem::take(&mut self.wishes.troubled) {
-            self.troubles.remove(&key);
+            self.conductor.troubles.remove(&key);
         }
         for (about, text) in weighed.troubles {
             let key = format!("wishes/{about}");
             self.wishes.troubled.insert(key.clone());
-            self.troubles.insert(key, text);
+            self.conductor.troubles.insert(key, text);
         }
         for (broker, migration) in weighed.void {
             match self.wishes.directory.undrain(&broker) {
@@ -174,7 +177,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 Err(error) => {
                     let key = format!("wishes/void/{broker}");
                     self.wishes.troubled.insert(key.clone());
-                    self.troubles.insert(key, error.to_string());
+                    self.conductor.troubles.insert(key, error.to_string());
                 }
             }
         }
@@ -185,7 +188,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 
     /// Tells the engine of approvals of what waits for them now, and forgets those whose step is behind.
     pub(super) fn approve_what_waits(&mut self, status: &FleetStatus) {
-        let (due, behind) = self.wishes.approvals_due(status, &self.fleet);
+        let (due, behind) = self.wishes.approvals_due(status, &self.conductor.fleet);
         for event in due {
             self.observe(event);
         }

@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use skein_adapter::{Envoys, Probing, translate};
+use skein_adapter::{Conductor, Envoys, Ground as _, translate};
 use skein_agent::BrokerDirectory;
-use skein_api::fleet::{Fleet, Hosting};
-use skein_api::name::{BrokerName, ClassName, TopicName};
-use skein_engine::directive::Directive;
-use skein_engine::event::{Event, Placement};
+use skein_api::fleet::Hosting;
+use skein_api::name::BrokerName;
+use skein_engine::event::Event;
 use skein_engine::{Engine, Securing, Settings};
 use skein_mqtt::{Outcome, Watch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -56,17 +54,10 @@ pub(super) struct Place {
 pub(super) struct Runner<F> {
     pub(super) place: Place,
     pub(super) tell: F,
-    pub(super) engine: Engine,
-    /// The engine's time counts from here.
-    pub(super) origin: Instant,
-    pub(super) fleet: Arc<Fleet>,
+    pub(super) conductor: Conductor,
     pub(super) ports: PortBook,
-    pub(super) placed: BTreeMap<BrokerName, Placement>,
     pub(super) processes: Processes,
-    pub(super) watch: Watch,
     pub(super) changes: Changes,
-    pub(super) probing: Probing,
-    pub(super) envoys: Envoys,
     pub(super) stores: Stores,
     /// Where there is room for what brokers keep.
     pub(super) rooms: Rooms,
@@ -78,14 +69,9 @@ pub(super) struct Runner<F> {
     pub(super) secured: bool,
     pub(super) looked_after_users: Instant,
     pub(super) instance: String,
-    pub(super) classes: BTreeMap<TopicName, ClassName>,
     pub(super) migrations: Migrations,
     /// What people wish.
     pub(super) wishes: Heeded,
-    /// What is wrong beside what the engine knows, by what it is about.
-    pub(super) troubles: BTreeMap<String, String>,
-    /// Directives that could not be executed, to be tried again, by what they are about.
-    pub(super) undone: BTreeMap<String, Directive>,
     pub(super) status: Option<FleetStatus>,
     pub(super) status_due: Option<Instant>,
     /// How long changes of the status are gathered: the larger the fleet, the longer.
@@ -137,19 +123,17 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         migrations: Migrations::new(
             StateDirectory::read(&place.state.migrations_file())?.unwrap_or_default(),
         ),
-        classes: StateDirectory::read(&place.state.classes_file())?.unwrap_or_default(),
+        conductor: Conductor::new(
+            Engine::new(settings),
+            watch,
+            envoys,
+            StateDirectory::read(&place.state.classes_file())?.unwrap_or_default(),
+        ),
         wishes: Heeded::new(WishDirectory::of(&place.state)),
         place,
         tell,
-        engine: Engine::new(settings),
-        origin: Instant::now(),
-        fleet: Arc::default(),
-        placed: BTreeMap::new(),
         processes,
-        watch,
         changes: Changes::new(),
-        probing: Probing::default(),
-        envoys,
         stores,
         rooms,
         vitals: Vitals::default(),
@@ -158,8 +142,6 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
         secured: security.is_some(),
         looked_after_users: Instant::now(),
         instance,
-        troubles: BTreeMap::new(),
-        undone: BTreeMap::new(),
         status: None,
         status_due: None,
         gathering: GATHER,
@@ -175,7 +157,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
             plugin::SECURITY,
             runner.place.mosquitto.display()
         );
-        runner.troubles.insert("security".to_owned(), text);
+        runner.conductor.troubles.insert("security".to_owned(), text);
     }
     if secret_is_new {
         runner.stop_strangers();
@@ -238,7 +220,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     }
 
     fn next_wakeup(&self) -> Instant {
-        let engine = self.engine.next_wakeup().map(|moment| self.origin + moment);
+        let engine = self.conductor.next_wakeup();
         let debounced = self.edited.map(|edited| edited + DEBOUNCE);
         let begin = (!self.to_begin.is_empty()).then(Instant::now);
         [
@@ -255,13 +237,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 
     fn due_by_now(&mut self) {
         let now = Instant::now();
-        if self
-            .engine
-            .next_wakeup()
-            .is_some_and(|moment| self.origin + moment <= now)
-        {
-            self.observe(Event::Tick);
-        }
+        self.tick();
         while Instant::now() < now + SLICE
             && let Some(broker) = self.to_begin.pop_front()
         {
@@ -302,12 +278,17 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         let trouble = format!("report/{broker}");
         match directory.report() {
             Ok(Some(report)) if living.is_some_and(|living| living.pid == report.supervisor_pid) => {
-                self.troubles.remove(&trouble);
-                self.troubles.remove(&format!("{:?}/{broker}", Role::Supervisor));
+                self.conductor.troubles.remove(&trouble);
+                self.conductor
+                    .troubles
+                    .remove(&format!("{:?}/{broker}", Role::Supervisor));
                 let obstacle = format!("obstacle/{broker}");
                 match &report.obstacle {
-                    Some(text) => self.troubles.insert(obstacle, format!("Broker/{broker}: {text}")),
-                    None => self.troubles.remove(&obstacle),
+                    Some(text) => self
+                        .conductor
+                        .troubles
+                        .insert(obstacle, format!("Broker/{broker}: {text}")),
+                    None => self.conductor.troubles.remove(&obstacle),
                 };
                 self.users
                     .heard(broker, report.all_barred.as_deref(), report.started_at);
@@ -319,21 +300,25 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             }
             Ok(_) => {}
             Err(error) => {
-                self.troubles.insert(trouble, format!("broker {broker}: {error}"));
+                self.conductor
+                    .troubles
+                    .insert(trouble, format!("broker {broker}: {error}"));
             }
         }
     }
 
     fn process_gone(&mut self, gone: &Gone) {
         let Some(failures) = self.processes.ended(gone) else {
-            if !self.placed.contains_key(&gone.broker) {
+            if !self.conductor.placed.contains_key(&gone.broker) {
                 if gone.role == Role::Supervisor {
                     (self.tell)(UpEvent::Stopped {
                         broker: gone.broker.clone(),
                     });
                 }
                 self.vitals.forget(&gone.broker);
-                self.troubles.remove(&format!("obstacle/{}", gone.broker));
+                self.conductor
+                    .troubles
+                    .remove(&format!("obstacle/{}", gone.broker));
                 // Whichever of its processes ends last.
                 self.retired(&gone.broker);
             }
@@ -341,7 +326,8 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         };
         if failures >= 3 {
             let complaint = self.processes.complaint(&gone.broker, gone.role);
-            self.troubles
+            self.conductor
+                .troubles
                 .insert(format!("{:?}/{}", gone.role, gone.broker), complaint);
         }
         if gone.role == Role::Supervisor {
@@ -353,8 +339,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     }
 
     /// Says what a broker's process does while a heartbeat goes unanswered, if it can be seen.
-    fn look_at_process(&mut self, broker: &BrokerName) {
-        let Some(declared) = self.fleet.brokers.get(broker).filter(|it| is_managed(it)) else {
+    pub(super) fn look_at_process(&mut self, broker: &BrokerName) {
+        let declared = self.conductor.fleet.brokers.get(broker);
+        let Some(declared) = declared.filter(|it| is_managed(it)) else {
             return;
         };
         let interval = declared.heartbeat.interval;
@@ -364,47 +351,6 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         {
             let broker = broker.clone();
             self.observe(Event::Activity { broker, activity });
-        }
-    }
-
-    fn outcome(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Answered { broker, round_trip } => {
-                if let Ok(broker) = BrokerName::new(&broker) {
-                    self.troubles.remove(&format!("heartbeat/{broker}"));
-                    self.observe(Event::HeartbeatAnswered { broker, round_trip });
-                }
-            }
-            Outcome::Missed { broker, refused, why } => {
-                if let Ok(broker) = BrokerName::new(&broker) {
-                    // Of a broker that we run, the engine knows more than this; of another, only this is known.
-                    let external = self
-                        .fleet
-                        .brokers
-                        .get(&broker)
-                        .is_some_and(|broker| !is_managed(broker));
-                    if external && let Some(placement) = self.placed.get(&broker) {
-                        let text = format!("broker {broker} ({}): {why}", join(&placement.peer));
-                        self.troubles.insert(format!("heartbeat/{broker}"), text);
-                    }
-                    if !refused {
-                        self.look_at_process(&broker);
-                    }
-                    self.observe(Event::HeartbeatMissed { broker, refused });
-                }
-            }
-            Outcome::Probed {
-                topic,
-                consumer,
-                took,
-            } => {
-                if let Some(event) = self.envoys.event(&topic, &consumer, took) {
-                    self.observe(event);
-                }
-                for event in self.probing.events(&topic, &consumer, took) {
-                    self.observe(event);
-                }
-            }
         }
     }
 }

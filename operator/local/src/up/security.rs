@@ -12,13 +12,6 @@ use crate::happening::UpEvent;
 use crate::users::neighbours;
 
 impl<F: FnMut(UpEvent)> Runner<F> {
-    /// What Skein logs in to a broker with: to all that it runs.
-    pub(super) fn credentials(&self, broker: &BrokerName) -> Option<(String, String)> {
-        let declared = self.fleet.brokers.get(broker).map(|declared| &declared.hosting);
-        let elsewhere = matches!(declared, Some(Hosting::External(_)));
-        (!elsewhere).then(|| self.users.administrator(broker))
-    }
-
     /// Says what the brokers of a fleet are to be started with.
     pub(super) fn provide_users(&mut self, fleet: &Fleet) -> Result<(), FileError> {
         if !self.secured {
@@ -28,7 +21,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         let none = BTreeSet::new();
         for (name, broker) in &fleet.brokers {
             if let Hosting::Managed(managed) = &broker.hosting {
-                let placed = &self.placed;
+                let placed = &self.conductor.placed;
                 let stays =
                     |other: &BrokerName| placed.contains_key(other) || fleet.brokers.contains_key(other);
                 let neighbours = neighbours.get(name).unwrap_or(&none);
@@ -42,7 +35,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     /// Sees to it that processes know their users.
     pub(super) fn look_after_users(&mut self) {
         self.looked_after_users = Instant::now();
-        let (state, placed) = (&self.place.state, &self.placed);
+        let (state, placed) = (&self.place.state, &self.conductor.placed);
         let troubles = self.users.look_after(
             |broker| state.broker(broker),
             |broker| {
@@ -50,13 +43,13 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 Some(skein_mqtt::Address { host, port })
             },
             &self.instance,
-            self.envoys.way_back(),
+            self.conductor.envoys.way_back(),
         );
         for (broker, trouble) in troubles {
             let about = format!("users/{broker}");
             match trouble {
-                Some(trouble) => self.troubles.insert(about, trouble),
-                None => self.troubles.remove(&about),
+                Some(trouble) => self.conductor.troubles.insert(about, trouble),
+                None => self.conductor.troubles.remove(&about),
             };
         }
     }

@@ -16,20 +16,14 @@ pub(super) const GATHER: Duration = Duration::from_millis(20);
 pub(super) const WRITE: Duration = Duration::from_secs(1);
 
 impl<F: FnMut(UpEvent)> Runner<F> {
-    /// The status will be looked at soon.
-    pub(super) fn gather(&mut self) {
-        self.status_due
-            .get_or_insert_with(|| Instant::now() + self.gathering);
-    }
-
     /// Writes the status if it changed or is old, and tells what changed.
     pub(super) fn refresh_status(&mut self) {
         self.status_due = None;
         let began = Instant::now();
-        let seen = self.engine.status();
+        let seen = self.conductor.engine.status();
         let mut problems = seen.problems;
-        problems.extend(self.troubles.values().cloned());
-        problems.extend(self.rooms.problems(&self.fleet, &seen.brokers));
+        problems.extend(self.conductor.troubles.values().cloned());
+        problems.extend(self.rooms.problems(&self.conductor.fleet, &seen.brokers));
         let status = FleetStatus {
             updated_at: jiff::Timestamp::now().to_string(),
             fleet: self.place.manifests.clone(),
@@ -54,10 +48,10 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         self.written = now;
         if changed {
             // The same trouble was told when it was found.
-            let known = self.troubles.get("manifests");
+            let known = self.conductor.troubles.get("manifests");
             for event in narrate(self.status.as_ref(), &status) {
                 if matches!(event, UpEvent::PathDown { .. }) {
-                    self.watch.hurry();
+                    self.conductor.watch.hurry();
                 }
                 if !matches!(&event, UpEvent::Trouble(text) if Some(text) == known) {
                     (self.tell)(event);
@@ -81,7 +75,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             (self.tell)(UpEvent::Ready(Summary {
                 brokers: status.brokers.len(),
                 paths: status.paths.len(),
-                milliseconds: self.origin.elapsed().as_millis(),
+                milliseconds: self.conductor.origin.elapsed().as_millis(),
             }));
         }
     }

@@ -17,7 +17,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     /// Stops everything of this fleet, whoever started it. A further signal ends the patience.
     pub(super) async fn stop(&mut self, interrupt: &mut Signal, terminate: &mut Signal) {
         (self.tell)(UpEvent::Stopping);
-        self.watch.set_probes(Vec::new());
+        self.conductor.watch.set_probes(Vec::new());
         let stopping: Vec<(BrokerName, Vec<Identity>)> = self
             .place
             .state

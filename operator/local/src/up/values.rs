@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use skein_adapter::Ground as _;
 use skein_api::name::BrokerName;
 use skein_engine::directive::Directive;
 use skein_engine::event::Event;
@@ -25,7 +26,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     published: published.clone(),
                 };
                 let (keeper, broker, serial) = (self.keeper(broker), broker.clone(), *serial);
-                self.envoys.beside(async move {
+                self.conductor.envoys.beside(async move {
                     let forgotten = match keeper {
                         Ok(keeper) => forget(keeper, kept, format!("{broker}-{serial}")).await,
                         Err(error) => Err(error),
@@ -53,7 +54,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     copying: Arc::clone(copying),
                 });
                 let (home, serial) = (home.clone(), *serial);
-                self.envoys.beside(async move {
+                self.conductor.envoys.beside(async move {
                     let brought = match moved {
                         Ok(moved) => bring(moved, format!("{home}-{serial}")).await,
                         Err(error) => Err(error),
@@ -69,7 +70,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     /// A broker with its store, if both are known.
     fn keeper(&self, broker: &BrokerName) -> Result<Keeper, ValuesError> {
         let unknown = || ValuesError::Unknown(broker.clone());
-        let placement = self.placed.get(broker).ok_or_else(unknown)?;
+        let placement = self.conductor.placed.get(broker).ok_or_else(unknown)?;
         // Of a broker that somebody else runs there is none to be seen.
         if placement.data_directory.is_empty() {
             return Err(unknown());
