@@ -9,6 +9,7 @@ pub mod envoys;
 pub mod links;
 mod probing;
 pub mod translate;
+pub mod users;
 
 pub use conductor::{Conductor, Ground};
 pub use envoys::{Access, Envoys};

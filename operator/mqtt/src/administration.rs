@@ -11,7 +11,7 @@ mod answer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -157,11 +157,17 @@ pub async fn admit<S: Session>(
 
 /// The users that are barred.
 pub async fn fenced<S: Session>(at: &Administrator) -> Result<BTreeSet<String>, AdministrationError> {
+    let all = users::<S>(at).await?.into_iter();
+    Ok(all.filter_map(|(user, barred)| barred.then_some(user)).collect())
+}
+
+/// All users, and whether each is barred.
+pub async fn users<S: Session>(at: &Administrator) -> Result<BTreeMap<String, bool>, AdministrationError> {
     const COMMAND: &str = "listClients";
     let mut line = Line::<S>::open(at, COMMAND).await?;
     let response = line.ask(COMMAND, vec![json!({"verbose": true})]).await?;
     line.close().await;
-    let users = response.first().and_then(Response::disabled_users);
+    let users = response.first().and_then(Response::users);
     users.ok_or_else(|| AdministrationError::Unreadable {
         address: at.address.clone(),
         command: COMMAND,

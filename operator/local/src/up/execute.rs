@@ -16,6 +16,7 @@ use super::runner::{Runner, is_managed, join};
 use crate::happening::UpEvent;
 use crate::processes::{Begun, Role};
 use crate::state::StateDirectory;
+use crate::users::Files;
 
 impl<F: FnMut(UpEvent)> Runner<F> {
     /// Does what is of files and processes.
@@ -34,8 +35,8 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                     .give(*epoch, config.as_str(), links)?;
             }
             Directive::Bar { broker, downstreams } => {
-                let directory = self.place.state.broker(broker);
-                self.users.bar(broker, downstreams, &directory)?;
+                let files = Files(self.place.state.broker(broker));
+                self.users.bar(broker, downstreams, &files)?;
                 self.look_after_users();
             }
             Directive::ReadSessions { broker, serial } => self.stores.read(broker.clone(), *serial),

@@ -30,9 +30,10 @@ use crate::rooms::Rooms;
 use crate::state::StateDirectory;
 use crate::status::FleetStatus;
 use crate::stores::Stores;
-use crate::users::Users;
+use crate::users;
 use crate::vitals::Vitals;
 use crate::wishes::WishDirectory;
+use skein_adapter::users::Users;
 
 /// An edit is read this long after the last write: an editor writes more than once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -105,7 +106,7 @@ pub(super) async fn run<F: FnMut(UpEvent)>(
     let (envoys, mut returned) = Envoys::new();
     let stores = Stores::start(envoys.way_back().clone()).map_err(system("start a thread"))?;
     let rooms = Rooms::start().map_err(system("start a thread"))?;
-    let (users, secret_is_new) = Users::open(&place.state.secret_file())?;
+    let (users, secret_is_new) = users::open(&place.state.secret_file())?;
     let plugin = |name| plugin::find(&place.mosquitto, name).map(|path| path.display().to_string());
     let security = plugin(plugin::SECURITY).map(|plugin| Securing {
         plugin,

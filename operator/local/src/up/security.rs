@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::runner::Runner;
 use crate::happening::UpEvent;
-use crate::users::neighbours;
+use crate::users::Files;
+use skein_adapter::users::neighbours;
 
 impl<F: FnMut(UpEvent)> Runner<F> {
     /// Says what the brokers of a fleet are to be started with.
@@ -25,8 +26,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 let stays =
                     |other: &BrokerName| placed.contains_key(other) || fleet.brokers.contains_key(other);
                 let neighbours = neighbours.get(name).unwrap_or(&none);
-                let directory = self.place.state.broker(name);
-                self.users.provide(name, managed, neighbours, stays, &directory)?;
+                let files = Files(self.place.state.broker(name));
+                let users = self.users.provide(name, managed, neighbours, stays, &files)?;
+                files.begin(users)?;
             }
         }
         Ok(())
@@ -37,7 +39,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         self.looked_after_users = Instant::now();
         let (state, placed) = (&self.place.state, &self.conductor.placed);
         let troubles = self.users.look_after(
-            |broker| state.broker(broker),
+            |broker| Files(state.broker(broker)),
             |broker| {
                 let (host, port) = placed.get(broker)?.peer.clone();
                 Some(skein_mqtt::Address { host, port })

@@ -1,12 +1,18 @@
 use super::*;
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use skein_adapter::users::neighbours;
 use skein_agent::Identity;
 use skein_api::fleet::{FleetBuilder, Hosting};
+use skein_api::name::BrokerName;
+use skein_engine::event::Event;
 use skein_mosquitto::security::read;
+use skein_mqtt::Address;
+use tokio::sync::mpsc;
 
 struct Place {
     temporary: tempfile::TempDir,
@@ -16,7 +22,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let (users, is_new) = Users::open(&temporary.path().join("secret")).unwrap();
+        let (users, is_new) = open(&temporary.path().join("secret")).unwrap();
         assert!(is_new);
         Self { temporary, users }
     }
@@ -37,22 +43,22 @@ impl Place {
             unreachable!()
         };
         let stays = |other: &BrokerName| fleet.brokers.contains_key(other);
-        self.users
-            .provide(&b, managed, &neighbours, stays, &directory)
-            .unwrap();
+        let files = Files(directory.clone());
+        let users = self.users.provide(&b, managed, &neighbours, stays, &files);
+        files.begin(users.unwrap()).unwrap();
         directory.users().unwrap().unwrap()
     }
 
     /// Has b bar these and no others.
     fn bar(&mut self, downstreams: &[&str]) {
         let downstreams = downstreams.iter().map(|text| name(text)).collect();
-        let directory = self.directory();
-        self.users.bar(&name("b"), &downstreams, &directory).unwrap();
+        let files = Files(self.directory());
+        self.users.bar(&name("b"), &downstreams, &files).unwrap();
     }
 
     /// The next life.
     fn again(self) -> Self {
-        let (users, is_new) = Users::open(&self.temporary.path().join("secret")).unwrap();
+        let (users, is_new) = open(&self.temporary.path().join("secret")).unwrap();
         assert!(!is_new);
         Self { users, ..self }
     }
@@ -81,7 +87,7 @@ fn what_is_no_secret_is_refused_and_not_repeated() {
     let temporary = tempfile::tempdir().unwrap();
     let file = temporary.path().join("secret");
     fs::write(&file, "hunter2").unwrap();
-    let error = Users::open(&file).unwrap_err().to_string();
+    let error = open(&file).unwrap_err().to_string();
     assert!(
         error.contains("secret: ") && error.contains("remove the file"),
         "{error}"
@@ -122,10 +128,6 @@ fn a_broker_of_an_earlier_version_comes_to_know_itself() {
     let now = place.provide("a b", "a-b");
     assert_eq!(downstreams(&now), ["a", "b"]);
     assert_eq!(now.bridges[&name("b")], users.bridges[&name("b")]);
-    // And so does its process, which is told nothing else.
-    let lacking = Lacking::of(&render(&earlier), &now, false).unwrap();
-    assert_eq!(lacking.missing, [name("b")]);
-    assert!(lacking.open.is_empty() && lacking.barred.is_empty());
 }
 
 #[test]
@@ -137,12 +139,6 @@ fn a_broker_is_never_barred_at_itself() {
     assert_eq!(barred(&place.directory().users().unwrap().unwrap()), [name("a")]);
     let users = place.provide("a b c", "a-b b-c");
     assert_eq!(barred(&users), [name("a")]);
-    // A process that barred all is told to let it in with the others.
-    let mut left = users.clone();
-    left.bar_all();
-    let lacking = Lacking::of(&render(&left), &users, true).unwrap();
-    assert_eq!(lacking.barred, [name("b"), name("c")]);
-    assert!(lacking.open.is_empty());
 }
 
 #[test]
@@ -150,7 +146,7 @@ fn users_of_another_secret_are_made_anew() {
     let mut place = Place::new();
     let before = place.provide("a b", "a-b");
     fs::remove_file(place.temporary.path().join("secret")).unwrap();
-    (place.users, _) = Users::open(&place.temporary.path().join("secret")).unwrap();
+    (place.users, _) = open(&place.temporary.path().join("secret")).unwrap();
     let now = place.provide("a b", "a-b");
     assert_ne!(now.bridges, before.bridges);
     let derived = Security::derived(place.users.secret(), &name("b"), &["a", "b"].map(name), true);
@@ -175,45 +171,6 @@ fn a_file_is_begun_for_a_broker_that_never_had_one_and_for_no_other() {
 }
 
 #[test]
-fn a_process_lacks_users_that_came_later_and_bars_none_that_is_wanted() {
-    let mut place = Place::new();
-    let mut known = place.provide("a b c", "a-b b-c");
-    let mut left = known.clone();
-    left.bridges.remove(&name("c"));
-    left.bar_all();
-    let lacking = |known: &Security, left: &Security, exactly| {
-        let lacking = Lacking::of(&render(left), known, exactly).unwrap();
-        (lacking.missing, lacking.barred)
-    };
-    assert_eq!(lacking(&known, &left, false), (vec![name("c")], vec![]));
-    assert_eq!(
-        lacking(&known, &left, true),
-        (vec![name("c")], vec![name("a"), name("b")])
-    );
-    known.bar(&BTreeSet::from([name("a")]));
-    assert_eq!(lacking(&known, &left, true), (vec![name("c")], vec![name("b")]));
-    assert!(Lacking::of("{", &known, true).is_none());
-}
-
-#[test]
-fn a_process_is_to_bar_whom_it_lets_in_and_should_not() {
-    let mut place = Place::new();
-    let left = place.provide("a b c", "a-b b-c");
-    let mut known = left.clone();
-    known.bar(&BTreeSet::from([name("a")]));
-    for exactly in [false, true] {
-        let lacking = Lacking::of(&render(&left), &known, exactly).unwrap();
-        assert_eq!(lacking.open, [name("a")]);
-        assert!(lacking.missing.is_empty() && lacking.barred.is_empty());
-        assert!(Lacking::of(&render(&known), &known, exactly).unwrap().is_empty());
-    }
-    // Who is not known there cannot come in, and is not made known for that.
-    let mut without = left.clone();
-    without.bridges.remove(&name("a"));
-    assert!(Lacking::of(&render(&without), &known, true).unwrap().is_empty());
-}
-
-#[test]
 fn who_is_barred_stays_so_whatever_is_made_anew() {
     let mut place = Place::new();
     place.provide("a b c", "a-b b-c");
@@ -232,7 +189,7 @@ fn who_is_barred_stays_so_whatever_is_made_anew() {
         "another life"
     );
     fs::remove_file(place.temporary.path().join("secret")).unwrap();
-    (place.users, _) = Users::open(&place.temporary.path().join("secret")).unwrap();
+    (place.users, _) = open(&place.temporary.path().join("secret")).unwrap();
     assert_eq!(
         barred(&place.provide("a b c", "a-b b-c")),
         [name("a")],
@@ -284,7 +241,7 @@ async fn who_waits_for_a_bar_hears_of_it_once_the_process_bars() {
                 port,
             })
         };
-        let troubles = users.look_after(|_| directory.clone(), address, "test", &events);
+        let troubles = users.look_after(|_| Files(directory.clone()), address, "test", &events);
         troubles.get(&name("b")).cloned().flatten()
     };
     place.bar(&["a"]);

@@ -1,6 +1,6 @@
 //! The plugin's answers: one message with a response for each command.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -47,8 +47,8 @@ impl Response {
         }
     }
 
-    /// Those who are disabled, of the users that a `listClients` gave.
-    pub(super) fn disabled_users(&self) -> Option<BTreeSet<String>> {
+    /// The users that a `listClients` gave, and whether each is disabled.
+    pub(super) fn users(&self) -> Option<BTreeMap<String, bool>> {
         #[derive(Deserialize)]
         struct User {
             username: String,
@@ -59,8 +59,8 @@ impl Response {
             return None;
         }
         let users = Vec::<User>::deserialize(self.data.get("clients")?).ok()?;
-        let disabled = users.into_iter().filter(|user| user.disabled);
-        Some(disabled.map(|user| user.username).collect())
+        let users = users.into_iter().map(|user| (user.username, user.disabled));
+        Some(users.collect())
     }
 }
 
