@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use skein_adapter::migrations::Migrations;
 use skein_adapter::{Envoys, Probing, translate};
 use skein_agent::BrokerDirectory;
 use skein_api::fleet::{Fleet, Hosting};
@@ -24,7 +25,6 @@ use super::show::{GATHER, WRITE};
 use crate::changes::Changes;
 use crate::happening::UpEvent;
 use crate::manifests::{Declared, ManifestFile};
-use crate::migrations::Migrations;
 use crate::plugin;
 use crate::ports::PortBook;
 use crate::processes::{Gone, Processes, Role};
