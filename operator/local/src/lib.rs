@@ -13,7 +13,6 @@ mod classic_store;
 pub mod client;
 mod happening;
 pub mod manifests;
-mod migrations;
 mod narrate;
 mod plugin;
 mod ports;

@@ -1,9 +1,9 @@
 //! `status.json`: the engine's view, with what only the adapter knows. The shape is what `skein status -o json` prints.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+pub use skein_adapter::migrations::MigrationRecord;
 use skein_api::name::BrokerName;
 use skein_engine::directive::{BrokerStatus, Migration, PathStatus};
 
@@ -33,28 +33,6 @@ pub struct FleetStatus {
     pub settled: bool,
     /// What does not work and why, in sentences: of the engine, of the processes, and of an edit that was not accepted.
     pub problems: Vec<String>,
-}
-
-/// A failover or a drain, with the time of each phase.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MigrationRecord {
-    /// What the engine says of it.
-    #[serde(flatten)]
-    pub migration: Migration,
-    /// When it reached each phase (the last time, if several): RFC 3339, UTC.
-    pub times: BTreeMap<String, String>,
-    /// Of a drain: the clients for whom messages waited when their address moved, and how many; those are given up.
-    #[serde(default)]
-    pub abandoned: BTreeMap<String, u64>,
-}
-
-impl MigrationRecord {
-    /// Whatever comes of that broker later is another migration.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.migration.phase.is_over()
-    }
 }
 
 impl FleetStatus {
@@ -92,6 +70,8 @@ impl FleetStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
     use serde_json::json;
     use skein_api::name::{BrokerName, TopicName};
     use skein_engine::directive::BrokerPhase;

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use skein_adapter::migrations::Migrations;
 use skein_adapter::{Conductor, Envoys, Ground as _, translate};
 use skein_agent::BrokerDirectory;
 use skein_api::fleet::Hosting;
@@ -22,7 +23,6 @@ use super::show::{GATHER, WRITE};
 use crate::changes::Changes;
 use crate::happening::UpEvent;
 use crate::manifests::{Declared, ManifestFile};
-use crate::migrations::Migrations;
 use crate::plugin;
 use crate::ports::PortBook;
 use crate::processes::{Gone, Processes, Role};

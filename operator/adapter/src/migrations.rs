@@ -3,38 +3,64 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use skein_engine::directive::{Migration, MigrationPhase, Reason};
-
-use crate::status::MigrationRecord;
 
 /// How many finished ones are kept.
 const KEPT: usize = 200;
 
+/// A failover or a drain, with the time of each phase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationRecord {
+    /// What the engine says of it.
+    #[serde(flatten)]
+    pub migration: Migration,
+    /// When it reached each phase (the last time, if several): RFC 3339, UTC.
+    pub times: BTreeMap<String, String>,
+    /// Of a drain: the clients for whom messages waited when their address moved, and how many; those are given up.
+    #[serde(default)]
+    pub abandoned: BTreeMap<String, u64>,
+}
+
+impl MigrationRecord {
+    /// Whatever comes of that broker later is another migration.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.migration.phase.is_over()
+    }
+}
+
 /// All migrations of a fleet, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Migrations {
+pub struct Migrations {
     records: Vec<MigrationRecord>,
 }
 
 impl Migrations {
-    pub(crate) fn new(records: Vec<MigrationRecord>) -> Self {
+    /// Those that a former life kept.
+    #[must_use]
+    pub fn new(records: Vec<MigrationRecord>) -> Self {
         Self { records }
     }
 
-    pub(crate) fn records(&self) -> &[MigrationRecord] {
+    /// With the times, oldest first.
+    #[must_use]
+    pub fn records(&self) -> &[MigrationRecord] {
         &self.records
     }
 
     /// Without the times, as the engine knows them.
-    pub(crate) fn plain(&self) -> Vec<Migration> {
+    #[must_use]
+    pub fn plain(&self) -> Vec<Migration> {
         self.records
             .iter()
             .map(|record| record.migration.clone())
             .collect()
     }
 
-    /// Keeps this state of a migration.
-    pub(crate) fn record(&mut self, migration: Migration, now: &str) {
+    /// Keeps this state of a migration. `now` is RFC 3339, UTC.
+    pub fn record(&mut self, migration: Migration, now: &str) {
         let phase = format!("{:?}", migration.phase);
         if let Some(known) = self
             .records
