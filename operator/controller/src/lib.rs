@@ -4,5 +4,146 @@
 //! they should be, watches heartbeats, feeds the engine with what it sees, executes what the engine says and writes status.
 //! Decides nothing that the engine decides.
 
+mod declared;
+mod fleet;
 pub mod names;
 pub mod objects;
+pub mod status;
+mod watching;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::{Client, Config, ResourceExt as _};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, LocalSet};
+
+use crate::fleet::Fleet;
+use crate::watching::{About, Change, ROUND, Watched};
+
+/// What the controller is told at its start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The only namespace to care for; all, if there is none.
+    pub namespace: Option<String>,
+    /// What holds for all brokers.
+    pub objects: objects::Settings,
+}
+
+/// Why a controller does not run (any more).
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// There is no cluster to be found.
+    #[error("no cluster: {0}; run this in a pod, or name a kubeconfig with KUBECONFIG")]
+    NoCluster(#[from] kube::config::InferConfigError),
+    /// The cluster cannot be talked to.
+    #[error("cannot talk to the API server: {0}")]
+    Client(#[from] kube::Error),
+    /// The system lacks something.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Its answer.
+        source: std::io::Error,
+    },
+}
+
+/// Cares for fleets until SIGTERM or Ctrl-C. Brokers go on without it.
+///
+/// # Errors
+/// If there is no cluster, or the system lacks something.
+pub fn run(options: &Options) -> Result<(), ControllerError> {
+    let system = |action| move |source| ControllerError::System { action, source };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .map_err(system("start the event loop"))?;
+    let here = LocalSet::new();
+    here.block_on(&runtime, async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen for Ctrl-C"))?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
+        tokio::select! {
+            result = care(options) => result,
+            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+        }
+    })
+}
+
+async fn client() -> Result<Client, ControllerError> {
+    let mut config = Config::infer().await?;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    // A watch is ended by the server after a round; one that is silent for longer has lost its connection.
+    config.read_timeout = Some(Duration::from_secs(u64::from(ROUND) + 10));
+    Ok(Client::try_from(config)?)
+}
+
+/// Mirrors the cluster, and has a fleet for each namespace with something declared in it.
+async fn care(options: &Options) -> Result<(), ControllerError> {
+    let client = client().await?;
+    let (watched, mut changes) = Watched::start(&client, options.namespace.as_deref());
+    say("reads the cluster");
+    if watched.ready().await.is_err() {
+        return Ok(());
+    }
+    let mut fleets = Fleets {
+        options,
+        client,
+        watched,
+        running: BTreeMap::new(),
+    };
+    fleets.begin();
+    while let Some(change) = changes.recv().await {
+        fleets.tell(&change);
+    }
+    Ok(())
+}
+
+struct Fleets<'a> {
+    options: &'a Options,
+    client: Client,
+    watched: Watched,
+    running: BTreeMap<String, (mpsc::UnboundedSender<About>, JoinHandle<()>)>,
+}
+
+impl Fleets<'_> {
+    /// Begins what is declared and has not begun.
+    fn begin(&mut self) {
+        for object in self.watched.declared.iter().flat_map(|store| store.state()) {
+            let Some(namespace) = object.namespace() else { continue };
+            let has_ended = |(_, task): &(_, JoinHandle<()>)| task.is_finished();
+            if self.running.get(&namespace).is_none_or(has_ended) {
+                say(&format!("cares for the fleet of {namespace}"));
+                let (changes, told) = mpsc::unbounded_channel();
+                let fleet = fleet::Setting {
+                    namespace: namespace.clone(),
+                    client: self.client.clone(),
+                    watched: self.watched.clone(),
+                    objects: self.options.objects.clone(),
+                };
+                let task = tokio::task::spawn_local(Fleet::care(fleet, told));
+                self.running.insert(namespace, (changes, task));
+            }
+        }
+    }
+
+    fn tell(&mut self, change: &Change) {
+        if change.about == About::Declared {
+            self.begin();
+        }
+        let concerned = |name: &String| change.namespace.as_ref().is_none_or(|changed| changed == name);
+        for (_, (changes, _)) in self.running.iter().filter(|(name, _)| concerned(name)) {
+            // One that has ended is begun anew with the next change of what is declared.
+            let _ = changes.send(change.about);
+        }
+    }
+}
+
+/// Says something to whoever reads the log.
+fn say(text: &str) {
+    eprintln!("{} {text}", jiff::Timestamp::now());
+}

@@ -1,0 +1,254 @@
+//! One fleet, from the first reading of its namespace until its controller ends: what is seen goes to the engine, what the engine
+//! says is done.
+
+mod declare;
+mod execute;
+mod given;
+mod heed;
+mod place;
+mod show;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kube::Client;
+use skein_adapter::declared::Problem;
+use skein_adapter::migrations::Migrations;
+use skein_adapter::users::Users;
+use skein_adapter::{Conductor, Envoys, Ground as _};
+use skein_api::name::BrokerName;
+use skein_engine::event::Event;
+use skein_engine::{Engine, Securing, Settings};
+use skein_mqtt::{Outcome, Watch};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use self::given::Given;
+use self::place::Heard;
+use crate::declared::{Declaration, Declarations};
+use crate::objects;
+use crate::say;
+use crate::watching::{About, Watched};
+use crate::writer::{Done, Writer};
+
+/// Changes of what is declared are gathered for so long: `kubectl apply` of a folder is many.
+const GATHER: Duration = Duration::from_millis(30);
+/// Changes of the status are gathered for so long.
+const SHOW: Duration = Duration::from_millis(100);
+/// What goes on by itself is looked at so often.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a broker may take until it answers for the first time: its pod has to find a node, a volume and an image.
+const START: Duration = Duration::from_secs(120);
+
+/// Where a pod has its files, and the broker its store: the same in each.
+const PLUGINS: &str = "/var/lib/skein/plugins";
+const DATA: &str = "/var/lib/skein/data";
+
+/// What a fleet is begun with.
+#[derive(Clone)]
+pub(crate) struct Setting {
+    pub(crate) namespace: String,
+    pub(crate) client: Client,
+    pub(crate) watched: Watched,
+    pub(crate) objects: objects::Settings,
+}
+
+/// See the head of this module.
+pub(crate) struct Fleet {
+    setting: Setting,
+    conductor: Conductor,
+    users: Users,
+    writer: Writer,
+    declarations: Declarations,
+    /// What is wrong with what is declared.
+    problems: Vec<Problem>,
+    /// The brokers that Skein runs, as declared.
+    hosted: BTreeMap<BrokerName, Declaration>,
+    given: BTreeMap<BrokerName, Given>,
+    /// What pods said, and whether they are there.
+    heard: BTreeMap<BrokerName, Heard>,
+    /// Who serves whom, where it is not everybody themselves.
+    serving: BTreeMap<BrokerName, BrokerName>,
+    migrations: Migrations,
+    /// The drains that the engine was told of.
+    drains: heed::Drains,
+    /// Tells this life's clients from those of another.
+    instance: String,
+    /// What is to be looked at again, and when.
+    due: BTreeMap<About, Instant>,
+    show_due: Option<Instant>,
+    looked: Instant,
+    said: BTreeSet<String>,
+}
+
+impl Fleet {
+    /// Cares for a fleet for ever. What stands in its way is said and tried again.
+    pub(crate) async fn care(setting: Setting, mut changes: mpsc::UnboundedReceiver<About>) {
+        let namespace = setting.namespace.clone();
+        let mut pause = Duration::from_millis(200);
+        loop {
+            match Self::begin(&setting).await {
+                Ok((fleet, channels)) => {
+                    fleet.turn(channels, &mut changes).await;
+                    return;
+                }
+                Err(error) => say(&format!("{namespace}: {error}; it is tried again")),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(30));
+        }
+    }
+
+    async fn begin(setting: &Setting) -> Result<(Self, Channels), given::Unreadable> {
+        let kept = given::Kept::read(&setting.client, &setting.namespace).await?;
+        let (outcomes_sender, outcomes) = mpsc::unbounded_channel();
+        let instance = instance();
+        let watch = Watch::start(skein_mqtt::Settings::new(instance.clone()), outcomes_sender);
+        let (envoys, returned) = Envoys::new();
+        let plugin = |name: &str| format!("{PLUGINS}/{name}");
+        let settings = Settings {
+            start: START,
+            sqlite_plugin: Some(plugin("mosquitto_persist_sqlite.so")),
+            security: Some(Securing {
+                plugin: plugin("mosquitto_dynamic_security.so"),
+                secret: kept.secret.clone(),
+            }),
+            ..Settings::default()
+        };
+        let (writer, written) = Writer::new(setting.client.clone(), &setting.namespace);
+        let mut fleet = Self {
+            conductor: Conductor::new(Engine::new(settings), watch, envoys, kept.classes.clone()),
+            users: Users::new(kept.secret.clone()),
+            writer,
+            declarations: Declarations::default(),
+            problems: Vec::new(),
+            hosted: BTreeMap::new(),
+            given: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            serving: BTreeMap::new(),
+            migrations: Migrations::default(),
+            drains: heed::Drains::default(),
+            instance,
+            due: BTreeMap::new(),
+            show_due: None,
+            looked: Instant::now(),
+            said: BTreeSet::new(),
+            setting: setting.clone(),
+        };
+        fleet.restore(kept);
+        fleet.declare();
+        let channels = Channels {
+            outcomes,
+            returned,
+            written,
+        };
+        Ok((fleet, channels))
+    }
+
+    async fn turn(mut self, mut channels: Channels, changes: &mut mpsc::UnboundedReceiver<About>) {
+        loop {
+            let wake = self.next_wakeup();
+            tokio::select! {
+                biased;
+                change = changes.recv() => match change {
+                    Some(about) => self.changed(about),
+                    // The controller ends.
+                    None => return,
+                },
+                Some(outcome) = channels.outcomes.recv() => {
+                    self.outcome(outcome);
+                    while let Ok(outcome) = channels.outcomes.try_recv() {
+                        self.outcome(outcome);
+                    }
+                }
+                Some(done) = channels.written.recv() => self.written(done),
+                Some(event) = channels.returned.recv() => {
+                    let barred = matches!(event, Event::Barred { .. });
+                    self.observe(event);
+                    if barred {
+                        // More may have been said meanwhile.
+                        self.look_after_users();
+                    }
+                }
+                () = sleep_until(wake) => {}
+            }
+            self.due_by_now();
+        }
+    }
+
+    fn changed(&mut self, about: About) {
+        let pause = match about {
+            About::Declared | About::Migrations => GATHER,
+            About::Reports | About::Pods | About::Services => Duration::ZERO,
+        };
+        self.due.entry(about).or_insert_with(|| Instant::now() + pause);
+    }
+
+    fn next_wakeup(&self) -> Instant {
+        let due = self.due.values().copied();
+        let due = due.chain(self.conductor.next_wakeup());
+        let due = due.chain(self.show_due).chain(self.writer.next_due());
+        due.fold(self.looked + LOOK, Instant::min)
+    }
+
+    fn due_by_now(&mut self) {
+        self.tick();
+        let now = Instant::now();
+        let due: Vec<About> = self.due.iter().filter(|(_, at)| **at <= now).map(|(about, _)| *about).collect();
+        for about in due {
+            self.due.remove(&about);
+            match about {
+                About::Declared => self.declare(),
+                About::Migrations => self.heed(),
+                About::Reports | About::Pods => self.hear_pods(),
+                About::Services => self.place(),
+            }
+        }
+        self.writer.try_again(now);
+        if self.looked + LOOK <= now {
+            self.looked = now;
+            self.retry_undone();
+            self.look_after_users();
+        }
+        if self.show_due.is_some_and(|at| at <= now) {
+            self.show_due = None;
+            self.show();
+        }
+    }
+
+    /// A write ended.
+    fn written(&mut self, done: Done) {
+        let (key, refusal) = self.writer.heard(done);
+        let about = format!("write/{}/{}{}", key.kind, key.name, if key.status { "/status" } else { "" });
+        let text = refusal.map(|refusal| refusal.to_string());
+        if let Some(text) = &text {
+            self.tell(text);
+        }
+        if self.conductor.trouble(about, text) {
+            self.gather();
+        }
+        if key.kind == "Secret" && !key.status {
+            self.look_after_users();
+        }
+    }
+
+    /// Says something once.
+    fn tell(&mut self, text: &str) {
+        if self.said.insert(text.to_owned()) {
+            say(&format!("{}: {text}", self.setting.namespace));
+        }
+    }
+}
+
+/// Where a fleet hears from what it has done elsewhere.
+struct Channels {
+    outcomes: mpsc::UnboundedReceiver<Outcome>,
+    returned: mpsc::UnboundedReceiver<Event>,
+    written: mpsc::UnboundedReceiver<Done>,
+}
+
+/// Tells this process's heartbeats from those of any other that watches the same brokers.
+fn instance() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    format!("{host}-{}-{:x}", std::process::id(), jiff::Timestamp::now().as_millisecond())
+}

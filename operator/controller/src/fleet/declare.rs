@@ -1,0 +1,174 @@
+//! What is declared, put in force; and what an earlier life left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr as _;
+
+use kube::ResourceExt as _;
+use skein_adapter::Ground as _;
+use skein_adapter::users::{Left, neighbours};
+use skein_api::fleet::Hosting;
+use skein_api::name::BrokerName;
+use skein_engine::event::{Event, Restored};
+
+use super::Fleet;
+use super::given::{Kept, Note};
+use super::place::SERVED_BY;
+use crate::names;
+use crate::objects;
+
+impl Fleet {
+    /// Takes up what an earlier life left.
+    pub(super) fn restore(&mut self, kept: Kept) {
+        let mut restored = Restored {
+            classes: kept.classes,
+            sessions: kept.sessions,
+            ..Restored::default()
+        };
+        self.sessions.clone_from(&restored.sessions);
+        for (broker, given) in &kept.given {
+            match given.configurations() {
+                Ok(configurations) if configurations.is_empty() => {}
+                Ok(configurations) => {
+                    restored.configs.insert(broker.clone(), configurations);
+                }
+                Err(error) => {
+                    let text = format!("Secret {}: {error}", names::own(broker));
+                    self.conductor.trouble(format!("restored/{broker}"), Some(text));
+                }
+            }
+        }
+        self.given = kept.given;
+        for slice in self.here(&self.setting.watched.slices) {
+            let broker = slice.labels().get(names::BROKER).map(|name| BrokerName::from_str(name));
+            let to = slice.annotations().get(SERVED_BY).map(|name| BrokerName::from_str(name));
+            if let (Some(Ok(broker)), Some(Ok(to))) = (broker, to)
+                && broker != to
+            {
+                restored.addresses.insert(broker, to);
+            }
+        }
+        self.serving.clone_from(&restored.addresses);
+        self.restore_migrations();
+        restored.migrations = self.migrations.plain();
+        self.drains.remember(&restored.migrations);
+        self.observe(Event::Restored(restored));
+    }
+
+    /// Reads what is declared, and puts in force what of it is new.
+    pub(super) fn declare(&mut self) {
+        let objects: Vec<_> = self.setting.watched.declared.iter().flat_map(|store| self.here(store)).collect();
+        let reading = self.declarations.read(objects.iter().map(AsRef::as_ref));
+        if self.problems != reading.problems {
+            self.problems = reading.problems;
+            for problem in self.problems.clone() {
+                self.tell(&problem.to_string());
+            }
+            self.gather();
+        }
+        self.hosted = reading.hosted;
+        self.keep_objects();
+        let is_news = *self.conductor.fleet != *reading.fleet;
+        self.conductor.fleet = reading.fleet.clone();
+        self.provide_users();
+        self.place();
+        if is_news || !self.has_begun {
+            self.has_begun = true;
+            self.observe(Event::FleetChanged(reading.fleet));
+            self.watch_brokers();
+            self.heed();
+        }
+        self.hear_pods();
+        self.gather();
+    }
+
+    /// Has the objects of brokers be as they should.
+    fn keep_objects(&mut self) {
+        if self.hosted.is_empty() {
+            return;
+        }
+        let mut wanted = Vec::new();
+        for (name, declaration) in &self.hosted {
+            let Some(spec) = &declaration.broker.spec.managed else { continue };
+            let hosted = objects::Hosted {
+                name,
+                namespace: &self.setting.namespace,
+                uid: &declaration.uid,
+                spec,
+            };
+            let address = self.cluster_ip(&names::own(name));
+            match objects::for_broker(&hosted, &self.setting.objects, address.as_deref()) {
+                Ok(objects) => wanted.extend(objects),
+                Err(error) => {
+                    let text = format!("Broker/{name}: its objects cannot be written down: {error}");
+                    self.conductor.trouble(format!("objects/{name}"), Some(text));
+                }
+            }
+        }
+        if let Ok(budget) = objects::Wanted::of(&objects::disruption_budget(&self.setting.namespace)) {
+            wanted.push(budget);
+        }
+        for wanted in wanted {
+            self.writer.want(wanted);
+        }
+    }
+
+    /// Says what the brokers of the fleet are to be started with.
+    fn provide_users(&mut self) {
+        let fleet = self.conductor.fleet.clone();
+        let neighbours = neighbours(&fleet);
+        let none = BTreeSet::new();
+        let mut changed = Vec::new();
+        for (name, broker) in &fleet.brokers {
+            let Hosting::Managed(managed) = &broker.hosting else { continue };
+            let placed = &self.conductor.placed;
+            let stays = |other: &BrokerName| placed.contains_key(other) || fleet.brokers.contains_key(other);
+            let given = self.given.entry(name.clone()).or_default();
+            let before = given.users.clone();
+            let note = Note::of(given, Left::Unseen);
+            let neighbours = neighbours.get(name).unwrap_or(&none);
+            // It is noted in memory, which does not fail.
+            let _ = self.users.provide(name, managed, neighbours, stays, &note);
+            if before != given.users {
+                changed.push(name.clone());
+            }
+        }
+        for name in changed {
+            self.write_given(&name);
+        }
+    }
+
+    /// Writes what a broker was given.
+    pub(super) fn write_given(&mut self, name: &BrokerName) {
+        let (Some(declaration), Some(given)) = (self.hosted.get(name), self.given.get(name)) else {
+            return;
+        };
+        let Some(spec) = &declaration.broker.spec.managed else { return };
+        let hosted = objects::Hosted {
+            name,
+            namespace: &self.setting.namespace,
+            uid: &declaration.uid,
+            spec,
+        };
+        let wanted = given.data().and_then(|data| objects::Wanted::of(&objects::secret(&hosted, data)));
+        let about = format!("secret/{name}");
+        match wanted {
+            Ok(wanted) => {
+                self.conductor.trouble(about, None);
+                self.writer.want(wanted);
+            }
+            Err(error) => {
+                let text = format!("Broker/{name}: its configuration cannot be written down: {error}");
+                self.conductor.trouble(about, Some(text));
+            }
+        }
+    }
+
+    /// Writes what is the whole fleet's.
+    pub(super) fn write_fleet(&mut self) {
+        let data = super::given::fleet_data(self.users.secret(), &self.conductor.classes, &self.sessions);
+        let secret = |data: BTreeMap<String, String>| objects::fleet_secret(&self.setting.namespace, data);
+        if let Ok(wanted) = data.and_then(|data| objects::Wanted::of(&secret(data))) {
+            self.writer.want(wanted);
+        }
+    }
+}

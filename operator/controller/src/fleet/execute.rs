@@ -1,0 +1,179 @@
+//! Directives, executed.
+
+use skein_adapter::users::Left;
+use skein_adapter::{Conductor, Ground, links};
+use skein_agent::Configuration;
+use skein_api::name::BrokerName;
+use skein_engine::directive::Directive;
+use skein_engine::event::Event;
+use skein_engine::sessions::ClientSession;
+use tokio::time::Instant;
+
+use super::given::Note;
+use super::{Fleet, SHOW};
+use crate::names;
+use crate::writer::Key;
+
+impl Ground for Fleet {
+    type Refusal = links::LinkError;
+
+    fn conductor(&self) -> &Conductor {
+        &self.conductor
+    }
+
+    fn conductor_mut(&mut self) -> &mut Conductor {
+        &mut self.conductor
+    }
+
+    fn credentials(&self, broker: &BrokerName) -> Option<(String, String)> {
+        (!self.conductor.is_external(broker)).then(|| self.users.administrator(broker))
+    }
+
+    /// The stores are in the pods.
+    fn session(&self, _: &BrokerName, _: &str) -> Option<&ClientSession> {
+        None
+    }
+
+    fn carry_out(&mut self, directive: &Directive) -> Result<(), links::LinkError> {
+        match directive {
+            Directive::GiveConfig {
+                broker,
+                epoch,
+                config,
+                links,
+            } => {
+                let configuration = Configuration {
+                    epoch: *epoch,
+                    config: config.clone(),
+                    links: links::to_json(links.iter().map(AsRef::as_ref))?,
+                };
+                let loaded = self.loaded(broker);
+                self.given.entry(broker.clone()).or_default().give(configuration, loaded);
+                self.write_given(broker);
+            }
+            Directive::Bar { broker, downstreams } => {
+                let given = self.given.entry(broker.clone()).or_default();
+                let note = Note::of(given, Left::Unseen);
+                // It is noted in memory, which does not fail.
+                let _ = self.users.bar(broker, downstreams, &note);
+                self.write_given(broker);
+                self.look_after_users();
+            }
+            Directive::PointAddress { broker, to } => {
+                if broker == to {
+                    self.serving.remove(broker);
+                } else {
+                    self.serving.insert(broker.clone(), to.clone());
+                }
+                self.point(broker);
+            }
+            Directive::RecordSessions(sessions) => {
+                self.sessions.clone_from(sessions);
+                self.write_fleet();
+            }
+            Directive::RecordMigration(migration) => {
+                let now = jiff::Timestamp::now().to_string();
+                self.migrations.record(migration.clone(), &now);
+                self.write_migration(&migration.name);
+            }
+            Directive::Retire { broker } => {
+                self.conductor.placed.remove(broker);
+                self.users.forget(broker);
+                self.given.remove(broker);
+                self.serving.remove(broker);
+                self.watch_brokers();
+                self.hear_pods();
+            }
+            // What pods keep cannot be read from here.
+            Directive::ReadSessions { broker, serial } => {
+                let event = Event::SessionsRead {
+                    broker: broker.clone(),
+                    sessions: None,
+                    serial: Some(*serial),
+                };
+                self.answer(event);
+            }
+            Directive::ForgetValues { broker, serial, .. } => self.answer(Event::ValuesForgotten {
+                broker: broker.clone(),
+                serial: *serial,
+                error: Some(UNREAD.to_owned()),
+            }),
+            Directive::CopyValues { home, serial, .. } => self.answer(Event::ValuesCopied {
+                home: home.clone(),
+                serial: *serial,
+                error: Some(UNREAD.to_owned()),
+            }),
+            // The others go over MQTT.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn keep_classes(&mut self) {
+        self.write_fleet();
+    }
+
+    fn gather(&mut self) {
+        self.show_due.get_or_insert_with(|| Instant::now() + SHOW);
+    }
+
+    fn missed(&mut self, broker: BrokerName, refused: bool, _: &str) {
+        self.observe(Event::HeartbeatMissed { broker, refused });
+    }
+}
+
+const UNREAD: &str = "the stores of brokers in pods cannot be read yet";
+
+impl Fleet {
+    /// Answers when the loop comes round: the engine is in the midst of saying what it wants.
+    fn answer(&self, event: Event) {
+        // Nobody listens only when the fleet has ended.
+        let _ = self.conductor.envoys.way_back().send(event);
+    }
+
+    /// Sees to it that processes know their users, where it is noted what they are to be started with.
+    pub(super) fn look_after_users(&mut self) {
+        let (given, writer, heard) = (&mut self.given, &self.writer, &self.heard);
+        let placed = &self.conductor.placed;
+        let left: std::collections::BTreeMap<BrokerName, Left> = given
+            .keys()
+            .map(|broker| {
+                let runs = heard.get(broker).is_some_and(super::place::Heard::runs);
+                let is_noted = writer.is_written(&Key::of("Secret", &names::own(broker)));
+                let left = if runs && is_noted { Left::Ask } else { Left::Unseen };
+                (broker.clone(), left)
+            })
+            .collect();
+        let troubles = self.users.look_after(
+            |broker| Seen(left.get(broker).cloned().unwrap_or(Left::Unseen)),
+            |broker| {
+                let (host, port) = placed.get(broker)?.peer.clone();
+                Some(skein_mqtt::Address { host, port })
+            },
+            &self.instance,
+            self.conductor.envoys.way_back(),
+        );
+        for (broker, trouble) in troubles {
+            self.conductor.trouble(format!("users/{broker}"), trouble);
+        }
+    }
+}
+
+/// What can be seen of a process, and nothing to note.
+struct Seen(Left);
+
+impl skein_adapter::users::Roll for Seen {
+    type Error = std::convert::Infallible;
+
+    fn kept(&self) -> Option<skein_mosquitto::security::Security> {
+        None
+    }
+
+    fn keep(&self, _: &skein_mosquitto::security::Security) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn left(&self) -> Left {
+        self.0.clone()
+    }
+}

@@ -1,0 +1,243 @@
+//! Where brokers are, what their pods say, and who is reached at their addresses.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::runtime::reflector::{Lookup, ObjectRef, Store};
+use kube::ResourceExt as _;
+use serde_json::json;
+use skein_adapter::{Ground as _, translate};
+use skein_agent::{ProcessState, Report};
+use skein_api::fleet::Hosting;
+use skein_api::name::BrokerName;
+use skein_engine::event::{Epoch, Event, Placement, Process};
+
+use super::{DATA, Fleet};
+use crate::names;
+use crate::objects::{self, Serving};
+
+/// Names who serves a broker's clients, on the slice that leads to them.
+pub(super) const SERVED_BY: &str = "mqtt.skein.dev/served-by";
+
+/// What a pod said last, and which.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard {
+    /// The pod that is there.
+    pod: Option<String>,
+    /// Its address.
+    ip: Option<IpAddr>,
+    /// What was taken in of what it said.
+    report: Option<Report>,
+    text: Option<String>,
+}
+
+impl Heard {
+    /// Its broker is up and can be asked.
+    pub(super) fn runs(&self) -> bool {
+        let process = self.report.as_ref().map(|report| report.process);
+        self.pod.is_some() && matches!(process, Some(ProcessState::Running { .. }))
+    }
+}
+
+impl Fleet {
+    /// What of a mirror is in this namespace.
+    pub(super) fn here<K>(&self, store: &Store<K>) -> Vec<Arc<K>>
+    where
+        K: Lookup + Clone + kube::Resource + 'static,
+        <K as Lookup>::DynamicType: Eq + std::hash::Hash + Clone,
+    {
+        store.state_filter(|object| object.meta().namespace.as_deref() == Some(&self.setting.namespace))
+    }
+
+    /// The address of a Service, if it has one yet.
+    pub(super) fn cluster_ip(&self, name: &str) -> Option<String> {
+        let reference = ObjectRef::<Service>::new(name).within(&self.setting.namespace);
+        let service = self.setting.watched.services.get(&reference)?;
+        let ip = service.spec.as_ref()?.cluster_ip.clone()?;
+        ip.parse::<IpAddr>().ok().map(|_| ip)
+    }
+
+    /// Tells the engine where brokers are, as soon as that is known.
+    pub(super) fn place(&mut self) {
+        let fleet = self.conductor.fleet.clone();
+        let mut placed = false;
+        for (name, broker) in &fleet.brokers {
+            let placement = match &broker.hosting {
+                Hosting::Managed(_) => self.pod_placement(name),
+                Hosting::External(external) => {
+                    let address = (external.host.clone(), external.port);
+                    Some(Placement {
+                        listen: String::new(),
+                        peer: address.clone(),
+                        client: address,
+                        data_directory: String::new(),
+                    })
+                }
+            };
+            let Some(placement) = placement else { continue };
+            if self.conductor.placed.get(name) == Some(&placement) {
+                continue;
+            }
+            placed = true;
+            self.conductor.placed.insert(name.clone(), placement.clone());
+            self.observe(Event::Placed {
+                broker: name.clone(),
+                placement,
+            });
+            self.point(name);
+        }
+        if placed {
+            self.watch_brokers();
+        }
+    }
+
+    /// By the addresses of its Services and not by their names: to look up a name, a broker would stop serving until it is
+    /// answered, and bridges would depend on the cluster's DNS.
+    fn pod_placement(&self, name: &BrokerName) -> Option<Placement> {
+        let peer = self.cluster_ip(&names::own(name))?;
+        let client = self.cluster_ip(name.as_str())?;
+        let is_v6 = peer.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
+        let (port, _) = names::PORT;
+        let port = u16::try_from(port).unwrap_or(1883);
+        Some(Placement {
+            listen: if is_v6 { "::" } else { "0.0.0.0" }.to_owned(),
+            peer: (peer, port),
+            client: (client, port),
+            data_directory: DATA.to_owned(),
+        })
+    }
+
+    /// Takes in what pods say, and which of them are there.
+    pub(super) fn hear_pods(&mut self) {
+        let declared = self.conductor.fleet.brokers.keys();
+        let known = declared.chain(self.conductor.placed.keys()).chain(self.heard.keys());
+        let known: std::collections::BTreeSet<BrokerName> = known.cloned().collect();
+        for broker in known {
+            if !self.conductor.is_external(&broker) {
+                self.hear_pod(&broker);
+            }
+        }
+    }
+
+    fn hear_pod(&mut self, broker: &BrokerName) {
+        let namespace = self.setting.namespace.clone();
+        let reference = ObjectRef::<Pod>::new(&names::pod(broker)).within(&namespace);
+        let pod = self.setting.watched.pods.get(&reference).filter(|pod| is_alive(pod));
+        let uid = pod.as_ref().and_then(|pod| pod.metadata.uid.clone());
+        let ip = pod.as_ref().and_then(|pod| pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok());
+        let before = self.heard.entry(broker.clone()).or_default();
+        let (was, was_at) = (before.pod.clone(), before.ip);
+        before.pod.clone_from(&uid);
+        before.ip = ip;
+        if was != uid {
+            before.report = None;
+            before.text = None;
+            if was.is_some() {
+                self.observe(Event::SupervisorLost {
+                    broker: broker.clone(),
+                });
+            }
+        }
+        if was_at != ip {
+            self.point_all_to(broker);
+        }
+        if uid.is_some() {
+            self.hear_report(broker, uid.as_deref());
+        } else if !self.conductor.placed.contains_key(broker) {
+            self.heard.remove(broker);
+            self.observe(Event::Supervisor {
+                broker: broker.clone(),
+                report: skein_engine::event::Report {
+                    loaded: None,
+                    rejected: None,
+                    version: None,
+                    process: Process::Stopped,
+                },
+            });
+        }
+    }
+
+    /// Takes a report in, if it is of the pod that is there.
+    fn hear_report(&mut self, broker: &BrokerName, pod: Option<&str>) {
+        let reference = ObjectRef::new(&names::own(broker)).within(&self.setting.namespace);
+        let Some(said) = self.setting.watched.reports.get(&reference) else {
+            return;
+        };
+        let data = |key: &str| said.data.as_ref()?.get(key).cloned();
+        let (Some(text), speaker) = (data("report.json"), data("pod")) else {
+            return;
+        };
+        let Some(heard) = self.heard.get_mut(broker) else { return };
+        if speaker.as_deref() != pod || heard.text.as_ref() == Some(&text) {
+            return;
+        }
+        let trouble = format!("report/{broker}");
+        match serde_json::from_str::<Report>(&text) {
+            Ok(report) => {
+                let before = heard.report.replace(report.clone());
+                heard.text = Some(text);
+                self.conductor.trouble(trouble, None);
+                let obstacle = report.obstacle.as_ref().map(|text| format!("Broker/{broker}: {text}"));
+                self.conductor.trouble(format!("obstacle/{broker}"), obstacle);
+                self.users.heard(broker, report.all_barred.as_deref(), report.started_at);
+                if before.and_then(|before| before.started_at) != report.started_at {
+                    self.users.doubt(broker);
+                }
+                self.observe(Event::Supervisor {
+                    broker: broker.clone(),
+                    report: translate::report(&report),
+                });
+            }
+            Err(error) => {
+                let text = format!("Broker/{broker}: its pod's report cannot be read: {error}");
+                self.conductor.trouble(trouble, Some(text));
+            }
+        }
+    }
+
+    /// The configuration that a broker said it uses.
+    pub(super) fn loaded(&self, broker: &BrokerName) -> Option<Epoch> {
+        self.heard.get(broker)?.report.as_ref()?.loaded
+    }
+
+    /// A pod has another address now: whoever it serves is led there.
+    fn point_all_to(&mut self, to: &BrokerName) {
+        let hosted: Vec<BrokerName> = self.hosted.keys().cloned().collect();
+        for broker in hosted {
+            if self.serving.get(&broker).unwrap_or(&broker) == to {
+                self.point(&broker);
+            }
+        }
+    }
+
+    /// Leads a broker's client address to whoever serves.
+    pub(super) fn point(&mut self, broker: &BrokerName) {
+        let Some(declaration) = self.hosted.get(broker) else { return };
+        let to = self.serving.get(broker).unwrap_or(broker);
+        let ip = self.heard.get(to).and_then(|heard| heard.ip);
+        let ports = self.hosted.get(to).and_then(|to| to.broker.spec.managed.as_ref()).map(objects::ports);
+        let serving = ip.zip(ports).map(|(ip, ports)| Serving { ip, ports });
+        let Some(spec) = &declaration.broker.spec.managed else { return };
+        let hosted = objects::Hosted {
+            name: broker,
+            namespace: &self.setting.namespace,
+            uid: &declaration.uid,
+            spec,
+        };
+        let service = objects::client_service(&hosted);
+        let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
+        let family = self.setting.objects.family;
+        let slice = objects::endpoint_slice(&hosted, &ports, family, serving.as_ref());
+        if let Ok(mut wanted) = objects::Wanted::of(&slice) {
+            wanted.body["metadata"]["annotations"] = json!({SERVED_BY: to});
+            self.writer.want(wanted);
+        }
+    }
+}
+
+/// It runs, as far as its node says: one that has ended is not there any more.
+fn is_alive(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Succeeded" | "Failed"))
+}

@@ -1,0 +1,185 @@
+//! What is on the API server, mirrored: custom resources, and the objects by which brokers run. Tells that something changed, in
+//! which namespace and what about; what it is now is for the reader to look up.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::DynamicObject;
+use kube::core::ApiResource;
+use kube::runtime::reflector::{Lookup, Store, WriterDropped, store::Writer};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt as _, watcher as watch};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use skein_api::resources::{Broker, Migration, NodeRoute, Topic};
+use tokio::sync::mpsc;
+
+use crate::names;
+
+/// The server ends a watch after so many seconds, and it goes on where it was: one whose connection died unnoticed lasts no
+/// longer. The client gives up a little later ([`crate::client`]).
+pub const ROUND: u32 = 30;
+
+/// What changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// What is declared: brokers, routes, topics.
+    Declared,
+    /// What people want moved.
+    Migrations,
+    /// What pods report.
+    Reports,
+    /// Where pods are.
+    Pods,
+    /// Where brokers are reached.
+    Services,
+}
+
+/// Something changed.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Where; none: anywhere.
+    pub namespace: Option<String>,
+    /// What.
+    pub about: About,
+}
+
+/// The mirror.
+#[derive(Clone)]
+pub struct Watched {
+    /// Custom resources, as the server has them: what is wrong with one must not keep the others from being read.
+    pub declared: [Store<DynamicObject>; 3],
+    /// Migrations.
+    pub migrations: Store<DynamicObject>,
+    /// What pods report.
+    pub reports: Store<ConfigMap>,
+    /// Our Services.
+    pub services: Store<Service>,
+    /// Brokers' pods.
+    pub pods: Store<Pod>,
+    /// Who serves whom.
+    pub slices: Store<EndpointSlice>,
+}
+
+impl Watched {
+    /// Begins to mirror a namespace, or all; and where changes are told.
+    #[must_use]
+    pub fn start(client: &Client, namespace: Option<&str>) -> (Self, mpsc::UnboundedReceiver<Change>) {
+        let (changes, told) = mpsc::unbounded_channel();
+        let begin = Begin {
+            client,
+            namespace,
+            changes: &changes,
+        };
+        let watched = Self {
+            declared: [
+                begin.custom::<Broker>(About::Declared),
+                begin.custom::<NodeRoute>(About::Declared),
+                begin.custom::<Topic>(About::Declared),
+            ],
+            migrations: begin.custom::<Migration>(About::Migrations),
+            reports: begin.ours(About::Reports),
+            services: begin.ours(About::Services),
+            pods: begin.ours(About::Pods),
+            slices: begin.ours(About::Services),
+        };
+        (watched, told)
+    }
+
+    /// Resolves when all that there is has been read once.
+    ///
+    /// # Errors
+    /// If the watches have ended, which they do with the process only.
+    pub async fn ready(&self) -> Result<(), WriterDropped> {
+        for store in self.declared.iter().chain([&self.migrations]) {
+            store.wait_until_ready().await?;
+        }
+        self.reports.wait_until_ready().await?;
+        self.services.wait_until_ready().await?;
+        self.pods.wait_until_ready().await?;
+        self.slices.wait_until_ready().await
+    }
+}
+
+struct Begin<'a> {
+    client: &'a Client,
+    namespace: Option<&'a str>,
+    changes: &'a mpsc::UnboundedSender<Change>,
+}
+
+impl Begin<'_> {
+    fn custom<K: Resource<DynamicType = ()>>(&self, about: About) -> Store<DynamicObject> {
+        let resource = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = match self.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        self.mirror(api, watcher::Config::default(), Writer::new(resource), about)
+    }
+
+    fn ours<K>(&self, about: About) -> Store<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Lookup<DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let api: Api<K> = match self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let (label, value) = names::MANAGED_BY;
+        let ours = watcher::Config::default().labels(&format!("{label}={value}"));
+        self.mirror(api, ours, Writer::new(()), about)
+    }
+
+    fn mirror<K>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        writer: Writer<K>,
+        about: About,
+    ) -> Store<K>
+    where
+        K: Resource + Lookup + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        <K as Lookup>::DynamicType: Eq + Hash + Clone + Send + Sync,
+    {
+        let store = writer.as_reader();
+        let changes = self.changes.clone();
+        let events = watch(api, config.timeout(ROUND))
+            .default_backoff()
+            .modify(|object: &mut K| object.managed_fields_mut().clear())
+            .reflect(writer);
+        tokio::spawn(async move {
+            let mut events = std::pin::pin!(events);
+            let mut said = None;
+            while let Some(event) = events.next().await {
+                let namespace = match event {
+                    Ok(Event::Apply(object) | Event::Delete(object)) => ResourceExt::namespace(&object),
+                    Ok(Event::InitDone) => None,
+                    Ok(Event::Init | Event::InitApply(_)) => continue,
+                    Err(error) => {
+                        let text = format!("cannot watch {about:?}: {error}; it is tried again");
+                        if said.as_ref() != Some(&text) {
+                            crate::say(&text);
+                            said = Some(text);
+                        }
+                        continue;
+                    }
+                };
+                said = None;
+                if changes.send(Change { namespace, about }).is_err() {
+                    return;
+                }
+            }
+        });
+        store
+    }
+}

@@ -1,0 +1,302 @@
+//! What is written to the API server: only what changed, one write of an object at a time, and again with growing pauses where it
+//! is refused. Knows no brokers.
+//!
+//! Everything is written by server-side apply, so a write may be repeated, and what others say of an object stays. An object of
+//! a name that we want and that somebody else made is left alone, and said.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::core::ApiResource;
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::Value;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::names;
+use crate::objects::Wanted;
+
+/// Writes that are under way at a time, of one fleet.
+const AT_ONCE: usize = 16;
+/// A write that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Which part of which object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Its kind, as in `Secret`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its status, and not the rest of it.
+    pub status: bool,
+}
+
+impl Key {
+    /// Of an object but for its status.
+    #[must_use]
+    pub fn of(kind: &str, name: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            status: false,
+        }
+    }
+}
+
+/// A write came to an end.
+#[derive(Debug)]
+pub struct Done {
+    key: Key,
+    wish: Arc<Wish>,
+    result: Result<(), Refusal>,
+}
+
+/// Why an object is not as it is wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Somebody else made it.
+    #[error("there is a {kind} {name} already that is not Skein's: rename or delete it, or give the broker another name")]
+    Foreign {
+        /// Of what kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// The API server does not take it.
+    #[error("{kind} {name} cannot be written: {source}")]
+    Api {
+        /// Of what kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the server says.
+        source: Box<kube::Error>,
+    },
+    /// The API server does not answer.
+    #[error("{kind} {name} cannot be written: the API server gave no answer within {PATIENCE:?}")]
+    NoAnswer {
+        /// Of what kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Wish {
+    /// As this; whoever made it before.
+    Be(Box<Wanted>),
+    /// Gone.
+    Gone(ApiResource),
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// As it was written last.
+    written: Option<Arc<Wish>>,
+    under_way: Option<Arc<Wish>>,
+    next: Option<Arc<Wish>>,
+    failures: u32,
+    again: Option<Instant>,
+}
+
+/// The objects of a namespace, as far as they are ours.
+pub struct Writer {
+    client: Client,
+    namespace: String,
+    slots: BTreeMap<Key, Slot>,
+    turns: Arc<Semaphore>,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+impl Writer {
+    /// And where it is told that a write ended, which is to be given to [`Self::heard`].
+    #[must_use]
+    pub fn new(client: Client, namespace: &str) -> (Self, mpsc::UnboundedReceiver<Done>) {
+        let (done, ended) = mpsc::unbounded_channel();
+        let writer = Self {
+            client,
+            namespace: namespace.to_owned(),
+            slots: BTreeMap::new(),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            done,
+        };
+        (writer, ended)
+    }
+
+    /// Has an object be so; nothing happens if it is already.
+    pub fn want(&mut self, wanted: Wanted) {
+        let key = Key::of(&wanted.resource.kind, &wanted.name);
+        self.wish(key, Wish::Be(Box::new(wanted)));
+    }
+
+    /// Has an object's status be so.
+    pub fn want_status(&mut self, wanted: Wanted) {
+        let key = Key {
+            status: true,
+            ..Key::of(&wanted.resource.kind, &wanted.name)
+        };
+        self.wish(key, Wish::Be(Box::new(wanted)));
+    }
+
+    /// Has an object be gone.
+    pub fn want_gone(&mut self, resource: ApiResource, name: &str) {
+        self.wish(Key::of(&resource.kind, name), Wish::Gone(resource));
+    }
+
+    /// Somebody changed it: it is written again if it is wanted.
+    pub fn repair(&mut self, key: &Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if let Some(written) = slot.written.take()
+            && slot.next.is_none()
+            && slot.under_way.is_none()
+        {
+            slot.next = Some(written);
+            self.begin(key);
+        }
+    }
+
+    /// All that was wanted of it is written.
+    #[must_use]
+    pub fn is_written(&self, key: &Key) -> bool {
+        self.slots
+            .get(key)
+            .is_some_and(|slot| slot.written.is_some() && slot.next.is_none() && slot.under_way.is_none())
+    }
+
+    /// Takes the end of a write; gives which object it was, and why it was not written.
+    pub fn heard(&mut self, done: Done) -> (Key, Option<Refusal>) {
+        let Done { key, wish, result } = done;
+        let Some(slot) = self.slots.get_mut(&key) else {
+            return (key, None);
+        };
+        slot.under_way = None;
+        let refusal = match result {
+            Ok(()) => {
+                slot.written = Some(wish);
+                slot.failures = 0;
+                None
+            }
+            Err(refusal) => {
+                slot.next.get_or_insert(wish);
+                let pause = SHORTEST_PAUSE * 2_u32.saturating_pow(slot.failures.min(10));
+                slot.again = Some(Instant::now() + pause.min(LONGEST_PAUSE));
+                slot.failures += 1;
+                Some(refusal)
+            }
+        };
+        if refusal.is_none() {
+            self.begin(&key);
+        }
+        (key, refusal)
+    }
+
+    /// When something is to be tried again.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Instant> {
+        self.slots.values().filter_map(|slot| slot.again).min()
+    }
+
+    /// Tries again what is due.
+    pub fn try_again(&mut self, now: Instant) {
+        let due = |(key, slot): (&Key, &Slot)| slot.again.filter(|at| *at <= now).map(|_| key.clone());
+        let due: Vec<Key> = self.slots.iter().filter_map(due).collect();
+        for key in due {
+            self.begin(&key);
+        }
+    }
+
+    fn wish(&mut self, key: Key, wish: Wish) {
+        let slot = self.slots.entry(key.clone()).or_default();
+        let newest = slot.next.as_ref().or(slot.under_way.as_ref()).or(slot.written.as_ref());
+        if newest.is_some_and(|newest| **newest == wish) {
+            return;
+        }
+        slot.next = Some(Arc::new(wish));
+        slot.failures = 0;
+        self.begin(&key);
+    }
+
+    /// Begins what is next, unless something is under way.
+    fn begin(&mut self, key: &Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.under_way.is_some() {
+            return;
+        }
+        slot.again = None;
+        let Some(wish) = slot.next.take() else { return };
+        if slot.written.as_ref() == Some(&wish) {
+            return;
+        }
+        slot.under_way = Some(wish.clone());
+        let is_first = slot.written.is_none();
+        let (client, namespace) = (self.client.clone(), self.namespace.clone());
+        let (turns, done, key) = (self.turns.clone(), self.done.clone(), key.clone());
+        tokio::spawn(async move {
+            let _turn = turns.acquire().await;
+            let write = write(client, &namespace, &key, &wish, is_first);
+            let result = match tokio::time::timeout(PATIENCE, write).await {
+                Ok(result) => result,
+                Err(_) => Err(Refusal::NoAnswer {
+                    kind: key.kind.clone(),
+                    name: key.name.clone(),
+                }),
+            };
+            // Nobody listens only when the fleet has ended.
+            let _ = done.send(Done { key, wish, result });
+        });
+    }
+}
+
+async fn write(client: Client, namespace: &str, key: &Key, wish: &Wish, is_first: bool) -> Result<(), Refusal> {
+    let failed = |source| Refusal::Api {
+        kind: key.kind.clone(),
+        name: key.name.clone(),
+        source: Box::new(source),
+    };
+    match wish {
+        Wish::Gone(resource) => {
+            let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, resource);
+            match api.delete(&key.name, &DeleteParams::background()).await {
+                Err(error) if !is_not_found(&error) => Err(failed(error)),
+                _ => Ok(()),
+            }
+        }
+        Wish::Be(wanted) => {
+            let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &wanted.resource);
+            if key.status {
+                let parameters = PatchParams::apply(names::STATUS_MANAGER).force();
+                let patched = api.patch_status(&key.name, &parameters, &Patch::Apply(&wanted.body));
+                return patched.await.map(drop).map_err(failed);
+            }
+            if is_first
+                && let Some(there) = api.get_metadata_opt(&key.name).await.map_err(failed)?
+                && !is_ours(there.labels(), &wanted.body)
+            {
+                return Err(Refusal::Foreign {
+                    kind: key.kind.clone(),
+                    name: key.name.clone(),
+                });
+            }
+            let parameters = PatchParams::apply(names::MANAGER).force();
+            let patched = api.patch(&key.name, &parameters, &Patch::Apply(&wanted.body));
+            patched.await.map(drop).map_err(failed)
+        }
+    }
+}
+
+/// We made it; or it is no object of ours to begin with, but one that a person makes.
+fn is_ours(labels: &BTreeMap<String, String>, body: &Value) -> bool {
+    let (label, ours) = names::MANAGED_BY;
+    let is_labelled = body["metadata"]["labels"][label] == ours;
+    !is_labelled || labels.get(label).is_some_and(|value| value == ours)
+}
+
+fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
