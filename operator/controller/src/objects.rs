@@ -1,1 +1,82 @@
 //! The objects that a broker runs by, as they should be: pure functions of what is declared.
+//!
+//! Knows how Kubernetes is told of a pod, of how it is reached and of what it may do. Does not know what there is already, nor
+//! what the configuration of a broker says. Equal input gives equal objects.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource as _;
+use skein_api::name::BrokerName;
+use skein_api::resources::{Broker, ManagedSpec};
+
+use crate::names;
+
+mod images;
+mod keeping;
+mod ports;
+mod services;
+mod wanted;
+
+pub use images::Images;
+pub use keeping::{config_map, fleet_secret, secret};
+pub use ports::{objection, ports};
+pub use services::{Family, Serving, client_service, endpoint_slice, peer_service};
+pub use wanted::Wanted;
+
+/// A managed broker, by what its objects follow from.
+#[derive(Clone, Copy, Debug)]
+pub struct Hosted<'a> {
+    /// Its name.
+    pub name: &'a BrokerName,
+    /// The namespace of its fleet.
+    pub namespace: &'a str,
+    /// The uid of its custom resource, with which all of it goes.
+    pub uid: &'a str,
+    /// What is declared of it.
+    pub spec: &'a ManagedSpec,
+}
+
+impl Hosted<'_> {
+    /// What is not called as the broker itself.
+    fn own(&self) -> String {
+        names::own(self.name)
+    }
+
+    /// The metadata of an object that goes when the broker's custom resource does.
+    fn meta(&self, name: String) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name),
+            namespace: Some(self.namespace.to_owned()),
+            labels: Some(names::labels(self.name)),
+            owner_references: Some(vec![OwnerReference {
+                api_version: Broker::api_version(&()).into_owned(),
+                kind: Broker::kind(&()).into_owned(),
+                name: self.name.to_string(),
+                uid: self.uid.to_owned(),
+                controller: Some(true),
+                block_owner_deletion: Some(true),
+            }]),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+/// The metadata of an object that is the whole fleet's, and stays when a broker goes.
+fn fleet_meta(namespace: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(names::FLEET.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        labels: Some(text([PART_OF, names::MANAGED_BY])),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The label that all of Skein's objects have.
+const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "skein");
+
+fn text<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
