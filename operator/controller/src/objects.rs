@@ -5,19 +5,21 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource as _;
 use skein_api::name::BrokerName;
 use skein_api::resources::{Broker, ManagedSpec};
 
 use crate::names;
 
+mod access;
 mod images;
 mod keeping;
 mod ports;
 mod services;
 mod wanted;
 
+pub use access::{disruption_budget, network_policy, role, role_binding, service_account};
 pub use images::Images;
 pub use keeping::{config_map, fleet_secret, secret};
 pub use ports::{objection, ports};
@@ -41,6 +43,10 @@ impl Hosted<'_> {
     /// What is not called as the broker itself.
     fn own(&self) -> String {
         names::own(self.name)
+    }
+
+    fn selector(&self) -> LabelSelector {
+        matching(names::selector(self.name))
     }
 
     /// The metadata of an object that goes when the broker's custom resource does.
@@ -74,6 +80,18 @@ fn fleet_meta(namespace: &str) -> ObjectMeta {
 
 /// The label that all of Skein's objects have.
 const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "skein");
+
+/// Selects the pods of all brokers that Skein runs.
+fn all_brokers() -> LabelSelector {
+    matching(text([("app.kubernetes.io/name", "mosquitto"), PART_OF]))
+}
+
+fn matching(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(labels),
+        ..LabelSelector::default()
+    }
+}
 
 fn text<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
     pairs
