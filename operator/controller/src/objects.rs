@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource as _;
 use skein_api::name::BrokerName;
@@ -17,7 +18,10 @@ mod images;
 mod keeping;
 mod ports;
 mod services;
+#[cfg(test)]
+mod tests;
 mod wanted;
+mod workload;
 
 pub use access::{disruption_budget, network_policy, role, role_binding, service_account};
 pub use images::Images;
@@ -25,6 +29,7 @@ pub use keeping::{config_map, fleet_secret, secret};
 pub use ports::{objection, ports};
 pub use services::{Family, Serving, client_service, endpoint_slice, peer_service};
 pub use wanted::Wanted;
+pub use workload::{TEMPLATE, stateful_set, template_hash};
 
 /// A managed broker, by what its objects follow from.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +42,43 @@ pub struct Hosted<'a> {
     pub uid: &'a str,
     /// What is declared of it.
     pub spec: &'a ManagedSpec,
+}
+
+/// What holds for all brokers of a fleet, and is no broker's to say.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// What pods are made from.
+    pub images: Images,
+    /// A deleted broker's volume goes with it.
+    pub delete_volumes: bool,
+    /// How pods are addressed.
+    pub family: Family,
+    /// Who may connect, beside the fleet's own brokers; the controller has to be among them. Empty: whoever reaches the pod.
+    pub admitted: Vec<NetworkPolicyPeer>,
+}
+
+/// The objects that follow from a broker's declaration alone, in the order in which to apply them: a pod finds its rights and
+/// what it reports to when it starts.
+///
+/// What the engine decides is not among them: [`secret`] and [`endpoint_slice`].
+///
+/// # Errors
+/// None that is known: serialising could fail only on a map whose keys are no text.
+pub fn for_broker(
+    hosted: &Hosted<'_>,
+    settings: &Settings,
+    peer_address: Option<&str>,
+) -> Result<Vec<Wanted>, serde_json::Error> {
+    Ok(vec![
+        Wanted::of(&service_account(hosted))?,
+        Wanted::of(&role(hosted))?,
+        Wanted::of(&role_binding(hosted))?,
+        Wanted::of(&network_policy(hosted, &settings.admitted))?,
+        Wanted::of(&config_map(hosted))?,
+        Wanted::of(&client_service(hosted))?,
+        Wanted::of(&peer_service(hosted, peer_address))?,
+        Wanted::of(&stateful_set(hosted, settings)?)?,
+    ])
 }
 
 impl Hosted<'_> {
