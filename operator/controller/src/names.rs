@@ -1,7 +1,7 @@
 //! What the objects of a fleet are called, and by which labels they are known.
 //!
-//! A broker's client Service has the broker's own name, because clients are to find it there, and so have its StatefulSet and,
-//! by that, its pod (`a-0`) and its volume (`data-a-0`). All else of it is called `a-skein`; no broker may be called so.
+//! A broker's client Service has the broker's own name, because clients are to find it there, and so have its `StatefulSet`
+//! and, by that, its pod (`a-0`) and its volume (`data-a-0`). All else of it is called `a-skein`; no broker may be called so.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use skein_api::name::BrokerName;
 /// What is Skein's and not to be taken for a broker ends with this.
 const SUFFIX: &str = "-skein";
 
-/// The most characters of the name of a broker that runs on Kubernetes: a StatefulSet's revisions and a Service's name have 63.
+/// The most characters of the name of a broker that runs on Kubernetes: a `StatefulSet`'s revisions and a Service's name have 63.
 pub const LONGEST: usize = 40;
 
 /// The label by which objects are known as ours, and its value.

@@ -1,1 +1,142 @@
 //! The objects that a broker runs by, as they should be: pure functions of what is declared.
+//!
+//! Knows how Kubernetes is told of a pod, of how it is reached and of what it may do. Does not know what there is already, nor
+//! what the configuration of a broker says. Equal input gives equal objects.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use kube::Resource as _;
+use skein_api::name::BrokerName;
+use skein_api::resources::{Broker, ManagedSpec};
+
+use crate::names;
+
+mod access;
+mod images;
+mod keeping;
+mod ports;
+mod services;
+#[cfg(test)]
+mod tests;
+mod wanted;
+mod workload;
+
+pub use access::{disruption_budget, network_policy, role, role_binding, service_account};
+pub use images::Images;
+pub use keeping::{config_map, fleet_secret, secret};
+pub use ports::{objection, ports};
+pub use services::{Family, Serving, client_service, endpoint_slice, peer_service};
+pub use wanted::Wanted;
+pub use workload::{TEMPLATE, stateful_set, template_hash};
+
+/// A managed broker, by what its objects follow from.
+#[derive(Clone, Copy, Debug)]
+pub struct Hosted<'a> {
+    /// Its name.
+    pub name: &'a BrokerName,
+    /// The namespace of its fleet.
+    pub namespace: &'a str,
+    /// The uid of its custom resource, with which all of it goes.
+    pub uid: &'a str,
+    /// What is declared of it.
+    pub spec: &'a ManagedSpec,
+}
+
+/// What holds for all brokers of a fleet, and is no broker's to say.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// What pods are made from.
+    pub images: Images,
+    /// A deleted broker's volume goes with it.
+    pub delete_volumes: bool,
+    /// How pods are addressed.
+    pub family: Family,
+    /// Who may connect, beside the fleet's own brokers; the controller has to be among them. Empty: whoever reaches the pod.
+    pub admitted: Vec<NetworkPolicyPeer>,
+}
+
+/// The objects that follow from a broker's declaration alone, in the order in which to apply them: a pod finds its rights and
+/// what it reports to when it starts.
+///
+/// What the engine decides is not among them: [`secret`] and [`endpoint_slice`].
+///
+/// # Errors
+/// None that is known: serialising could fail only on a map whose keys are no text.
+pub fn for_broker(
+    hosted: &Hosted<'_>,
+    settings: &Settings,
+    peer_address: Option<&str>,
+) -> Result<Vec<Wanted>, serde_json::Error> {
+    Ok(vec![
+        Wanted::of(&service_account(hosted))?,
+        Wanted::of(&role(hosted))?,
+        Wanted::of(&role_binding(hosted))?,
+        Wanted::of(&network_policy(hosted, &settings.admitted))?,
+        Wanted::of(&config_map(hosted))?,
+        Wanted::of(&client_service(hosted))?,
+        Wanted::of(&peer_service(hosted, peer_address))?,
+        Wanted::of(&stateful_set(hosted, settings)?)?,
+    ])
+}
+
+impl Hosted<'_> {
+    /// What is not called as the broker itself.
+    fn own(&self) -> String {
+        names::own(self.name)
+    }
+
+    fn selector(&self) -> LabelSelector {
+        matching(names::selector(self.name))
+    }
+
+    /// The metadata of an object that goes when the broker's custom resource does.
+    fn meta(&self, name: String) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name),
+            namespace: Some(self.namespace.to_owned()),
+            labels: Some(names::labels(self.name)),
+            owner_references: Some(vec![OwnerReference {
+                api_version: Broker::api_version(&()).into_owned(),
+                kind: Broker::kind(&()).into_owned(),
+                name: self.name.to_string(),
+                uid: self.uid.to_owned(),
+                controller: Some(true),
+                block_owner_deletion: Some(true),
+            }]),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+/// The metadata of an object that is the whole fleet's, and stays when a broker goes.
+fn fleet_meta(namespace: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(names::FLEET.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        labels: Some(text([PART_OF, names::MANAGED_BY])),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The label that all of Skein's objects have.
+const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "skein");
+
+/// Selects the pods of all brokers that Skein runs.
+fn all_brokers() -> LabelSelector {
+    matching(text([("app.kubernetes.io/name", "mosquitto"), PART_OF]))
+}
+
+fn matching(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(labels),
+        ..LabelSelector::default()
+    }
+}
+
+fn text<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}

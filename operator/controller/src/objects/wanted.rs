@@ -1,0 +1,33 @@
+//! Any object as it is to be applied, whatever its kind.
+
+use kube::core::ApiResource;
+use serde::Serialize;
+use serde_json::Value;
+
+/// An object as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// What it is, for a dynamic `Api`.
+    pub resource: ApiResource,
+    /// Its name.
+    pub name: String,
+    /// All that is wanted of it, with `apiVersion` and `kind`.
+    pub body: Value,
+}
+
+impl Wanted {
+    /// A typed object, to be applied.
+    ///
+    /// # Errors
+    /// None that is known: serialising could fail only on a map whose keys are no text.
+    pub fn of<T>(object: &T) -> Result<Self, serde_json::Error>
+    where
+        T: kube::Resource<DynamicType = ()> + Serialize,
+    {
+        Ok(Self {
+            resource: ApiResource::erase::<T>(&()),
+            name: object.meta().name.clone().unwrap_or_default(),
+            body: serde_json::to_value(object)?,
+        })
+    }
+}
