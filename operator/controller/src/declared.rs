@@ -19,34 +19,34 @@ use crate::{names, objects};
 
 /// What is known of the custom resources of a namespace, from one reading to the next.
 #[derive(Debug, Default)]
-pub struct Declarations {
+pub(crate) struct Declarations {
     /// Each object's text as it was sound last, by `Kind/name`.
     sound: BTreeMap<String, String>,
 }
 
 /// What a reading came to.
 #[derive(Debug)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// The fleet that is to be.
-    pub fleet: Arc<Fleet>,
+    pub(crate) fleet: Arc<Fleet>,
     /// All that is wrong, or may surprise.
-    pub problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
     /// The brokers that Skein runs, as custom resources.
-    pub hosted: BTreeMap<BrokerName, Declaration>,
+    pub(crate) hosted: BTreeMap<BrokerName, Declaration>,
 }
 
 /// The custom resource of a broker that Skein runs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Declaration {
+pub(crate) struct Declaration {
     /// Its uid.
-    pub uid: String,
+    pub(crate) uid: String,
     /// What it says, as it is in force.
-    pub broker: Broker,
+    pub(crate) broker: Broker,
 }
 
 impl Declarations {
     /// Reads these objects together.
-    pub fn read<'a>(&mut self, objects: impl IntoIterator<Item = &'a DynamicObject>) -> Reading {
+    pub(crate) fn read<'a>(&mut self, objects: impl IntoIterator<Item = &'a DynamicObject>) -> Reading {
         let mut uids = BTreeMap::new();
         let mut now: BTreeMap<String, String> = BTreeMap::new();
         for object in objects {
@@ -95,7 +95,9 @@ impl Declarations {
         let hosted = fleet.brokers.iter().filter_map(|(name, broker)| {
             let key = format!("Broker/{name}");
             let is_managed = matches!(broker.hosting, Hosting::Managed(_));
-            let broker = serde_json::from_str(taken.get(&key)?).ok().filter(|_| is_managed)?;
+            let broker = serde_json::from_str(taken.get(&key)?)
+                .ok()
+                .filter(|_| is_managed)?;
             let uid = uids.get(&key)?.clone();
             Some((name.clone(), Declaration { uid, broker }))
         });
@@ -148,9 +150,14 @@ fn judge(objects: &BTreeMap<String, String>) -> Result<Declared, Vec<Problem>> {
             }));
         };
         object("metadata.name", names::objection(name));
-        let resource = objects.get(&key).and_then(|text| serde_json::from_str::<Broker>(text).ok());
+        let resource = objects
+            .get(&key)
+            .and_then(|text| serde_json::from_str::<Broker>(text).ok());
         let spec = resource.and_then(|resource| resource.spec.managed);
-        object("spec.managed.listeners", spec.as_ref().and_then(objects::objection));
+        object(
+            "spec.managed.listeners",
+            spec.as_ref().and_then(objects::objection),
+        );
     }
     if problems.is_empty() {
         Ok(declared)
@@ -161,9 +168,17 @@ fn judge(objects: &BTreeMap<String, String>) -> Result<Declared, Vec<Problem>> {
 
 /// The objects that errors name.
 fn objects_of(problems: &[Problem]) -> BTreeSet<String> {
-    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let errors = problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error);
     // The path is the object's key: what cannot be read at all has no object.
-    let keys = errors.map(|problem| if problem.path.is_empty() { &problem.object } else { &problem.path });
+    let keys = errors.map(|problem| {
+        if problem.path.is_empty() {
+            &problem.object
+        } else {
+            &problem.path
+        }
+    });
     keys.filter(|key| !key.is_empty()).cloned().collect()
 }
 
@@ -198,7 +213,10 @@ mod tests {
 
     fn names(reading: &Reading) -> (Vec<&str>, Vec<&str>) {
         let brokers = reading.fleet.brokers.keys().map(BrokerName::as_str).collect();
-        (brokers, reading.fleet.routes.keys().map(|name| name.as_str()).collect())
+        (
+            brokers,
+            reading.fleet.routes.keys().map(|name| name.as_str()).collect(),
+        )
     }
 
     #[test]
@@ -219,7 +237,12 @@ mod tests {
 
     #[test]
     fn what_was_never_sound_is_left_out_and_named() {
-        let objects = [broker("a"), broker("b"), route("a-b", "a", "b"), route("a-x", "a", "x")];
+        let objects = [
+            broker("a"),
+            broker("b"),
+            route("a-b", "a", "b"),
+            route("a-x", "a", "x"),
+        ];
         let reading = Declarations::default().read(&objects);
         assert_eq!(names(&reading), (vec!["a", "b"], vec!["a-b"]));
         let [problem] = reading.problems.as_slice() else {
@@ -236,7 +259,12 @@ mod tests {
         let reading = declarations.read(&[broker("a"), broker("b"), edited]);
         assert_eq!(names(&reading), (vec!["a", "b"], vec!["a-b"]));
         assert_eq!(reading.fleet.routes.values().next().unwrap().b.as_str(), "b");
-        assert!(reading.problems.iter().any(|problem| problem.object == "NodeRoute/a-b"));
+        assert!(
+            reading
+                .problems
+                .iter()
+                .any(|problem| problem.object == "NodeRoute/a-b")
+        );
         // And back from the error.
         let reading = declarations.read(&[broker("a"), broker("b"), route("a-b", "b", "a")]);
         assert!(reading.problems.is_empty());
@@ -249,7 +277,12 @@ mod tests {
         declarations.read(&[broker("a"), broker("b"), route("a-b", "a", "b")]);
         let reading = declarations.read(&[broker("a"), route("a-b", "a", "b")]);
         assert_eq!(names(&reading), (vec!["a"], vec![]));
-        assert!(reading.problems.iter().any(|problem| problem.object == "NodeRoute/a-b"));
+        assert!(
+            reading
+                .problems
+                .iter()
+                .any(|problem| problem.object == "NodeRoute/a-b")
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use skein_adapter::migrations::Migrations;
 use skein_adapter::users::Users;
 use skein_adapter::{Conductor, Envoys, Ground as _};
 use skein_api::name::BrokerName;
+use skein_engine::directive::OpenSession;
 use skein_engine::event::Event;
 use skein_engine::{Engine, Securing, Settings};
 use skein_mqtt::{Outcome, Watch};
@@ -72,6 +73,10 @@ pub(crate) struct Fleet {
     migrations: Migrations,
     /// The drains that the engine was told of.
     drains: heed::Drains,
+    /// Sessions that are open upstream and that no configuration tells of.
+    sessions: Vec<OpenSession>,
+    /// The engine knows a fleet.
+    has_begun: bool,
     /// Tells this life's clients from those of another.
     instance: String,
     /// What is to be looked at again, and when.
@@ -128,6 +133,8 @@ impl Fleet {
             serving: BTreeMap::new(),
             migrations: Migrations::default(),
             drains: heed::Drains::default(),
+            sessions: Vec::new(),
+            has_begun: false,
             instance,
             due: BTreeMap::new(),
             show_due: None,
@@ -194,7 +201,12 @@ impl Fleet {
     fn due_by_now(&mut self) {
         self.tick();
         let now = Instant::now();
-        let due: Vec<About> = self.due.iter().filter(|(_, at)| **at <= now).map(|(about, _)| *about).collect();
+        let due: Vec<About> = self
+            .due
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(about, _)| *about)
+            .collect();
         for about in due {
             self.due.remove(&about);
             match about {
@@ -219,7 +231,12 @@ impl Fleet {
     /// A write ended.
     fn written(&mut self, done: Done) {
         let (key, refusal) = self.writer.heard(done);
-        let about = format!("write/{}/{}{}", key.kind, key.name, if key.status { "/status" } else { "" });
+        let about = format!(
+            "write/{}/{}{}",
+            key.kind,
+            key.name,
+            if key.status { "/status" } else { "" }
+        );
         let text = refusal.map(|refusal| refusal.to_string());
         if let Some(text) = &text {
             self.tell(text);
@@ -250,5 +267,9 @@ struct Channels {
 /// Tells this process's heartbeats from those of any other that watches the same brokers.
 fn instance() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_default();
-    format!("{host}-{}-{:x}", std::process::id(), jiff::Timestamp::now().as_millisecond())
+    format!(
+        "{host}-{}-{:x}",
+        std::process::id(),
+        jiff::Timestamp::now().as_millisecond()
+    )
 }

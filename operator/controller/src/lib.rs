@@ -8,7 +8,6 @@ mod declared;
 mod fleet;
 pub mod names;
 pub mod objects;
-pub mod status;
 mod watching;
 mod writer;
 
@@ -114,7 +113,9 @@ impl Fleets<'_> {
     /// Begins what is declared and has not begun.
     fn begin(&mut self) {
         for object in self.watched.declared.iter().flat_map(|store| store.state()) {
-            let Some(namespace) = object.namespace() else { continue };
+            let Some(namespace) = object.namespace() else {
+                continue;
+            };
             let has_ended = |(_, task): &(_, JoinHandle<()>)| task.is_finished();
             if self.running.get(&namespace).is_none_or(has_ended) {
                 say(&format!("cares for the fleet of {namespace}"));

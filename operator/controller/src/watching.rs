@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::DynamicObject;
 use kube::core::ApiResource;
-use kube::runtime::reflector::{Lookup, Store, WriterDropped, store::Writer};
+use kube::runtime::reflector::Store;
+use kube::runtime::reflector::store::{Writer, WriterDropped};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -21,11 +22,11 @@ use crate::names;
 
 /// The server ends a watch after so many seconds, and it goes on where it was: one whose connection died unnoticed lasts no
 /// longer. The client gives up a little later ([`crate::client`]).
-pub const ROUND: u32 = 30;
+pub(crate) const ROUND: u32 = 30;
 
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum About {
+pub(crate) enum About {
     /// What is declared: brokers, routes, topics.
     Declared,
     /// What people want moved.
@@ -40,34 +41,34 @@ pub enum About {
 
 /// Something changed.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub(crate) struct Change {
     /// Where; none: anywhere.
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// What.
-    pub about: About,
+    pub(crate) about: About,
 }
 
 /// The mirror.
 #[derive(Clone)]
-pub struct Watched {
+pub(crate) struct Watched {
     /// Custom resources, as the server has them: what is wrong with one must not keep the others from being read.
-    pub declared: [Store<DynamicObject>; 3],
+    pub(crate) declared: [Store<DynamicObject>; 3],
     /// Migrations.
-    pub migrations: Store<DynamicObject>,
+    pub(crate) migrations: Store<DynamicObject>,
     /// What pods report.
-    pub reports: Store<ConfigMap>,
+    pub(crate) reports: Store<ConfigMap>,
     /// Our Services.
-    pub services: Store<Service>,
+    pub(crate) services: Store<Service>,
     /// Brokers' pods.
-    pub pods: Store<Pod>,
+    pub(crate) pods: Store<Pod>,
     /// Who serves whom.
-    pub slices: Store<EndpointSlice>,
+    pub(crate) slices: Store<EndpointSlice>,
 }
 
 impl Watched {
     /// Begins to mirror a namespace, or all; and where changes are told.
     #[must_use]
-    pub fn start(client: &Client, namespace: Option<&str>) -> (Self, mpsc::UnboundedReceiver<Change>) {
+    pub(crate) fn start(client: &Client, namespace: Option<&str>) -> (Self, mpsc::UnboundedReceiver<Change>) {
         let (changes, told) = mpsc::unbounded_channel();
         let begin = Begin {
             client,
@@ -93,7 +94,7 @@ impl Watched {
     ///
     /// # Errors
     /// If the watches have ended, which they do with the process only.
-    pub async fn ready(&self) -> Result<(), WriterDropped> {
+    pub(crate) async fn ready(&self) -> Result<(), WriterDropped> {
         for store in self.declared.iter().chain([&self.migrations]) {
             store.wait_until_ready().await?;
         }
@@ -123,7 +124,6 @@ impl Begin<'_> {
     fn ours<K>(&self, about: About) -> Store<K>
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-            + Lookup<DynamicType = ()>
             + Clone
             + Debug
             + DeserializeOwned
@@ -140,16 +140,10 @@ impl Begin<'_> {
         self.mirror(api, ours, Writer::new(()), about)
     }
 
-    fn mirror<K>(
-        &self,
-        api: Api<K>,
-        config: watcher::Config,
-        writer: Writer<K>,
-        about: About,
-    ) -> Store<K>
+    fn mirror<K>(&self, api: Api<K>, config: watcher::Config, writer: Writer<K>, about: About) -> Store<K>
     where
-        K: Resource + Lookup + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-        <K as Lookup>::DynamicType: Eq + Hash + Clone + Send + Sync,
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        K::DynamicType: Eq + Hash + Clone + Send + Sync,
     {
         let store = writer.as_reader();
         let changes = self.changes.clone();

@@ -27,19 +27,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Which part of which object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub(crate) struct Key {
     /// Its kind, as in `Secret`.
-    pub kind: String,
+    pub(crate) kind: String,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its status, and not the rest of it.
-    pub status: bool,
+    pub(crate) status: bool,
 }
 
 impl Key {
     /// Of an object but for its status.
     #[must_use]
-    pub fn of(kind: &str, name: &str) -> Self {
+    pub(crate) fn of(kind: &str, name: &str) -> Self {
         Self {
             kind: kind.to_owned(),
             name: name.to_owned(),
@@ -50,7 +50,7 @@ impl Key {
 
 /// A write came to an end.
 #[derive(Debug)]
-pub struct Done {
+pub(crate) struct Done {
     key: Key,
     wish: Arc<Wish>,
     result: Result<(), Refusal>,
@@ -58,9 +58,11 @@ pub struct Done {
 
 /// Why an object is not as it is wanted.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Somebody else made it.
-    #[error("there is a {kind} {name} already that is not Skein's: rename or delete it, or give the broker another name")]
+    #[error(
+        "there is a {kind} {name} already that is not Skein's: rename or delete it, or give the broker another name"
+    )]
     Foreign {
         /// Of what kind.
         kind: String,
@@ -106,7 +108,7 @@ struct Slot {
 }
 
 /// The objects of a namespace, as far as they are ours.
-pub struct Writer {
+pub(crate) struct Writer {
     client: Client,
     namespace: String,
     slots: BTreeMap<Key, Slot>,
@@ -117,7 +119,7 @@ pub struct Writer {
 impl Writer {
     /// And where it is told that a write ended, which is to be given to [`Self::heard`].
     #[must_use]
-    pub fn new(client: Client, namespace: &str) -> (Self, mpsc::UnboundedReceiver<Done>) {
+    pub(crate) fn new(client: Client, namespace: &str) -> (Self, mpsc::UnboundedReceiver<Done>) {
         let (done, ended) = mpsc::unbounded_channel();
         let writer = Self {
             client,
@@ -130,13 +132,13 @@ impl Writer {
     }
 
     /// Has an object be so; nothing happens if it is already.
-    pub fn want(&mut self, wanted: Wanted) {
+    pub(crate) fn want(&mut self, wanted: Wanted) {
         let key = Key::of(&wanted.resource.kind, &wanted.name);
         self.wish(key, Wish::Be(Box::new(wanted)));
     }
 
     /// Has an object's status be so.
-    pub fn want_status(&mut self, wanted: Wanted) {
+    pub(crate) fn want_status(&mut self, wanted: Wanted) {
         let key = Key {
             status: true,
             ..Key::of(&wanted.resource.kind, &wanted.name)
@@ -145,13 +147,15 @@ impl Writer {
     }
 
     /// Has an object be gone.
-    pub fn want_gone(&mut self, resource: ApiResource, name: &str) {
+    pub(crate) fn want_gone(&mut self, resource: ApiResource, name: &str) {
         self.wish(Key::of(&resource.kind, name), Wish::Gone(resource));
     }
 
     /// Somebody changed it: it is written again if it is wanted.
-    pub fn repair(&mut self, key: &Key) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
+    pub(crate) fn repair(&mut self, key: &Key) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
         if let Some(written) = slot.written.take()
             && slot.next.is_none()
             && slot.under_way.is_none()
@@ -163,14 +167,14 @@ impl Writer {
 
     /// All that was wanted of it is written.
     #[must_use]
-    pub fn is_written(&self, key: &Key) -> bool {
+    pub(crate) fn is_written(&self, key: &Key) -> bool {
         self.slots
             .get(key)
             .is_some_and(|slot| slot.written.is_some() && slot.next.is_none() && slot.under_way.is_none())
     }
 
     /// Takes the end of a write; gives which object it was, and why it was not written.
-    pub fn heard(&mut self, done: Done) -> (Key, Option<Refusal>) {
+    pub(crate) fn heard(&mut self, done: Done) -> (Key, Option<Refusal>) {
         let Done { key, wish, result } = done;
         let Some(slot) = self.slots.get_mut(&key) else {
             return (key, None);
@@ -198,12 +202,12 @@ impl Writer {
 
     /// When something is to be tried again.
     #[must_use]
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.slots.values().filter_map(|slot| slot.again).min()
     }
 
     /// Tries again what is due.
-    pub fn try_again(&mut self, now: Instant) {
+    pub(crate) fn try_again(&mut self, now: Instant) {
         let due = |(key, slot): (&Key, &Slot)| slot.again.filter(|at| *at <= now).map(|_| key.clone());
         let due: Vec<Key> = self.slots.iter().filter_map(due).collect();
         for key in due {
@@ -213,7 +217,11 @@ impl Writer {
 
     fn wish(&mut self, key: Key, wish: Wish) {
         let slot = self.slots.entry(key.clone()).or_default();
-        let newest = slot.next.as_ref().or(slot.under_way.as_ref()).or(slot.written.as_ref());
+        let newest = slot
+            .next
+            .as_ref()
+            .or(slot.under_way.as_ref())
+            .or(slot.written.as_ref());
         if newest.is_some_and(|newest| **newest == wish) {
             return;
         }
@@ -224,7 +232,9 @@ impl Writer {
 
     /// Begins what is next, unless something is under way.
     fn begin(&mut self, key: &Key) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
         if slot.under_way.is_some() {
             return;
         }
@@ -253,7 +263,13 @@ impl Writer {
     }
 }
 
-async fn write(client: Client, namespace: &str, key: &Key, wish: &Wish, is_first: bool) -> Result<(), Refusal> {
+async fn write(
+    client: Client,
+    namespace: &str,
+    key: &Key,
+    wish: &Wish,
+    is_first: bool,
+) -> Result<(), Refusal> {
     let failed = |source| Refusal::Api {
         kind: key.kind.clone(),
         name: key.name.clone(),
@@ -271,8 +287,9 @@ async fn write(client: Client, namespace: &str, key: &Key, wish: &Wish, is_first
             let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &wanted.resource);
             if key.status {
                 let parameters = PatchParams::apply(names::STATUS_MANAGER).force();
-                let patched = api.patch_status(&key.name, &parameters, &Patch::Apply(&wanted.body));
-                return patched.await.map(drop).map_err(failed);
+                let patch = Patch::Apply(&wanted.body);
+                let patched = api.patch_status(&key.name, &parameters, &patch).await;
+                return patched.map(drop).map_err(failed);
             }
             if is_first
                 && let Some(there) = api.get_metadata_opt(&key.name).await.map_err(failed)?
@@ -284,8 +301,9 @@ async fn write(client: Client, namespace: &str, key: &Key, wish: &Wish, is_first
                 });
             }
             let parameters = PatchParams::apply(names::MANAGER).force();
-            let patched = api.patch(&key.name, &parameters, &Patch::Apply(&wanted.body));
-            patched.await.map(drop).map_err(failed)
+            let patch = Patch::Apply(&wanted.body);
+            let patched = api.patch(&key.name, &parameters, &patch).await;
+            patched.map(drop).map_err(failed)
         }
     }
 }

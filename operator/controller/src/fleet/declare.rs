@@ -39,8 +39,14 @@ impl Fleet {
         }
         self.given = kept.given;
         for slice in self.here(&self.setting.watched.slices) {
-            let broker = slice.labels().get(names::BROKER).map(|name| BrokerName::from_str(name));
-            let to = slice.annotations().get(SERVED_BY).map(|name| BrokerName::from_str(name));
+            let broker = slice
+                .labels()
+                .get(names::BROKER)
+                .map(|name| BrokerName::from_str(name));
+            let to = slice
+                .annotations()
+                .get(SERVED_BY)
+                .map(|name| BrokerName::from_str(name));
             if let (Some(Ok(broker)), Some(Ok(to))) = (broker, to)
                 && broker != to
             {
@@ -56,7 +62,13 @@ impl Fleet {
 
     /// Reads what is declared, and puts in force what of it is new.
     pub(super) fn declare(&mut self) {
-        let objects: Vec<_> = self.setting.watched.declared.iter().flat_map(|store| self.here(store)).collect();
+        let objects: Vec<_> = self
+            .setting
+            .watched
+            .declared
+            .iter()
+            .flat_map(|store| self.here(store))
+            .collect();
         let reading = self.declarations.read(objects.iter().map(AsRef::as_ref));
         if self.problems != reading.problems {
             self.problems = reading.problems;
@@ -88,7 +100,9 @@ impl Fleet {
         }
         let mut wanted = Vec::new();
         for (name, declaration) in &self.hosted {
-            let Some(spec) = &declaration.broker.spec.managed else { continue };
+            let Some(spec) = &declaration.broker.spec.managed else {
+                continue;
+            };
             let hosted = objects::Hosted {
                 name,
                 namespace: &self.setting.namespace,
@@ -119,7 +133,9 @@ impl Fleet {
         let none = BTreeSet::new();
         let mut changed = Vec::new();
         for (name, broker) in &fleet.brokers {
-            let Hosting::Managed(managed) = &broker.hosting else { continue };
+            let Hosting::Managed(managed) = &broker.hosting else {
+                continue;
+            };
             let placed = &self.conductor.placed;
             let stays = |other: &BrokerName| placed.contains_key(other) || fleet.brokers.contains_key(other);
             let given = self.given.entry(name.clone()).or_default();
@@ -142,14 +158,18 @@ impl Fleet {
         let (Some(declaration), Some(given)) = (self.hosted.get(name), self.given.get(name)) else {
             return;
         };
-        let Some(spec) = &declaration.broker.spec.managed else { return };
+        let Some(spec) = &declaration.broker.spec.managed else {
+            return;
+        };
         let hosted = objects::Hosted {
             name,
             namespace: &self.setting.namespace,
             uid: &declaration.uid,
             spec,
         };
-        let wanted = given.data().and_then(|data| objects::Wanted::of(&objects::secret(&hosted, data)));
+        let wanted = given
+            .data()
+            .and_then(|data| objects::Wanted::of(&objects::secret(&hosted, data)));
         let about = format!("secret/{name}");
         match wanted {
             Ok(wanted) => {

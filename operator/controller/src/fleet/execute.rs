@@ -48,7 +48,10 @@ impl Ground for Fleet {
                     links: links::to_json(links.iter().map(AsRef::as_ref))?,
                 };
                 let loaded = self.loaded(broker);
-                self.given.entry(broker.clone()).or_default().give(configuration, loaded);
+                self.given
+                    .entry(broker.clone())
+                    .or_default()
+                    .give(configuration, loaded);
                 self.write_given(broker);
             }
             Directive::Bar { broker, downstreams } => {

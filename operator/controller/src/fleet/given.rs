@@ -94,7 +94,10 @@ impl Given {
     pub(crate) fn data(&self) -> Result<BTreeMap<String, String>, serde_json::Error> {
         let mut data = BTreeMap::new();
         if let Some(desired) = &self.desired {
-            data.insert(BrokerDirectory::DESIRED.to_owned(), serde_json::to_string(desired)?);
+            data.insert(
+                BrokerDirectory::DESIRED.to_owned(),
+                serde_json::to_string(desired)?,
+            );
             data.insert(KEPT.to_owned(), serde_json::to_string(&self.kept)?);
         }
         if let Some(users) = &self.users {
@@ -184,7 +187,10 @@ impl Kept {
         for secret in api.list(&ours).await?.items {
             let name = secret.name_any();
             let data = texts(&secret);
-            let broker = secret.labels().get(names::BROKER).map(BrokerName::new);
+            let broker = secret
+                .labels()
+                .get(names::BROKER)
+                .map(|name| BrokerName::new(name));
             if name == names::FLEET {
                 fleet = Some(data);
             } else if let Some(Ok(broker)) = broker {
@@ -202,7 +208,8 @@ impl Kept {
             why,
         };
         let secret = data.get(SECRET).map(String::as_str).unwrap_or_default();
-        let secret = FleetSecret::parse(secret).map_err(|error: SecretError| content(SECRET, error.to_string()))?;
+        let secret =
+            FleetSecret::parse(secret).map_err(|error: SecretError| content(SECRET, error.to_string()))?;
         Ok(Self {
             secret,
             classes: parsed(&data, CLASSES).map_err(|why| content(CLASSES, why))?,
@@ -230,7 +237,9 @@ fn parsed<T: serde::de::DeserializeOwned + Default>(
     key: &str,
 ) -> Result<T, String> {
     let parsed = data.get(key).map(|text| serde_json::from_str(text)).transpose();
-    parsed.map(Option::unwrap_or_default).map_err(|error| error.to_string())
+    parsed
+        .map(Option::unwrap_or_default)
+        .map_err(|error| error.to_string())
 }
 
 /// Made and not applied: if somebody else was first, theirs holds, and is read at the next try.
@@ -269,7 +278,11 @@ mod tests {
     }
 
     fn epochs(given: &Given) -> Vec<(Epoch, bool)> {
-        given.kept.iter().map(|record| (record.epoch, record.text.is_some())).collect()
+        given
+            .kept
+            .iter()
+            .map(|record| (record.epoch, record.text.is_some()))
+            .collect()
     }
 
     #[test]

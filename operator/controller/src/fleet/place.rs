@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::runtime::reflector::{Lookup, ObjectRef, Store};
-use kube::ResourceExt as _;
+use kube::Resource;
+use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::json;
 use skein_adapter::{Ground as _, translate};
 use skein_agent::{ProcessState, Report};
@@ -44,8 +44,8 @@ impl Fleet {
     /// What of a mirror is in this namespace.
     pub(super) fn here<K>(&self, store: &Store<K>) -> Vec<Arc<K>>
     where
-        K: Lookup + Clone + kube::Resource + 'static,
-        <K as Lookup>::DynamicType: Eq + std::hash::Hash + Clone,
+        K: Resource + Clone + 'static,
+        K::DynamicType: Eq + std::hash::Hash + Clone,
     {
         store.state_filter(|object| object.meta().namespace.as_deref() == Some(&self.setting.namespace))
     }
@@ -111,7 +111,9 @@ impl Fleet {
     /// Takes in what pods say, and which of them are there.
     pub(super) fn hear_pods(&mut self) {
         let declared = self.conductor.fleet.brokers.keys();
-        let known = declared.chain(self.conductor.placed.keys()).chain(self.heard.keys());
+        let known = declared
+            .chain(self.conductor.placed.keys())
+            .chain(self.heard.keys());
         let known: std::collections::BTreeSet<BrokerName> = known.cloned().collect();
         for broker in known {
             if !self.conductor.is_external(&broker) {
@@ -123,9 +125,16 @@ impl Fleet {
     fn hear_pod(&mut self, broker: &BrokerName) {
         let namespace = self.setting.namespace.clone();
         let reference = ObjectRef::<Pod>::new(&names::pod(broker)).within(&namespace);
-        let pod = self.setting.watched.pods.get(&reference).filter(|pod| is_alive(pod));
+        let pod = self
+            .setting
+            .watched
+            .pods
+            .get(&reference)
+            .filter(|pod| is_alive(pod));
         let uid = pod.as_ref().and_then(|pod| pod.metadata.uid.clone());
-        let ip = pod.as_ref().and_then(|pod| pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok());
+        let ip = pod
+            .as_ref()
+            .and_then(|pod| pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok());
         let before = self.heard.entry(broker.clone()).or_default();
         let (was, was_at) = (before.pod.clone(), before.ip);
         before.pod.clone_from(&uid);
@@ -168,7 +177,9 @@ impl Fleet {
         let (Some(text), speaker) = (data("report.json"), data("pod")) else {
             return;
         };
-        let Some(heard) = self.heard.get_mut(broker) else { return };
+        let Some(heard) = self.heard.get_mut(broker) else {
+            return;
+        };
         if speaker.as_deref() != pod || heard.text.as_ref() == Some(&text) {
             return;
         }
@@ -178,9 +189,13 @@ impl Fleet {
                 let before = heard.report.replace(report.clone());
                 heard.text = Some(text);
                 self.conductor.trouble(trouble, None);
-                let obstacle = report.obstacle.as_ref().map(|text| format!("Broker/{broker}: {text}"));
+                let obstacle = report
+                    .obstacle
+                    .as_ref()
+                    .map(|text| format!("Broker/{broker}: {text}"));
                 self.conductor.trouble(format!("obstacle/{broker}"), obstacle);
-                self.users.heard(broker, report.all_barred.as_deref(), report.started_at);
+                self.users
+                    .heard(broker, report.all_barred.as_deref(), report.started_at);
                 if before.and_then(|before| before.started_at) != report.started_at {
                     self.users.doubt(broker);
                 }
@@ -213,12 +228,20 @@ impl Fleet {
 
     /// Leads a broker's client address to whoever serves.
     pub(super) fn point(&mut self, broker: &BrokerName) {
-        let Some(declaration) = self.hosted.get(broker) else { return };
+        let Some(declaration) = self.hosted.get(broker) else {
+            return;
+        };
         let to = self.serving.get(broker).unwrap_or(broker);
         let ip = self.heard.get(to).and_then(|heard| heard.ip);
-        let ports = self.hosted.get(to).and_then(|to| to.broker.spec.managed.as_ref()).map(objects::ports);
+        let ports = self
+            .hosted
+            .get(to)
+            .and_then(|to| to.broker.spec.managed.as_ref())
+            .map(objects::ports);
         let serving = ip.zip(ports).map(|(ip, ports)| Serving { ip, ports });
-        let Some(spec) = &declaration.broker.spec.managed else { return };
+        let Some(spec) = &declaration.broker.spec.managed else {
+            return;
+        };
         let hosted = objects::Hosted {
             name: broker,
             namespace: &self.setting.namespace,
