@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// Approve what waits for a person: moving a dead broker's clients, or taking a returned one back
     #[command(after_help = help::APPROVE)]
     Approve(Approve),
+    /// Care for the fleets of a Kubernetes cluster; what the chart runs
+    #[command(after_help = help::CONTROLLER)]
+    Controller(Controller),
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions(Completions),
@@ -231,6 +234,26 @@ pub(crate) struct Up {
     /// The mosquitto program to run [default: the one in PATH]
     #[arg(long, value_name = "PATH", env = "SKEIN_MOSQUITTO")]
     pub(crate) mosquitto: Option<PathBuf>,
+}
+
+/// `skein controller`
+#[derive(Debug, Args)]
+pub(crate) struct Controller {
+    /// Care for the fleet of this namespace only [default: those of all namespaces]
+    #[arg(short, long, value_name = "NAMESPACE", env = "SKEIN_NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+    /// The image that this program comes from: brokers' pods take their supervisor from it
+    #[arg(long, value_name = "IMAGE", env = "SKEIN_IMAGE")]
+    pub(crate) image: String,
+    /// The image of Mosquitto, without a tag to take the one of the version that a Broker asks for
+    #[arg(long, value_name = "IMAGE", env = "SKEIN_MOSQUITTO_IMAGE", default_value = "docker.io/library/eclipse-mosquitto")]
+    pub(crate) mosquitto_image: String,
+    /// When nodes fetch the images: Always, IfNotPresent or Never [default: as Kubernetes does]
+    #[arg(long, value_name = "POLICY", env = "SKEIN_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub(crate) pull_policy: Option<String>,
+    /// Delete the volume of a broker that is deleted
+    #[arg(long, env = "SKEIN_DELETE_VOLUMES")]
+    pub(crate) delete_volumes: bool,
 }
 
 /// `skein status`

@@ -1,6 +1,7 @@
 //! What each command does: read a fleet, ask the libraries, show the answer.
 
 pub(crate) mod check;
+pub(crate) mod controller;
 pub(crate) mod diff;
 pub(crate) mod drain;
 pub(crate) mod explain;

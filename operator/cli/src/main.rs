@@ -60,6 +60,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Diff(arguments) => commands::diff::run(&arguments),
         Command::Graph(arguments) => commands::graph::run(&arguments),
         Command::Render(arguments) => commands::render::run(&arguments),
+        Command::Controller(arguments) => commands::controller::run(arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
         Command::Up(arguments) => commands::up::run(&arguments),
         Command::Break(arguments) => commands::trouble::break_broker(&arguments),
