@@ -246,7 +246,12 @@ pub(crate) struct Controller {
     #[arg(long, value_name = "IMAGE", env = "SKEIN_IMAGE")]
     pub(crate) image: String,
     /// The image of Mosquitto, without a tag to take the one of the version that a Broker asks for
-    #[arg(long, value_name = "IMAGE", env = "SKEIN_MOSQUITTO_IMAGE", default_value = "docker.io/library/eclipse-mosquitto")]
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        env = "SKEIN_MOSQUITTO_IMAGE",
+        default_value = "docker.io/library/eclipse-mosquitto"
+    )]
     pub(crate) mosquitto_image: String,
     /// When nodes fetch the images: Always, IfNotPresent or Never [default: as Kubernetes does]
     #[arg(long, value_name = "POLICY", env = "SKEIN_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]

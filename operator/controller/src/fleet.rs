@@ -5,6 +5,7 @@ mod declare;
 mod execute;
 mod given;
 mod heed;
+mod kick;
 mod place;
 mod show;
 
@@ -27,10 +28,10 @@ use tokio::time::{Instant, sleep_until};
 use self::given::Given;
 use self::place::Heard;
 use crate::declared::{Declaration, Declarations};
-use crate::objects;
 use crate::say;
 use crate::watching::{About, Watched};
 use crate::writer::{Done, Writer};
+use crate::{names, objects};
 
 /// Changes of what is declared are gathered for so long: `kubectl apply` of a folder is many.
 const GATHER: Duration = Duration::from_millis(30);
@@ -70,6 +71,8 @@ pub(crate) struct Fleet {
     heard: BTreeMap<BrokerName, Heard>,
     /// Who serves whom, where it is not everybody themselves.
     serving: BTreeMap<BrokerName, BrokerName>,
+    /// Who served whom when that was last written.
+    led: BTreeMap<BrokerName, BrokerName>,
     migrations: Migrations,
     /// The drains that the engine was told of.
     drains: heed::Drains,
@@ -131,6 +134,7 @@ impl Fleet {
             given: BTreeMap::new(),
             heard: BTreeMap::new(),
             serving: BTreeMap::new(),
+            led: BTreeMap::new(),
             migrations: Migrations::default(),
             drains: heed::Drains::default(),
             sessions: Vec::new(),
@@ -237,12 +241,19 @@ impl Fleet {
             key.name,
             if key.status { "/status" } else { "" }
         );
+        let is_written = refusal.is_none();
         let text = refusal.map(|refusal| refusal.to_string());
         if let Some(text) = &text {
             self.tell(text);
         }
         if self.conductor.trouble(about, text) {
             self.gather();
+        }
+        if key.kind == "EndpointSlice"
+            && is_written
+            && let Some(broker) = names::broker_of(&key.name)
+        {
+            self.send_off(&broker);
         }
         if key.kind == "Secret" && !key.status {
             self.look_after_users();
