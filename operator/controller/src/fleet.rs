@@ -85,6 +85,8 @@ pub(crate) struct Fleet {
     /// What is to be looked at again, and when.
     due: BTreeMap<About, Instant>,
     show_due: Option<Instant>,
+    /// What custom resources were said to be, by their uid.
+    shown: BTreeMap<String, serde_json::Value>,
     looked: Instant,
     said: BTreeSet<String>,
 }
@@ -142,6 +144,7 @@ impl Fleet {
             instance,
             due: BTreeMap::new(),
             show_due: None,
+            shown: BTreeMap::new(),
             looked: Instant::now(),
             said: BTreeSet::new(),
             setting: setting.clone(),
@@ -217,7 +220,10 @@ impl Fleet {
                 About::Declared => self.declare(),
                 About::Migrations => self.heed(),
                 About::Reports | About::Pods => self.hear_pods(),
-                About::Services => self.place(),
+                About::Services => {
+                    self.repair();
+                    self.place();
+                }
             }
         }
         self.writer.try_again(now);

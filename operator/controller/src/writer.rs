@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::ApiResource;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
@@ -278,7 +278,15 @@ async fn write(
     match wish {
         Wish::Gone(resource) => {
             let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, resource);
-            match api.delete(&key.name, &DeleteParams::background()).await {
+            let there = api.get_metadata_opt(&key.name).await.map_err(failed)?;
+            let Some(there) = there.filter(|there| is_labelled(there.labels())) else {
+                return Ok(());
+            };
+            let parameters = DeleteParams::background().preconditions(Preconditions {
+                uid: there.uid(),
+                resource_version: None,
+            });
+            match api.delete(&key.name, &parameters).await {
                 Err(error) if !is_not_found(&error) => Err(failed(error)),
                 _ => Ok(()),
             }
@@ -311,8 +319,12 @@ async fn write(
 /// We made it; or it is no object of ours to begin with, but one that a person makes.
 fn is_ours(labels: &BTreeMap<String, String>, body: &Value) -> bool {
     let (label, ours) = names::MANAGED_BY;
-    let is_labelled = body["metadata"]["labels"][label] == ours;
-    !is_labelled || labels.get(label).is_some_and(|value| value == ours)
+    body["metadata"]["labels"][label] != ours || is_labelled(labels)
+}
+
+fn is_labelled(labels: &BTreeMap<String, String>) -> bool {
+    let (label, ours) = names::MANAGED_BY;
+    labels.get(label).is_some_and(|value| value == ours)
 }
 
 fn is_not_found(error: &kube::Error) -> bool {
