@@ -214,7 +214,7 @@ fn progress(migration: &Migration) -> String {
     let to = migration.to.as_ref().map_or("another broker", BrokerName::as_str);
     match migration.phase {
         MigrationPhase::Pending => format!("{broker} is to move to {to}"),
-        MigrationPhase::Detected if migration.to.is_none() => {
+        MigrationPhase::Detected | MigrationPhase::Completed if migration.to.is_none() => {
             format!("{broker} is out, and routed around")
         }
         MigrationPhase::Detected => format!("the clients of {broker} are to go to {to}"),
@@ -223,9 +223,6 @@ fn progress(migration: &Migration) -> String {
         MigrationPhase::Draining => format!("the clients of {broker} get what waits for them"),
         MigrationPhase::Retargeted => format!("the address of {broker} leads to {to}"),
         MigrationPhase::Adopted => format!("{to} has taken over the links of {broker}"),
-        MigrationPhase::Completed if migration.to.is_none() => {
-            format!("{broker} is out, and routed around")
-        }
         MigrationPhase::Completed => format!("{to} serves the clients of {broker}"),
         MigrationPhase::FailingBack => format!("the clients of {broker} go back to it"),
         MigrationPhase::FailedBack => format!("{broker} serves its clients itself again"),

@@ -68,14 +68,13 @@ pub fn route(
 
 /// The links that use the route: of several routes between two brokers, the cheapest is used.
 fn carried(seen: &Seen<'_>, name: &RouteName, route: &Route) -> Vec<CarriedLink> {
-    let uses = |from, to| carrier(seen.fleet, from, to) == Some(name);
-    let ways = [(&route.a, &route.b), (&route.b, &route.a)];
-    let used: Vec<_> = ways.into_iter().filter(|&(from, to)| uses(from, to)).collect();
+    let mut ways = vec![(&route.a, &route.b), (&route.b, &route.a)];
+    ways.retain(|&(from, to)| carrier(seen.fleet, from, to) == Some(name));
     let tried = tried(seen, route);
     let mut links: BTreeMap<(&BrokerName, &BrokerName, &str), bool> = BTreeMap::new();
     for class in seen.plan.classes.values() {
         for link in class.links.iter() {
-            if used.iter().any(|&(from, to)| carries(link, from, to)) {
+            if ways.iter().any(|&(from, to)| carries(link, from, to)) {
                 let key = (&link.downstream, &link.upstream, class.name.as_str());
                 let up = links.entry(key).or_insert(true);
                 *up = *up && is_up(seen, class, link, &tried);

@@ -44,6 +44,10 @@ fn a_broker_that_another_serves_for_is_fenced_and_told_how_to_come_back() {
         "Broker/a: down: 3 heartbeats in a row were missed".to_owned(),
         "Broker/b: it refused configuration 2: no".to_owned(),
     ];
+    // Of one that is out the plan says who could be next.
+    let next = scene.plan.substitutes["b"].clone();
+    assert_ne!(next.candidates[0].broker, name("b"));
+    scene.plan.substitutes.insert(name("a"), next);
     let status = broker(&scene.seen(), "a", Some(1), Some(&well));
     assert_eq!(status.phase, Some(resources::BrokerPhase::Fenced));
     assert_eq!(status.served_by, Some(name("b")));

@@ -34,17 +34,31 @@ fn a_link_is_up_if_anything_comes_through_each_way() {
     let parts = ["b ← c (soil)", "Broker/b", "Broker/c"];
     says(&status.conditions, "Ready", &parts);
 
+    // Of an external broker its neighbour holds the one link there is.
     let both = FleetBuilder::new()
-        .routes("a-b")
-        .topic("soil", "farm/+/soil", "a b", "a b")
-        .topic("valve", "farm/+/valve", "a", "b")
-        .commands("valve", "farm/+/open");
+        .external("x")
+        .routes("a-x")
+        .topic("soil", "farm/+/soil", "a x", "a x");
     let mut scene = Scene::new(both);
-    let ups = |scene: &Scene| route(&scene.seen(), "a-b", None, None).up;
-    assert_eq!(ups(&scene), Some(true));
-    let back = |path: &&mut PathStatus| path.topic.as_str() == "soil" && path.path == ["a", "b"].map(name);
-    scene.status.paths.iter_mut().find(back).unwrap().up = false;
-    assert_eq!(ups(&scene), Some(false));
+    let status = route(&scene.seen(), "a-x", None, None);
+    assert_eq!((status.links.len(), status.up), (1, Some(true)));
+    for way in [["a", "x"], ["x", "a"]] {
+        for path in &mut scene.status.paths {
+            path.up = path.path != way.map(name);
+        }
+        assert_eq!(route(&scene.seen(), "a-x", None, None).up, Some(false), "{way:?}");
+    }
+}
+
+#[test]
+fn a_link_that_carries_commands_only_is_up_if_they_come() {
+    let fleet = line().commands("soil", "farm/+/valve");
+    let mut scene = Scene::new(fleet);
+    let status = route(&scene.seen(), "b-c", None, None);
+    assert_eq!((status.links.len(), status.up), (2, Some(true)));
+    scene.status.paths[0].up = false;
+    let status = route(&scene.seen(), "b-c", None, None);
+    assert!(status.links.iter().all(|link| !link.up));
 }
 
 #[test]

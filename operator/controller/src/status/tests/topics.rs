@@ -63,6 +63,15 @@ fn a_topic_without_a_way_names_the_route_that_would_make_one() {
         &["NodeRoute/b-c leads the other way only"],
     );
 
+    let astray =
+        FleetBuilder::new()
+            .routes("a-b b>c c-i")
+            .paused("b-c")
+            .topic("soil", "farm/+/soil", "i", "a");
+    let scene = Scene::new(astray);
+    let status = topic(&scene.seen(), "soil", Some(1), None);
+    says(&status.conditions, "Matched", &["no NodeRoute connects them"]);
+
     let commanded = FleetBuilder::new()
         .routes("a-b c>b c-i")
         .topic("soil", "farm/+/soil", "i", "a")
