@@ -27,7 +27,10 @@ impl Fleet {
             let status = resource.status.as_ref()?;
             status::from_status(&resource.name_any(), &resource.spec, status)
         });
-        self.migrations = Migrations::new(records.collect());
+        let mut records: Vec<MigrationRecord> = records.collect();
+        // In the order in which they began, which is not that in which people declared them.
+        records.sort_by_key(|record| record.times.values().min().cloned());
+        self.migrations = Migrations::new(records);
     }
 
     /// The Migration that tells of a record: a person's, if it is the drain that a person wished.
