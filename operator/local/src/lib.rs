@@ -15,7 +15,6 @@ mod happening;
 pub mod manifests;
 mod migrations;
 mod narrate;
-mod plugin;
 mod ports;
 pub mod process;
 mod processes;

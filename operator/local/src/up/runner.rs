@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_adapter::{Envoys, Probing, translate};
-use skein_agent::BrokerDirectory;
+use skein_agent::{BrokerDirectory, plugin};
 use skein_api::fleet::{Fleet, Hosting};
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_engine::directive::Directive;
@@ -25,7 +25,6 @@ use crate::changes::Changes;
 use crate::happening::UpEvent;
 use crate::manifests::{Declared, ManifestFile};
 use crate::migrations::Migrations;
-use crate::plugin;
 use crate::ports::PortBook;
 use crate::processes::{Gone, Processes, Role};
 use crate::rooms::Rooms;
