@@ -29,4 +29,4 @@ pub use forwarder::{ForwardError, ForwardOptions, ForwarderDirectory, ForwarderR
 pub use identity::Identity;
 pub use report::{Exit, ProcessState, Rejected, Report};
 pub use spawn::spawn_detached;
-pub use supervisor::{SupervisorError, SupervisorOptions, supervise};
+pub use supervisor::{SupervisorError, SupervisorOptions, supervise, supervise_until};
