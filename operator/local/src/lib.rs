@@ -14,7 +14,6 @@ pub mod client;
 mod happening;
 pub mod manifests;
 mod narrate;
-mod plugin;
 mod ports;
 pub mod process;
 mod processes;
