@@ -259,7 +259,7 @@ pub(crate) struct Controller {
         default_value = "docker.io/library/eclipse-mosquitto"
     )]
     pub(crate) mosquitto_image: String,
-    /// When nodes fetch the images: Always, IfNotPresent or Never [default: as Kubernetes does]
+    /// When nodes fetch the images [default: as Kubernetes does]
     #[arg(long, value_name = "POLICY", env = "SKEIN_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub(crate) pull_policy: Option<String>,
     /// Delete the volume of a broker that is deleted

@@ -40,7 +40,7 @@ const SHOW: Duration = Duration::from_millis(100);
 /// What goes on by itself is looked at so often.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a broker may take until it answers for the first time: its pod has to find a node, a volume and an image.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
 /// Where a pod has its files, and the broker its store: the same in each.
 const PLUGINS: &str = "/var/lib/skein/plugins";

@@ -134,7 +134,7 @@ impl Writer {
     /// Has an object be so; nothing happens if it is already.
     pub(crate) fn want(&mut self, wanted: Wanted) {
         let key = Key::of(&wanted.resource.kind, &wanted.name);
-        self.wish(key, Wish::Be(Box::new(wanted)));
+        self.wish(&key, Wish::Be(Box::new(wanted)));
     }
 
     /// Has an object's status be so.
@@ -143,12 +143,12 @@ impl Writer {
             status: true,
             ..Key::of(&wanted.resource.kind, &wanted.name)
         };
-        self.wish(key, Wish::Be(Box::new(wanted)));
+        self.wish(&key, Wish::Be(Box::new(wanted)));
     }
 
     /// Has an object be gone.
     pub(crate) fn want_gone(&mut self, resource: ApiResource, name: &str) {
-        self.wish(Key::of(&resource.kind, name), Wish::Gone(resource));
+        self.wish(&Key::of(&resource.kind, name), Wish::Gone(resource));
     }
 
     /// Somebody changed it: it is written again if it is wanted.
@@ -215,7 +215,7 @@ impl Writer {
         }
     }
 
-    fn wish(&mut self, key: Key, wish: Wish) {
+    fn wish(&mut self, key: &Key, wish: Wish) {
         let slot = self.slots.entry(key.clone()).or_default();
         let newest = slot
             .next
@@ -227,7 +227,7 @@ impl Writer {
         }
         slot.next = Some(Arc::new(wish));
         slot.failures = 0;
-        self.begin(&key);
+        self.begin(key);
     }
 
     /// Begins what is next, unless something is under way.

@@ -172,10 +172,10 @@ impl Fleet {
             let stays = |other: &BrokerName| placed.contains_key(other) || fleet.brokers.contains_key(other);
             let given = self.given.entry(name.clone()).or_default();
             let before = given.users.clone();
-            let note = Note::of(given, Left::Unseen);
+            let notes = Note::of(given, Left::Unseen);
             let neighbours = neighbours.get(name).unwrap_or(&none);
             // It is noted in memory, which does not fail.
-            let _ = self.users.provide(name, managed, neighbours, stays, &note);
+            let _ = self.users.provide(name, managed, neighbours, stays, &notes);
             if before != given.users {
                 changed.push(name.clone());
             }

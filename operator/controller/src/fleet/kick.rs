@@ -17,7 +17,7 @@ use super::Fleet;
 const FROM_HOME: [Duration; 3] = [
     Duration::from_millis(100),
     Duration::from_millis(1_500),
-    Duration::from_millis(4_000),
+    Duration::from_secs(4),
 ];
 /// And of one that has: once, when all nodes are likely to have followed.
 const FROM_SUBSTITUTE: [Duration; 1] = [Duration::from_millis(1_500)];

@@ -61,7 +61,7 @@ impl Fleet {
                 "namespace": self.setting.namespace,
                 "labels": {label: ours, names::BROKER: migration.broker},
             });
-            let wanted = self.wanted::<Migration>(name, json!({"metadata": metadata, "spec": spec}));
+            let wanted = wanted::<Migration>(name, json!({"metadata": metadata, "spec": spec}));
             self.writer.want(wanted);
         }
     }
@@ -114,13 +114,13 @@ impl Fleet {
             wanted.push((object.clone(), json(&status)));
         }
         for (object, status) in wanted {
-            self.show_one(&object, status);
+            self.show_one(&object, &status);
         }
     }
 
-    fn show_one(&mut self, object: &DynamicObject, status: Value) {
+    fn show_one(&mut self, object: &DynamicObject, status: &Value) {
         let key = key(object);
-        let is_there = self.shown.get(&key).or_else(|| object.data.get("status")) == Some(&status);
+        let is_there = self.shown.get(&key).or_else(|| object.data.get("status")) == Some(status);
         self.shown.insert(key, status.clone());
         if is_there {
             return;
@@ -158,20 +158,23 @@ impl Fleet {
         }
         objections
     }
+}
 
-    fn wanted<K: kube::Resource<DynamicType = ()>>(&self, name: &str, mut body: Value) -> Wanted {
-        body["apiVersion"] = json!(K::api_version(&()));
-        body["kind"] = json!(K::kind(&()));
-        Wanted {
-            resource: ApiResource::erase::<K>(&()),
-            name: name.to_owned(),
-            body,
-        }
+fn wanted<K: kube::Resource<DynamicType = ()>>(name: &str, mut body: Value) -> Wanted {
+    body["apiVersion"] = json!(K::api_version(&()));
+    body["kind"] = json!(K::kind(&()));
+    Wanted {
+        resource: ApiResource::erase::<K>(&()),
+        name: name.to_owned(),
+        body,
     }
 }
 
 /// How one kind says its status, as JSON.
-struct Say<'a>(Box<dyn Fn(&DynamicObject, Option<&Value>) -> Value + 'a>);
+struct Say<'a>(Box<Saying<'a>>);
+
+/// Given the object, and what it said before.
+type Saying<'a> = dyn Fn(&DynamicObject, Option<&Value>) -> Value + 'a;
 
 impl<'a> Say<'a> {
     fn of<S, F>(seen: &'a Seen<'a>, say: F) -> Self

@@ -18,6 +18,9 @@ use crate::manifests::{Declared, ManifestFile, compare, differences};
 use crate::ports::{self, Ports};
 use crate::state::StateDirectory;
 
+/// Where all brokers of this machine listen.
+const HERE: &str = "127.0.0.1";
+
 impl<F: FnMut(UpEvent)> Runner<F> {
     pub(super) fn start(&mut self, sources: &[ManifestFile], declared: Declared) -> Result<(), UpError> {
         let restored = self.restored();
@@ -115,7 +118,6 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             source,
         })?;
         let Ports { client, peer } = self.ports.assign(name)?;
-        const HERE: &str = "127.0.0.1";
         let here = |port| (HERE.to_owned(), port);
         Ok(Placement {
             listen: HERE.to_owned(),
