@@ -198,6 +198,32 @@ async fn flows(publisher: &mut RawClient, subscriber: &mut RawClient, topic: &st
     bail!("nothing arrives on {topic}")
 }
 
+/// A client that comes back as often as it is sent off, once it is served: nodes follow a change each in its own time, so it may be
+/// led to where it was before.
+async fn served(
+    namespace: &Namespace,
+    broker: &str,
+    publisher: &mut RawClient,
+    topic: &str,
+) -> Result<RawClient> {
+    let begin = Instant::now();
+    loop {
+        let mut room = client(namespace, broker, "room", true, SOON).await?;
+        let is_served = async {
+            ensure!(room.subscribe("house/#", 1).await?);
+            flows(publisher, &mut room, topic).await?;
+            // Who is still to be sent off is so by now.
+            ensure!(room.receive(Duration::from_secs(5)).await?.is_none());
+            room.settle().await
+        };
+        match is_served.await {
+            Ok(()) => return Ok(room),
+            Err(error) if begin.elapsed() > SOON => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_fleet_comes_up_flows_and_says_so() -> Result<()> {
     let Some(cluster) = Cluster::find("a_fleet_comes_up_flows_and_says_so") else {
@@ -337,4 +363,45 @@ async fn replaced(namespace: &Namespace, victim: &str, twin: &str, publisher: &m
     ensure!(broker["status"]["servedBy"] == twin, "{broker}");
     println!("{}", namespace.kubectl(&["get", "brokers,migrations"]).await?);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_drained_broker_has_no_clients_until_it_is_given_them_back() -> Result<()> {
+    let Some(cluster) = Cluster::find("a_drained_broker_has_no_clients_until_it_is_given_them_back") else {
+        return Ok(());
+    };
+    let namespace = sample(&cluster, "twins", "drain").await?;
+    let mut publisher = client(&namespace, "b3", "boiler", true, SOON).await?;
+    let mut room = client(&namespace, "b1", "room", true, SOON).await?;
+    ensure!(room.subscribe("house/#", 1).await?);
+    flows(&mut publisher, &mut room, "house/1/heating").await?;
+    // When a person has it drained, its client is sent off,
+    let drain = "{apiVersion: mqtt.skein.dev/v1alpha1, kind: Migration, metadata: {name: upgrade}, spec: {broker: b1}}";
+    namespace.apply(drain).await?;
+    room.wait_closed(SOON).await?;
+    let drained = migration(&namespace, "b1", "Completed", SOON).await?;
+    ensure!(
+        drained["metadata"]["name"] == "upgrade" && drained["status"]["to"] == "b2",
+        "{drained}"
+    );
+    // and served by the twin from then on, behind the same address.
+    let mut room = served(&namespace, "b1", &mut publisher, "house/1/heating").await?;
+    ensure!(get(&namespace, "broker/b1").await?["status"]["servedBy"] == "b2");
+    // Given its clients back, it has them.
+    let end = [
+        "patch",
+        "migration/upgrade",
+        "--type=merge",
+        "--patch",
+        "{\"spec\":{\"end\":true}}",
+    ];
+    namespace.kubectl(&end).await?;
+    room.wait_closed(SOON).await?;
+    migration(&namespace, "b1", "FailedBack", SOON).await?;
+    all_ready(&namespace, SOON).await?;
+    let mut room = client(&namespace, "b1", "room", true, SOON).await?;
+    ensure!(room.subscribe("house/#", 1).await?);
+    flows(&mut publisher, &mut room, "house/1/heating")
+        .await
+        .map(drop)
 }

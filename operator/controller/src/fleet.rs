@@ -30,7 +30,7 @@ use self::place::Heard;
 use crate::declared::{Declaration, Declarations};
 use crate::say;
 use crate::watching::{About, Watched};
-use crate::writer::{Done, Writer};
+use crate::writer::{Done, End, Writer};
 use crate::{names, objects};
 
 /// Changes of what is declared are gathered for so long: `kubectl apply` of a folder is many.
@@ -240,15 +240,19 @@ impl Fleet {
 
     /// A write ended.
     fn written(&mut self, done: Done) {
-        let (key, refusal) = self.writer.heard(done);
+        let (key, end) = self.writer.heard(done);
         let about = format!(
             "write/{}/{}{}",
             key.kind,
             key.name,
             if key.status { "/status" } else { "" }
         );
-        let is_written = refusal.is_none();
-        let text = refusal.map(|refusal| refusal.to_string());
+        let is_written = matches!(end, End::Written);
+        let text = match end {
+            End::Written => None,
+            End::Again => return,
+            End::Refused(refusal) => Some(refusal.to_string()),
+        };
         if let Some(text) = &text {
             self.tell(text);
         }

@@ -15,6 +15,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kube::api::DynamicObject;
 use kube::runtime::reflector::Store;
 use kube::{Client, Config, ResourceExt as _};
 use tokio::signal::unix::{SignalKind, signal};
@@ -134,9 +135,33 @@ impl Fleets<'_> {
         }
     }
 
+    /// Nothing is declared in a namespace, and no broker runs there.
+    fn is_empty(&self, namespace: &str) -> bool {
+        let is_in = |other: Option<&String>| other.is_some_and(|other| other == namespace);
+        let declared = self.watched.declared.iter();
+        let is_declared = |store: &Store<_>| {
+            store
+                .find(|object: &DynamicObject| is_in(object.metadata.namespace.as_ref()))
+                .is_some()
+        };
+        let mut declared = declared.map(is_declared);
+        let pod = self
+            .watched
+            .pods
+            .find(|pod| is_in(pod.metadata.namespace.as_ref()));
+        !declared.any(|is_there| is_there) && pod.is_none()
+    }
+
     fn tell(&mut self, change: &Change) {
         if change.about == About::Declared {
             self.begin();
+        }
+        if let Some(namespace) = &change.namespace
+            && matches!(change.about, About::Declared | About::Pods)
+            && self.is_empty(namespace)
+            && self.running.remove(namespace).is_some()
+        {
+            say(&format!("there is no fleet in {namespace} any more"));
         }
         let concerned = |name: &String| change.namespace.as_ref().is_none_or(|changed| changed == name);
         for (_, (changes, _)) in self.running.iter().filter(|(name, _)| concerned(name)) {

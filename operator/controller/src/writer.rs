@@ -56,6 +56,17 @@ pub(crate) struct Done {
     result: Result<(), Refusal>,
 }
 
+/// What came of a write.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It is as it is wanted, or was.
+    Written,
+    /// It will be tried again, and is no trouble yet.
+    Again,
+    /// It was refused again.
+    Refused(Refusal),
+}
+
 /// Why an object is not as it is wanted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -173,31 +184,34 @@ impl Writer {
             .is_some_and(|slot| slot.written.is_some() && slot.next.is_none() && slot.under_way.is_none())
     }
 
-    /// Takes the end of a write; gives which object it was, and why it was not written.
-    pub(crate) fn heard(&mut self, done: Done) -> (Key, Option<Refusal>) {
+    /// Takes the end of a write; gives which object it was, and what came of it.
+    pub(crate) fn heard(&mut self, done: Done) -> (Key, End) {
         let Done { key, wish, result } = done;
         let Some(slot) = self.slots.get_mut(&key) else {
-            return (key, None);
+            return (key, End::Again);
         };
         slot.under_way = None;
-        let refusal = match result {
+        match result {
             Ok(()) => {
                 slot.written = Some(wish);
                 slot.failures = 0;
-                None
+                self.begin(&key);
+                (key, End::Written)
             }
             Err(refusal) => {
                 slot.next.get_or_insert(wish);
                 let pause = SHORTEST_PAUSE * 2_u32.saturating_pow(slot.failures.min(10));
                 slot.again = Some(Instant::now() + pause.min(LONGEST_PAUSE));
                 slot.failures += 1;
-                Some(refusal)
+                // At first it is no trouble: what it refers to may be on its way.
+                let end = if slot.failures > 2 {
+                    End::Refused(refusal)
+                } else {
+                    End::Again
+                };
+                (key, end)
             }
-        };
-        if refusal.is_none() {
-            self.begin(&key);
         }
-        (key, refusal)
     }
 
     /// When something is to be tried again.
