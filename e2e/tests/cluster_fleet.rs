@@ -10,9 +10,9 @@ use serde_json::Value;
 use skein_e2e::{Cluster, Namespace, RawClient, wait_for, wait_until};
 
 /// Pods have to be scheduled, and their images unpacked.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 /// What goes on once they run.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
