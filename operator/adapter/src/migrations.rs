@@ -59,6 +59,14 @@ impl Migrations {
             .collect()
     }
 
+    /// How far a migration is known to be.
+    #[must_use]
+    pub fn phase(&self, name: &str) -> Option<MigrationPhase> {
+        let mut records = self.records.iter();
+        let known = records.find(|known| known.migration.name == name)?;
+        Some(known.migration.phase)
+    }
+
     /// Keeps this state of a migration. `now` is RFC 3339, UTC.
     pub fn record(&mut self, migration: Migration, now: &str) {
         let phase = format!("{:?}", migration.phase);

@@ -2,6 +2,7 @@
 //! says is done.
 
 mod declare;
+mod events;
 mod execute;
 mod given;
 mod heed;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kube::Client;
+use kube::runtime::events::Recorder;
 use skein_adapter::declared::Problem;
 use skein_adapter::migrations::Migrations;
 use skein_adapter::users::Users;
@@ -61,6 +63,7 @@ pub(crate) struct Fleet {
     conductor: Conductor,
     users: Users,
     writer: Writer,
+    recorder: Recorder,
     declarations: Declarations,
     /// What is wrong with what is declared.
     problems: Vec<Problem>,
@@ -130,6 +133,7 @@ impl Fleet {
             conductor: Conductor::new(Engine::new(settings), watch, envoys, kept.classes.clone()),
             users: Users::new(kept.secret.clone()),
             writer,
+            recorder: Self::recorder(&setting.client),
             declarations: Declarations::default(),
             problems: Vec::new(),
             hosted: BTreeMap::new(),

@@ -76,6 +76,10 @@ impl Ground for Fleet {
             }
             Directive::RecordMigration(migration) => {
                 let now = jiff::Timestamp::now().to_string();
+                let before = self.migrations.phase(&migration.name);
+                if before != Some(migration.phase) {
+                    self.announce(migration);
+                }
                 self.migrations.record(migration.clone(), &now);
                 self.write_migration(&migration.name);
             }
