@@ -87,6 +87,11 @@ impl Cluster {
         Ok(namespace)
     }
 
+    /// Does something to a node, as `cargo xtask cluster node ACTION NUMBER`.
+    pub async fn node(&self, action: &str, number: u8) -> Result<()> {
+        self.xtask(&["node", action, &number.to_string()]).await
+    }
+
     /// Lets others claim the volumes that tests have claimed and left, if they are ours. Done before each test, as they are left
     /// only some time after its end.
     pub async fn recycle_volumes(&self) -> Result<()> {
@@ -94,11 +99,6 @@ impl Cluster {
             Some(_) => self.xtask(&["volumes"]).await,
             None => Ok(()),
         }
-    }
-
-    /// Does something to a node, as `cargo xtask cluster node ACTION NUMBER`.
-    pub async fn node(&self, action: &str, number: u8) -> Result<()> {
-        self.xtask(&["node", action, &number.to_string()]).await
     }
 
     async fn xtask(&self, words: &[&str]) -> Result<()> {
