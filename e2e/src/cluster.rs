@@ -74,6 +74,7 @@ impl Cluster {
 
     /// Makes a namespace that is gone after the test. The pod security standard is `restricted`, as of a careful owner.
     pub async fn namespace(&self, name: &str) -> Result<Namespace> {
+        self.recycle_volumes().await?;
         let name = format!("{name}-{}", getpid());
         let namespace = Namespace {
             cluster: self.clone(),
@@ -97,19 +98,26 @@ impl Cluster {
 
     /// Does something to a node, as `cargo xtask cluster node ACTION NUMBER`.
     pub async fn node(&self, action: &str, number: u8) -> Result<()> {
+        self.xtask(&["node", action, &number.to_string()]).await
+    }
+
+    /// Lets others claim the volumes that tests have claimed and left, if they are ours. Done before each test, as they are left
+    /// only some time after its end.
+    pub async fn recycle_volumes(&self) -> Result<()> {
+        match named_path(XTASK) {
+            Some(_) => self.xtask(&["volumes"]).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn xtask(&self, words: &[&str]) -> Result<()> {
         let program = named_path(XTASK).context("SKEIN_XTASK names no program")?;
         let folder = self.kubeconfig.parent().unwrap_or(Path::new("/"));
         let mut command = Command::new(program);
         command.arg("cluster").arg("--state").arg(folder);
-        command.args(["node", action, &number.to_string()]);
-        command.stdin(Stdio::null());
-        finish(
-            command,
-            "",
-            &format!("cargo xtask cluster node {action} {number}"),
-        )
-        .await
-        .map(drop)
+        command.args(words).stdin(Stdio::null());
+        let shown = format!("cargo xtask cluster {}", words.join(" "));
+        finish(command, "", &shown).await.map(drop)
     }
 }
 

@@ -67,6 +67,53 @@ spec:
     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 ";
 
+/// Says which `skein` the image holds.
+const SKEIN: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: skein}
+spec:
+  restartPolicy: Never
+  securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - name: skein
+    image: localhost/skein:1
+    imagePullPolicy: Never
+    args: [--version]
+    securityContext:
+      allowPrivilegeEscalation: false
+      readOnlyRootFilesystem: true
+      capabilities: {drop: [ALL]}
+";
+
+/// A claim on whatever volumes this cluster has by default.
+const CLAIM: &str = "
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+";
+
+/// A pod of user 1883 that works on a file of users in that volume.
+const KEEPER: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: keeper}
+spec:
+  PLACE
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  securityContext: {runAsNonRoot: true, fsGroup: 1883, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - name: keeper
+    image: localhost/mosquitto:1
+    imagePullPolicy: Never
+    command: [/usr/bin/mosquitto_passwd, WORDS]
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
+";
+
 /// The names of the nodes that are ready.
 async fn ready_nodes(cluster: &Cluster) -> Result<Vec<String>> {
     let nodes: Value = serde_json::from_str(&cluster.kubectl(&["get", "nodes", "--output", "json"]).await?)?;
@@ -155,6 +202,89 @@ async fn a_node_that_loses_power_says_nothing_and_comes_back() -> Result<()> {
     // It takes pods again.
     let namespace = cluster.namespace("back").await?;
     start_broker(&namespace, Some(node)).await
+}
+
+#[tokio::test]
+async fn skein_runs_in_an_image_of_its_own() -> Result<()> {
+    let Some(cluster) = Cluster::find("skein_runs_in_an_image_of_its_own") else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("image").await?;
+    namespace.apply(SKEIN).await?;
+    finish(&namespace, "skein", "Succeeded").await?;
+    let said = namespace.kubectl(&["logs", "skein"]).await?;
+    ensure!(said.starts_with("skein "), "it says {said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_volume_comes_back_with_its_node_and_later_starts_empty() -> Result<()> {
+    let test = "a_volume_comes_back_with_its_node_and_later_starts_empty";
+    let Some(cluster) = Cluster::find_with_nodes(test) else {
+        return Ok(());
+    };
+    let nodes = ready_nodes(&cluster).await?;
+    let node = nodes.last().context("the cluster has no nodes")?;
+    let number = node.trim_start_matches("node").parse()?;
+    // Given a file that a pod wrote into a volume on the last node,
+    let namespace = cluster.namespace("volume").await?;
+    namespace.apply(CLAIM).await?;
+    let place = format!("nodeSelector: {{kubernetes.io/hostname: {node}}}");
+    keep(
+        &namespace,
+        &place,
+        "-b, -c, /data/users, office, secret",
+        "Succeeded",
+    )
+    .await?;
+    let volume = value(&namespace, "pvc/data", ".spec.volumeName").await?;
+    // when the node loses power, and is switched on again,
+    cluster.node("kill", number).await?;
+    cluster.node("start", number).await?;
+    // then another pod, which may run anywhere, is led there and finds it.
+    let add = "-b, /data/users, yard, secret";
+    keep(&namespace, "", add, "Succeeded").await?;
+    let now = value(&namespace, "pod/keeper", ".spec.nodeName").await?;
+    ensure!(now == *node, "it runs on {now}");
+    // And once nobody claims the volume any more,
+    drop(namespace);
+    wait_for("the volume to be free", PATIENCE, async || {
+        cluster.recycle_volumes().await.ok()?;
+        let path = "--output=jsonpath={.status.phase}";
+        let phase = cluster.kubectl(&["get", "persistentvolume", &volume, path]).await;
+        phase.ok().filter(|phase| phase == "Available")
+    })
+    .await?;
+    // whoever does finds nothing.
+    let namespace = cluster.namespace("successor").await?;
+    let same = format!("spec: {{volumeName: {volume}, ");
+    namespace.apply(&CLAIM.replace("spec: {", &same)).await?;
+    keep(&namespace, "", add, "Failed").await
+}
+
+/// Has a pod work on the file, and waits until it has come to that end.
+async fn keep(namespace: &Namespace, place: &str, words: &str, end: &str) -> Result<()> {
+    let before = [
+        "delete",
+        "pod",
+        "keeper",
+        "--ignore-not-found",
+        "--grace-period=1",
+    ];
+    namespace.kubectl(&before).await?;
+    let pod = KEEPER.replace("PLACE", place).replace("WORDS", words);
+    namespace.apply(&pod).await?;
+    finish(namespace, "keeper", end).await
+}
+
+/// Waits until a pod has come to that end.
+async fn finish(namespace: &Namespace, pod: &str, end: &str) -> Result<()> {
+    let ended = format!("--for=jsonpath={{.status.phase}}={end}");
+    let pod = format!("pod/{pod}");
+    namespace
+        .kubectl(&["wait", &ended, &pod, "--timeout=60s"])
+        .await
+        .map(drop)
 }
 
 async fn lose_power(cluster: &Cluster, node: &str, number: u8) -> Result<()> {

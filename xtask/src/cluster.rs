@@ -9,6 +9,7 @@ mod debian;
 mod images;
 mod keys;
 mod lease;
+mod names;
 mod network;
 mod node;
 mod places;
@@ -18,13 +19,13 @@ mod ready;
 mod settings;
 mod stamp;
 mod texts;
+mod volumes;
 
 use std::fs::{self, File, TryLockError};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -35,19 +36,18 @@ pub(crate) use self::lease::{Lease, obstacle};
 use self::network::Network;
 use self::node::Node;
 use self::places::{Cache, State};
-use self::ready::{Api, wait_for};
+use self::ready::Api;
 use self::settings::Settings;
 
-/// The cluster's name server, which every cluster is expected to have.
-const NAME_SERVER: &str = include_str!("../../e2e/cluster/coredns.yaml");
 /// There once `up` has come to its end.
 const COMPLETE: &str = "complete";
 /// What a cluster's folder holds beside its nodes.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "settings.json",
     COMPLETE,
     "admin.kubeconfig",
     "coredns.yaml",
+    "volumes.json",
     "keys",
     "logs",
     "processes",
@@ -65,6 +65,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Action::Down { keep } => cluster.down(*keep),
         Action::Env => cluster.print_environment(),
         Action::Build { mirror } => cluster.build(mirror.as_deref()),
+        Action::Load { archives } => cluster.load(archives),
+        Action::Volumes => cluster.recycle(),
         Action::Node(action) => cluster.node(action),
         Action::NodeInit { number } => {
             boot::run(&cluster.settings()?, &cluster.cache, &cluster.state, *number)
@@ -215,6 +217,9 @@ impl Cluster {
         for node in &nodes {
             node.start()?;
         }
+        let api = Api::of(&self.cache, &self.state);
+        // While the nodes begin, it costs next to nothing.
+        volumes::offer(settings, &api, &self.state)?;
         control_plane.wait_ready()?;
         say("the control plane is ready");
         for node in &nodes {
@@ -223,32 +228,12 @@ impl Cluster {
         if !nodes.is_empty() {
             say("the nodes are ready");
             network.reach_services(1)?;
-            self.serve_names(settings)?;
+            names::serve(settings, &api, &self.state)?;
             say("names are served");
         }
         fs::write(folder.join(COMPLETE), "")?;
         println!("To use it: eval \"$(cargo xtask cluster env)\"");
         Ok(())
-    }
-
-    fn serve_names(&self, settings: &Settings) -> Result<()> {
-        let manifest = self.state.folder().join("coredns.yaml");
-        let text = NAME_SERVER.replace("NAME_SERVER", &settings.name_server().to_string());
-        fs::write(&manifest, text)?;
-        let api = Api::of(&self.cache, &self.state);
-        api.apply(&manifest)?;
-        let asked = [
-            "get",
-            "deployment",
-            "coredns",
-            "--namespace",
-            "kube-system",
-            "--output",
-        ];
-        let asked = [&asked[..], &["jsonpath={.status.readyReplicas}"]].concat();
-        wait_for("the name server", Duration::from_mins(2), || {
-            Ok(api.ask(&asked).is_ok_and(|ready| ready == "1"))
-        })
     }
 
     fn down(&self, keep: bool) -> Result<()> {
@@ -261,13 +246,7 @@ impl Cluster {
         let begin = Instant::now();
         let nodes = self.nodes(&settings)?;
         // All at once: each waits for the kernel to take its network apart.
-        thread::scope(|scope| {
-            let kills: Vec<_> = nodes.iter().map(|node| scope.spawn(|| node.kill())).collect();
-            kills.into_iter().try_for_each(|kill| match kill.join() {
-                Ok(end) => end,
-                Err(_) => bail!("a node could not be ended"),
-            })
-        })?;
+        on_each(&nodes.iter().collect::<Vec<_>>(), Node::kill)?;
         self.control_plane(&settings).stop(keep)?;
         self.network(&settings).down(&self.state)?;
         if !keep {
@@ -288,11 +267,45 @@ impl Cluster {
         Ok(())
     }
 
-    fn node(&self, action: &NodeAction) -> Result<()> {
+    /// The settings of a cluster that is up.
+    fn running(&self) -> Result<Settings> {
         let settings = self.settings()?;
         if !self.is_up()? {
             bail!("the cluster is not up: `cargo xtask cluster up`");
         }
+        Ok(settings)
+    }
+
+    fn load(&self, archives: &[PathBuf]) -> Result<()> {
+        let begin = Instant::now();
+        let settings = self.running()?;
+        let nodes = self.nodes(&settings)?;
+        let (on, off): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| node.is_on());
+        let load = |node: &Node<'_>| archives.iter().try_for_each(|archive| node.load(archive));
+        on_each(&on, load)?;
+        println!(
+            "{} nodes have the images, in {:.1} s",
+            on.len(),
+            begin.elapsed().as_secs_f64()
+        );
+        if !off.is_empty() {
+            println!("{} are off, and have not", off.len());
+        }
+        Ok(())
+    }
+
+    fn recycle(&self) -> Result<()> {
+        // One at a time: what another one just emptied may be claimed by now, and written to.
+        let _lock = self.lock()?;
+        let settings = self.running()?;
+        let api = Api::of(&self.cache, &self.state);
+        let count = volumes::recycle(&settings, &api, &self.state)?;
+        println!("{count} volumes are free again");
+        Ok(())
+    }
+
+    fn node(&self, action: &NodeAction) -> Result<()> {
+        let settings = self.running()?;
         let node = Node::new(&settings, &self.cache, &self.state, action.number())?;
         let done = match action {
             NodeAction::Start { .. } => {
@@ -351,6 +364,17 @@ impl Cluster {
     }
 }
 
+/// Does something to several nodes at once.
+fn on_each<'a>(nodes: &[&Node<'a>], what: impl Fn(&Node<'a>) -> Result<()> + Sync) -> Result<()> {
+    thread::scope(|scope| {
+        let all: Vec<_> = nodes.iter().map(|node| scope.spawn(|| what(node))).collect();
+        all.into_iter().try_for_each(|one| match one.join() {
+            Ok(end) => end,
+            Err(_) => bail!("a node's thread has ended badly"),
+        })
+    })
+}
+
 /// As a shell takes it for one word.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
@@ -370,18 +394,6 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// A program that has to be on this machine.
-fn lacks(program: &str) -> bool {
-    !debian::is_in_path(program)
-}
-
-/// Whether this machine lets us make namespaces.
-fn can_unshare() -> bool {
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount", "--pid", "--fork", "--", "true"]);
-    crate::command::succeeds(&mut command)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,10 +401,5 @@ mod tests {
     #[test]
     fn a_path_is_one_word_of_a_shell() {
         assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
-    }
-
-    #[test]
-    fn the_name_server_gets_its_address() {
-        assert_eq!(NAME_SERVER.matches("clusterIP: NAME_SERVER").count(), 1);
     }
 }

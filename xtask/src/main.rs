@@ -8,6 +8,7 @@ mod command;
 mod demo;
 mod generate;
 mod harm;
+mod image;
 mod matrix;
 mod mosquitto;
 mod soak;
@@ -43,6 +44,8 @@ enum Task {
     Soak(soak::Arguments),
     /// Run a real Kubernetes for tests on this machine: control plane and nodes, without docker or a registry
     Cluster(cluster::Arguments),
+    /// Build the container image of `skein`, as an archive for docker, podman, kind or the cluster for tests
+    Image(image::Arguments),
     /// Put the oldest and the newest supported Mosquitto into the cache, without touching the system
     Mosquitto(mosquitto::Arguments),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Matrix(arguments) => matrix::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Cluster(arguments) => cluster::run(&arguments),
+        Task::Image(arguments) => image::run(&arguments),
         Task::Mosquitto(arguments) => mosquitto::run(&arguments),
     };
     match result {

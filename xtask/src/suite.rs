@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -10,12 +11,14 @@ use anyhow::{Context as _, Result, bail};
 use skein_e2e::Series;
 
 use crate::command::{cargo, command as run_by, output, run as run_command, shown};
-use crate::{cluster, mosquitto};
+use crate::{cluster, image, mosquitto};
 
 /// Fault schedules that the simulator runs: well under a minute on two cores.
 const SEEDS: &str = "0..10000";
 /// Where the environment names a cluster for the tests that need one.
 const CLUSTER: &str = "SKEIN_CLUSTER";
+/// And the program that can hurt that cluster's nodes, if they are ours.
+const XTASK: &str = "SKEIN_XTASK";
 /// Where the environment says from which number property tests draw their inputs.
 const RNG_SEED: &str = "PROPTEST_RNG_SEED";
 
@@ -130,28 +133,54 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// Runs what was skipped for want of a cluster on one, if there can be one.
 fn on_cluster(tests: &mut Command, count: &mut Count) -> Result<()> {
-    let named = std::env::var_os(CLUSTER).is_some_and(|value| !value.is_empty());
-    if named {
-        count.skipped = 0;
-        return runner(tests, count);
-    }
-    if let Some(obstacle) = cluster::obstacle() {
+    let named = named(CLUSTER);
+    if named.is_none()
+        && let Some(obstacle) = cluster::obstacle()
+    {
         count.obstacle = Some(obstacle);
         return Ok(());
     }
-    println!("\n== cargo xtask cluster up");
-    match cluster::Lease::begin() {
+    match lend(named.as_deref()) {
         Ok(lease) => {
             count.skipped = 0;
-            runner(tests.envs(lease.environment()?), count)?;
-            lease.end()
+            if let Some(lease) = &lease {
+                tests.envs(lease.environment()?);
+            }
+            runner(tests, count)?;
+            lease.map_or(Ok(()), cluster::Lease::end)
         }
         Err(error) => {
             // It should have worked: what was not tested is no success.
-            count.broken.push(format!("`cargo xtask cluster up` ({error:#})"));
+            count
+                .broken
+                .push(format!("what tests on a cluster need ({error:#})"));
             Ok(())
         }
     }
+}
+
+/// A cluster that has the image: the one of this kubeconfig, or one for as long as the tests run. None if its nodes are not ours:
+/// then it is as its owner says.
+fn lend(kubeconfig: Option<&Path>) -> Result<Option<cluster::Lease>> {
+    if kubeconfig.is_some() && named(XTASK).is_none() {
+        return Ok(None);
+    }
+    println!("\n== cargo xtask image --dev");
+    let image = image::for_tests()?;
+    let lease = if let Some(kubeconfig) = kubeconfig {
+        cluster::Lease::of(kubeconfig.parent().context("a kubeconfig lies in a folder")?)?
+    } else {
+        println!("\n== cargo xtask cluster up");
+        cluster::Lease::begin()?
+    };
+    lease.load(&image)?;
+    Ok(Some(lease))
+}
+
+/// What the environment names, if it does.
+fn named(variable: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(variable).filter(|value| !value.is_empty())?;
+    Some(value.into())
 }
 
 impl Count {
@@ -179,19 +208,19 @@ impl Count {
 }
 
 /// Builds `skein` as tests use it, and gives its path.
-pub(crate) fn build_skein() -> Result<std::path::PathBuf> {
+pub(crate) fn build_skein() -> Result<PathBuf> {
     run_command(&mut cargo(&["build", "--package", "skein-cli"]))?;
     built("debug")
 }
 
 /// Where cargo puts `skein` in a profile's folder (`debug` or `release`).
-pub(crate) fn built(profile: &str) -> Result<std::path::PathBuf> {
+pub(crate) fn built(profile: &str) -> Result<PathBuf> {
     let metadata = output(&mut cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let target = metadata["target_directory"]
         .as_str()
         .context("cargo metadata names no target directory")?;
-    Ok(std::path::Path::new(target).join(profile).join("skein"))
+    Ok(Path::new(target).join(profile).join("skein"))
 }
 
 /// Runs a test runner, passes its output on, and adds up its `test result:` lines.

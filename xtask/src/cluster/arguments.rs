@@ -26,9 +26,9 @@ networks 10.200.0.0/24 (nodes), 10.244.0.0/16 (pods) and 10.96.0.0/16 (Services)
 machine reaches directly, and ports 12257 to 12443. KUBECONFIG is not looked at: another cluster is
 neither started nor stopped nor changed.
 
-Pods use the images localhost/mosquitto:1, localhost/coredns:1 and what `node load` imports, with
-`imagePullPolicy: Never`. There is no storage class (use emptyDir or hostPath), and network policies
-are not enforced.")]
+Pods use the images localhost/mosquitto:1, localhost/coredns:1 and what `load` imports, with
+`imagePullPolicy: Never`. The storage class `skein-local`, the default, has twenty volumes on each
+node; a pod runs where its volume is. Network policies are not enforced.")]
 pub(crate) struct Arguments {
     /// The folder of the cluster's data, instead of the user's own
     #[arg(long, global = true, value_name = "FOLDER")]
@@ -59,6 +59,13 @@ pub(super) enum Action {
         #[arg(long, value_name = "URL")]
         mirror: Option<String>,
     },
+    /// Import archives of images into all nodes that are on, as `cargo xtask image` and `docker save` write them
+    Load {
+        #[arg(required = true)]
+        archives: Vec<PathBuf>,
+    },
+    /// Empty the volumes whose claims are gone, for others to claim
+    Volumes,
     /// Do something to one node
     #[command(subcommand)]
     Node(NodeAction),
@@ -86,7 +93,7 @@ pub(super) enum NodeAction {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
-    /// Import archives of images, as `docker save` writes them
+    /// Import archives of images there alone
     Load {
         number: u8,
         #[arg(required = true)]

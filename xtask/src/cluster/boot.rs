@@ -19,11 +19,12 @@ use super::places::{Cache, State};
 use super::ready::wait_for;
 use super::settings::Settings;
 use super::texts::{CONFIGURATION, CONTAINERD};
+use super::volumes;
 
 /// Where a node finds its programs; also for who comes to visit.
 pub(super) const PATH: &str = "/skein/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What of a node stays over a loss of power, and what of it is its configuration.
-pub(super) const DISK: [&str; 4] = ["system", "overlay", "containerd", "kubelet"];
+pub(super) const DISK: [&str; 5] = ["system", "overlay", "containerd", "kubelet", volumes::PART];
 const LOGS: &str = "/skein/logs";
 /// Before a program that ended is started again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -87,6 +88,7 @@ impl Node<'_> {
         for place in ["/sys", "/dev"] {
             mount_bind_recursive(place, at(place)).with_context(|| format!("cannot mount {place}"))?;
         }
+        fs::create_dir_all(at(volumes::PLACE))?;
         let etc = own.join("etc");
         for (from, place) in [
             (cache.programs(), "/skein/bin"),
@@ -95,6 +97,7 @@ impl Node<'_> {
             (etc.clone(), CONFIGURATION),
             (own.join("containerd"), "/var/lib/containerd"),
             (own.join("kubelet"), "/var/lib/kubelet"),
+            (own.join(volumes::PART), volumes::PLACE),
             (etc.join("resolv.conf"), "/etc/resolv.conf"),
             (etc.join("hosts"), "/etc/hosts"),
         ] {

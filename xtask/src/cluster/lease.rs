@@ -2,14 +2,15 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::places::{Cache, State};
-use super::{Cluster, can_unshare, cgroups, debian, lacks, programs};
+use super::{Cluster, cgroups, debian, programs};
 use crate::apt;
+use crate::command::succeeds;
 
 /// Programs of every Debian that are used as they are.
 const TOOLS: [(&str, &str); 5] = [
@@ -62,6 +63,18 @@ fn buildable() -> Result<()> {
     Ok(())
 }
 
+/// A program that has to be on this machine.
+fn lacks(program: &str) -> bool {
+    !debian::is_in_path(program)
+}
+
+/// Whether this machine lets us make namespaces.
+fn can_unshare() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--pid", "--fork", "--", "true"]);
+    succeeds(&mut command)
+}
+
 /// A cluster that is up.
 pub(crate) struct Lease {
     cluster: Cluster,
@@ -100,6 +113,23 @@ impl Lease {
             all.push((name, value.into()));
         }
         Ok(all)
+    }
+
+    /// One that is up, and that somebody else takes down, by its folder.
+    pub(crate) fn of(state: &Path) -> Result<Self> {
+        let cluster = Cluster {
+            cache: Cache::find()?,
+            state: State::find(Some(state))?,
+        };
+        Ok(Self {
+            cluster,
+            keeper: None,
+        })
+    }
+
+    /// Imports an archive of an image into its nodes.
+    pub(crate) fn load(&self, archive: &Path) -> Result<()> {
+        self.cluster.load(&[archive.to_owned()])
     }
 
     /// Ends it, unless it was up before.

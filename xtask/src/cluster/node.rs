@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,7 +15,7 @@ use super::places::{Cache, State};
 use super::process::{Processes, Record};
 use super::ready::{Api, wait_for};
 use super::settings::Settings;
-use super::{boot, cgroups, keys, texts};
+use super::{boot, cgroups, keys, texts, volumes};
 use crate::command::run;
 
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -99,6 +99,7 @@ impl<'a> Node<'a> {
         for part in boot::DISK {
             fs::create_dir_all(folder.join(part))?;
         }
+        volumes::make(&folder)?;
         let etc = folder.join("etc");
         fs::create_dir_all(&etc)?;
         for (name, text) in texts::all(self.settings, self.number, cgroups::Version::find()?) {
@@ -160,7 +161,13 @@ impl<'a> Node<'a> {
         let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
         let mut command = self.enter()?;
         command.args(["ctr", "--namespace", "k8s.io", "images", "import", "-"]);
-        run(command.stdin(file))
+        // What it says of each layer is of no use, least of all that of several nodes at once.
+        run(command.stdin(file).stdout(Stdio::null()))
+    }
+
+    /// Whether it is on.
+    pub(super) fn is_on(&self) -> bool {
+        self.first().is_some()
     }
 
     /// Removes what it had on this machine: its disk, its cgroups.

@@ -95,6 +95,16 @@ impl State {
         self.0.join("etcd")
     }
 
+    /// What Kubernetes is told of the name server.
+    pub(super) fn names(&self) -> PathBuf {
+        self.0.join("coredns.yaml")
+    }
+
+    /// And of volumes.
+    pub(super) fn volumes(&self) -> PathBuf {
+        self.0.join("volumes.json")
+    }
+
     /// A node's configuration (`etc`) and disk.
     pub(super) fn node(&self, name: &str) -> PathBuf {
         self.0.join(name)
