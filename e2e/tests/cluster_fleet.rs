@@ -405,3 +405,51 @@ async fn a_drained_broker_has_no_clients_until_it_is_given_them_back() -> Result
         .await
         .map(drop)
 }
+
+#[tokio::test]
+async fn what_waits_for_a_person_goes_on_when_one_approves() -> Result<()> {
+    let Some(cluster) = Cluster::find_with_nodes("what_waits_for_a_person_goes_on_when_one_approves") else {
+        return Ok(());
+    };
+    // Given a broker whose clients move only when a person says so,
+    let namespace = sample(&cluster, "twins", "approve").await?;
+    let manual = "{\"spec\":{\"failover\":{\"policy\":\"Manual\"}}}";
+    namespace
+        .kubectl(&["patch", "broker/b1", "--type=merge", "--patch", manual])
+        .await?;
+    all_ready(&namespace, SOON).await?;
+    // and whose pod goes, and finds no node to come back to.
+    let nodes = ["node1", "node2", "node3"];
+    cluster.kubectl(&[&["cordon"], &nodes[..]].concat()).await?;
+    let outcome = approved(&namespace).await;
+    // Whatever comes out of it, nodes are to take pods again.
+    cluster.kubectl(&[&["uncordon"], &nodes[..]].concat()).await?;
+    outcome?;
+    migration(&namespace, "b1", "FailedBack", START).await?;
+    all_ready(&namespace, START).await
+}
+
+async fn approved(namespace: &Namespace) -> Result<()> {
+    namespace
+        .kubectl(&["delete", "pod/b1-0", "--force", "--grace-period=0"])
+        .await?;
+    let waiting = migration(namespace, "b1", "Pending", SOON).await?;
+    ensure!(condition(&waiting, "Operational") == "False", "{waiting}");
+    ensure!(get(namespace, "broker/b1").await?["status"]["servedBy"].is_null());
+    let name = waiting["metadata"]["name"]
+        .as_str()
+        .context("a Migration without a name")?;
+    let approve = [
+        "patch",
+        &format!("migration/{name}"),
+        "--type=merge",
+        "--patch",
+        "{\"spec\":{\"approved\":true}}",
+    ];
+    namespace.kubectl(&approve).await?;
+    migration(namespace, "b1", "Completed", SOON).await?;
+    let mut publisher = client(namespace, "b3", "boiler", true, SOON).await?;
+    served(namespace, "b1", &mut publisher, "house/1/heating")
+        .await
+        .map(drop)
+}

@@ -4,6 +4,7 @@
 //! It knows the engine, and what talks to brokers and runs them. Where brokers are, what they are started by and where anything
 //! is kept is for those who use it: processes of one machine, or a cluster.
 
+pub mod approvals;
 pub mod conductor;
 pub mod declared;
 pub mod envoys;

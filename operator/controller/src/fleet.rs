@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::runtime::events::Recorder;
+use skein_adapter::approvals::Step;
 use skein_adapter::declared::Problem;
 use skein_adapter::migrations::Migrations;
 use skein_adapter::users::Users;
 use skein_adapter::{Conductor, Envoys, Ground as _};
 use skein_api::name::BrokerName;
-use skein_engine::directive::OpenSession;
+use skein_engine::directive::{BrokerPhase, OpenSession};
 use skein_engine::event::Event;
 use skein_engine::{Engine, Securing, Settings};
 use skein_mqtt::{Outcome, Watch};
@@ -79,6 +80,10 @@ pub(crate) struct Fleet {
     migrations: Migrations,
     /// The drains that the engine was told of.
     drains: heed::Drains,
+    /// Steps that the engine was told are approved.
+    approved: BTreeSet<(String, Step)>,
+    /// How brokers are, as shown last.
+    phases: BTreeMap<BrokerName, BrokerPhase>,
     /// Sessions that are open upstream and that no configuration tells of.
     sessions: Vec<OpenSession>,
     /// The engine knows a fleet.
@@ -143,6 +148,8 @@ impl Fleet {
             led: BTreeMap::new(),
             migrations: Migrations::default(),
             drains: heed::Drains::default(),
+            approved: BTreeSet::new(),
+            phases: BTreeMap::new(),
             sessions: Vec::new(),
             has_begun: false,
             instance,

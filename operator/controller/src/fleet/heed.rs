@@ -1,9 +1,11 @@
-//! What people wish, told to the engine: drains, by Migrations that they made.
+//! What people wish, told to the engine: drains, by Migrations that they made, and approvals, in those that wait for one.
 
 use std::collections::BTreeMap;
 
 use kube::ResourceExt as _;
 use skein_adapter::Ground as _;
+use skein_adapter::approvals::{Approval, Step, awaited, blocked};
+use skein_api::fleet::Failback;
 use skein_api::name::BrokerName;
 use skein_api::resources::{Migration as Resource, MigrationReason};
 use skein_engine::directive::{Migration, MigrationPhase, Reason};
@@ -103,7 +105,49 @@ impl Fleet {
         for event in self.drains.news(wished) {
             self.observe(event);
         }
+        self.heed_approvals();
         self.gather();
+    }
+
+    /// Tells the engine what people approved of what waits for that now, once for each step.
+    pub(super) fn heed_approvals(&mut self) {
+        let resources = self.migration_resources();
+        let failures = resources
+            .iter()
+            .filter(|resource| resource.spec.reason == MigrationReason::Failure);
+        let mut due = Vec::new();
+        for resource in failures {
+            let spec = &resource.spec;
+            let name = resource.name_any();
+            let records = self.migrations.records().iter().rev();
+            let mut newest = records.filter(|record| record.migration.broker == spec.broker);
+            let newest = newest
+                .next()
+                .map(|record| &record.migration)
+                .filter(|newest| newest.name == name);
+            let Some(phase) = self.phases.get(&spec.broker) else {
+                continue;
+            };
+            let declared = self.conductor.fleet.brokers.get(&spec.broker);
+            let failback = declared.map_or(Failback::Automatic, |declared| declared.failover.failback);
+            let broker = spec.broker.clone();
+            let awaited = awaited(*phase, newest, failback);
+            let agreed = |approval: &Approval| match approval.step {
+                Step::Move => spec.approved,
+                Step::TakeBack => spec.approved || spec.end,
+                Step::Abandon => spec.abandon,
+            };
+            if let Some(approval) = awaited.filter(agreed) {
+                due.push((approval, Event::Approved { broker }));
+            } else if let Some(approval) = blocked(newest).filter(agreed) {
+                due.push((approval, Event::Abandoned { broker }));
+            }
+        }
+        for (approval, event) in due {
+            if self.approved.insert((approval.migration, approval.step)) {
+                self.observe(event);
+            }
+        }
     }
 }
 

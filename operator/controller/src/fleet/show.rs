@@ -69,6 +69,12 @@ impl Fleet {
     /// Writes what has changed.
     pub(super) fn show(&mut self) {
         let engine = self.conductor.engine.status();
+        let phases = engine
+            .brokers
+            .iter()
+            .map(|broker| (broker.name.clone(), broker.phase));
+        self.phases = phases.collect();
+        self.heed_approvals();
         let objects = self.objections();
         let fleet = self.conductor.fleet.clone();
         let problems = self.problems.clone();
