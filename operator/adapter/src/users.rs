@@ -88,11 +88,13 @@ impl Users {
     }
 
     /// What the passwords in configurations follow from.
+    #[must_use]
     pub fn secret(&self) -> &FleetSecret {
         &self.secret
     }
 
     /// How Skein logs in to a broker of its own. One that asks nobody for a name does not mind.
+    #[must_use]
     pub fn administrator(&self, broker: &BrokerName) -> (String, String) {
         let Login { user, password } = self.secret.administrator(broker);
         (user, password.expose().to_owned())
@@ -128,8 +130,8 @@ impl Users {
             roll.keep(&users)?;
         }
         self.unsure.entry(broker.clone()).or_default();
-        let known = self.known.entry(broker.clone());
-        Ok(known.insert_entry(users).into_mut())
+        self.known.remove(broker);
+        Ok(self.known.entry(broker.clone()).or_insert(users))
     }
 
     /// To hash costs, so what is there stays, if it follows from this secret.

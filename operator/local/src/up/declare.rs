@@ -115,7 +115,6 @@ impl<F: FnMut(UpEvent)> Runner<F> {
             source,
         })?;
         let Ports { client, peer } = self.ports.assign(name)?;
-        const HERE: &str = "127.0.0.1";
         let here = |port| (HERE.to_owned(), port);
         Ok(Placement {
             listen: HERE.to_owned(),
@@ -207,6 +206,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         self.stores.watch(directories);
     }
 }
+
+/// Where brokers of this machine listen.
+const HERE: &str = "127.0.0.1";
 
 /// Ports that manifests name, wherever they are meant to be: here, perhaps.
 fn named_ports(fleet: &Fleet) -> BTreeSet<u16> {
