@@ -26,7 +26,7 @@ const PAGES: u64 = 4 * 4096;
 
 /// The room of all brokers that are watched.
 #[derive(Debug)]
-pub(crate) struct Rooms {
+pub struct Rooms {
     orders: Sender<Directories>,
     seen: watch::Receiver<Seen>,
     /// Processes that had no room for a time and never store what came then.
@@ -64,7 +64,7 @@ enum Left {
 
 impl Rooms {
     /// Starts the thread, which ends with this.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub fn start() -> io::Result<Self> {
         let (orders, incoming) = mpsc::channel();
         let (told, seen) = watch::channel(Seen::new());
         thread::Builder::new()
@@ -78,13 +78,13 @@ impl Rooms {
     }
 
     /// Watches these, by the directories that they keep their messages in.
-    pub(crate) fn watch(&self, directories: Directories) {
+    pub fn watch(&self, directories: Directories) {
         // The thread ends with this value only.
         let _ = self.orders.send(directories);
     }
 
     /// What there is to say of brokers that store messages: the same words as long as nothing gets better or worse.
-    pub(crate) fn problems(&mut self, fleet: &Fleet, brokers: &[BrokerStatus]) -> Vec<String> {
+    pub fn problems(&mut self, fleet: &Fleet, brokers: &[BrokerStatus]) -> Vec<String> {
         let seen = self.seen.borrow();
         let mut problems = Vec::new();
         for broker in brokers {
