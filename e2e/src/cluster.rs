@@ -86,6 +86,15 @@ impl Cluster {
         Ok(namespace)
     }
 
+    /// Applies manifests that say where they belong.
+    pub async fn apply(&self, manifests: &str) -> Result<()> {
+        let mut command = self.command();
+        command.args(["apply", "--filename", "-"]).stdin(Stdio::piped());
+        finish(Command::from(command), manifests, "kubectl apply")
+            .await
+            .map(drop)
+    }
+
     /// Does something to a node, as `cargo xtask cluster node ACTION NUMBER`.
     pub async fn node(&self, action: &str, number: u8) -> Result<()> {
         let program = named_path(XTASK).context("SKEIN_XTASK names no program")?;
@@ -116,6 +125,12 @@ impl Namespace {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     /// What `kubectl` prints about what is in it.

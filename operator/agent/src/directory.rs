@@ -68,6 +68,8 @@ pub struct BrokerDirectory {
 impl BrokerDirectory {
     /// The file of the desired configuration.
     pub const DESIRED: &str = "desired.json";
+    /// The file of who may connect.
+    pub const USERS: &str = "users.json";
     /// The file of the configuration in use.
     pub const LOADED: &str = "loaded.json";
     /// The file of the supervisor's report.
@@ -122,6 +124,12 @@ impl BrokerDirectory {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.path.join("log/mosquitto.log")
+    }
+
+    /// What was set aside of [`Self::log`] when it had become large.
+    #[must_use]
+    pub fn older_log(&self) -> PathBuf {
+        self.path.join("log/mosquitto.log.1")
     }
 
     /// What the supervisor itself writes; for whoever spawns it.
@@ -198,7 +206,7 @@ impl BrokerDirectory {
     }
 
     pub(crate) fn users_file(&self) -> PathBuf {
-        self.path.join("users.json")
+        self.path.join(Self::USERS)
     }
 
     /// The file of the broker's dynamic-security plugin: see [`skein_mosquitto::security`].

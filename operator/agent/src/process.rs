@@ -190,13 +190,11 @@ pub(crate) fn log_size(log: &Path) -> u64 {
     fs::metadata(log).map_or(0, |metadata| metadata.len())
 }
 
-/// Sets a large log aside as `.1`. The broker keeps its descriptor, which appends, so the file is emptied in place.
-pub(crate) fn rotate(log: &Path) {
+/// Sets a large log aside. The broker keeps its descriptor, which appends, so the file is emptied in place.
+pub(crate) fn rotate(log: &Path, older: &Path) {
     if log_size(log) <= LOG_SIZE {
         return;
     }
-    let mut older = log.as_os_str().to_owned();
-    older.push(".1");
     let emptied = fs::copy(log, older).and_then(|_| OpenOptions::new().write(true).open(log)?.set_len(0));
     if let Err(error) = emptied {
         say!("cannot set {} aside: {error}", log.display());
@@ -268,17 +266,17 @@ mod tests {
     fn a_large_log_is_set_aside_while_it_is_appended_to() {
         use std::io::Write;
         let directory = tempfile::tempdir().unwrap();
-        let log = directory.path().join("log");
+        let (log, older) = (directory.path().join("log"), directory.path().join("log.1"));
         let mut broker = OpenOptions::new().append(true).create(true).open(&log).unwrap();
         broker
             .write_all(&vec![b'x'; usize::try_from(LOG_SIZE).unwrap()])
             .unwrap();
-        rotate(&log);
+        rotate(&log, &older);
         assert_eq!(log_size(&log), LOG_SIZE, "not yet");
         broker.write_all(b"y").unwrap();
-        rotate(&log);
+        rotate(&log, &older);
         broker.write_all(b"z").unwrap();
         assert_eq!(fs::read(&log).unwrap(), b"z");
-        assert_eq!(log_size(&directory.path().join("log.1")), LOG_SIZE + 1);
+        assert_eq!(log_size(&older), LOG_SIZE + 1);
     }
 }

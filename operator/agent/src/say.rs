@@ -11,7 +11,7 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Writes one line. A closed standard error is no reason to stop.
-pub(crate) fn line(text: Arguments<'_>) {
+pub fn line(text: Arguments<'_>) {
     let now = now();
     let _ = writeln!(std::io::stderr(), "{}.{:03} {text}", now / 1000, now % 1000);
 }

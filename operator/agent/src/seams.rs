@@ -1,7 +1,8 @@
 //! What differs between the places where a supervisor runs.
 //!
-//! On one machine all three are files; in a pod the configuration comes from a watched Secret and the report goes to the
-//! API. How a broker is administered beyond its configuration file (dynamic security, session inventory) is nothing yet.
+//! On one machine all three are files; in a pod the report goes to the API as well, and somebody else writes the files that
+//! come from there. How a broker is administered beyond its configuration file (dynamic security, session inventory) is
+//! nothing yet.
 
 use std::future::Future;
 

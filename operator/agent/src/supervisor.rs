@@ -81,6 +81,22 @@ pub enum SupervisorError {
 /// If the directory has a supervisor already, the program is no usable Mosquitto, or the files cannot be used.
 pub async fn supervise(options: SupervisorOptions) -> Result<(), SupervisorError> {
     let mut end = signal(SignalKind::terminate())?;
+    let reports = FileReports::new(options.directory.clone());
+    supervise_until(options, reports, async move {
+        end.recv().await;
+    })
+    .await
+}
+
+/// [`supervise`], until `end` resolves instead of until SIGTERM, and with reports to wherever they are to go.
+///
+/// # Errors
+/// As [`supervise`].
+pub async fn supervise_until(
+    options: SupervisorOptions,
+    reports: impl ReportSink,
+    end: impl Future<Output = ()>,
+) -> Result<(), SupervisorError> {
     // Handled by not being fatal: they are meant for whoever runs in the terminal.
     let _interrupt = signal(SignalKind::interrupt())?;
     let _hang_up = signal(SignalKind::hangup())?;
@@ -88,17 +104,9 @@ pub async fn supervise(options: SupervisorOptions) -> Result<(), SupervisorError
     let SupervisorOptions { directory, mosquitto } = options;
     let directory = BrokerDirectory::new(std::path::absolute(directory.path())?);
     directory.create()?;
-    let seams = (
-        DirectorySource::new(directory.clone()),
-        FileReports::new(directory.clone()),
-        NoAdministration,
-    );
+    let seams = (DirectorySource::new(directory.clone()), reports, NoAdministration);
     let mut supervisor = Supervisor::begin(directory, &mosquitto, seams, Mosquitto)?;
-    supervisor
-        .run_until(async move {
-            end.recv().await;
-        })
-        .await
+    supervisor.run_until(end).await
 }
 
 /// A supervisor at work.
@@ -243,7 +251,7 @@ where
                 },
                 () = self.source.changed() => {}
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => self.retry = None,
-                _ = log_look.tick() => rotate(&self.directory.log()),
+                _ = log_look.tick() => rotate(&self.directory.log(), &self.directory.older_log()),
             }
         }
     }

@@ -24,7 +24,7 @@ pub use broker::{
 pub use crd::crds;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 pub use migration::{
-    Evidence, Migration, MigrationPhase, MigrationReason, MigrationSpec, MigrationStatus, MovedSession,
+    Evidence, Migration, MigrationPhase, MigrationReason, MigrationSpec, MigrationStatus, MovedSessions,
     NotMoved, PhaseTime, Waiting,
 };
 pub(crate) use name::NAME_PATTERN;

@@ -82,6 +82,12 @@ pub(crate) enum Command {
     /// Care for the fleets of a Kubernetes cluster; what the chart runs
     #[command(after_help = help::CONTROLLER)]
     Controller(Controller),
+    /// Supervise the broker of a Kubernetes pod: what the pod's container runs
+    #[command(after_help = help::AGENT)]
+    Agent(Agent),
+    /// Copy this program into a folder: what the pod's init container runs
+    #[command(hide = true)]
+    Install(Install),
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions(Completions),
@@ -246,9 +252,14 @@ pub(crate) struct Controller {
     #[arg(long, value_name = "IMAGE", env = "SKEIN_IMAGE")]
     pub(crate) image: String,
     /// The image of Mosquitto, without a tag to take the one of the version that a Broker asks for
-    #[arg(long, value_name = "IMAGE", env = "SKEIN_MOSQUITTO_IMAGE", default_value = "docker.io/library/eclipse-mosquitto")]
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        env = "SKEIN_MOSQUITTO_IMAGE",
+        default_value = "docker.io/library/eclipse-mosquitto"
+    )]
     pub(crate) mosquitto_image: String,
-    /// When nodes fetch the images: Always, IfNotPresent or Never [default: as Kubernetes does]
+    /// When nodes fetch the images [default: as Kubernetes does]
     #[arg(long, value_name = "POLICY", env = "SKEIN_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub(crate) pull_policy: Option<String>,
     /// Delete the volume of a broker that is deleted
@@ -348,6 +359,34 @@ pub(crate) struct Approve {
     /// The running fleet to ask, if there are several: its state directory
     #[arg(long, value_name = "PATH")]
     pub(crate) state: Option<PathBuf>,
+}
+
+/// `skein agent`
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    /// The broker
+    #[arg(long, value_name = "NAME")]
+    pub(crate) broker: BrokerName,
+    /// The namespace that the broker's objects are in [default: the pod's own]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// The broker's files; its store is in PATH/data
+    #[arg(long, value_name = "PATH", default_value = "/var/lib/skein")]
+    pub(crate) directory: PathBuf,
+    /// The mosquitto program to run [default: the one in PATH]
+    #[arg(long, value_name = "PATH", env = "SKEIN_MOSQUITTO")]
+    pub(crate) mosquitto: Option<PathBuf>,
+    /// The pod's uid, to be written beside its reports
+    #[arg(long, value_name = "UID", env = "SKEIN_POD_UID")]
+    pub(crate) pod_uid: Option<String>,
+}
+
+/// `skein install`
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// The folder, which must be there
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
 }
 
 /// `skein completions`

@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub(crate) mod graph;
 pub(crate) mod moving;
 pub(crate) mod plan;
+pub(crate) mod pod;
 pub(crate) mod render;
 pub(crate) mod status;
 pub(crate) mod trouble;

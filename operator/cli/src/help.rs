@@ -38,6 +38,10 @@ pub(crate) fn template() -> String {
                 ],
             ),
             group(
+                "Run a fleet on Kubernetes",
+                &[("agent", "Supervise a pod's broker: what its container runs")],
+            ),
+            group(
                 "Other",
                 &[("completions", "Print a completion script for a shell")]
             ),
@@ -222,6 +226,17 @@ Examples:
 
 Exit codes:
   0  approved    1  there is no running fleet    2  nothing waits there";
+
+pub(crate) const AGENT: &str = "\
+What the broker is to do comes from the Secret NAME-skein, and what it does goes to the ConfigMap NAME-skein. What
+the broker writes goes to standard output. While the Kubernetes API cannot be reached the broker goes on with what
+it has. SIGTERM stops the broker too.
+
+Example:
+  skein agent --broker a --namespace fleet
+
+Exit codes:
+  0  stopped by SIGTERM    1  it could not run    2  bad arguments";
 
 pub(crate) const COMPLETIONS: &str = "\
 Examples:

@@ -68,6 +68,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Drain(arguments) => commands::drain::drain(&arguments),
         Command::Undrain(arguments) => commands::drain::undrain(&arguments),
         Command::Approve(arguments) => commands::drain::approve(&arguments),
+        Command::Agent(arguments) => commands::pod::agent(arguments),
+        Command::Install(arguments) => commands::pod::install(&arguments),
     }
 }
 

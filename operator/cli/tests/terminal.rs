@@ -48,6 +48,7 @@ fn help_shows_examples_and_exit_codes() {
         "drain",
         "undrain",
         "approve",
+        "agent",
         "completions",
     ] {
         assert!(
@@ -57,10 +58,12 @@ fn help_shows_examples_and_exit_codes() {
         let own = skein(&[command, "--help"]);
         assert!(own.out.contains("Example"), "{command}");
     }
-    assert!(
-        !help.out.contains("supervise"),
-        "what only `skein up` calls is hidden"
-    );
+    for hidden in ["supervise", "install"] {
+        assert!(
+            !help.out.contains(&format!("\n  {hidden} ")),
+            "what only `skein up` or a pod calls is hidden"
+        );
+    }
 }
 
 #[test]

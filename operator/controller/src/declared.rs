@@ -194,7 +194,7 @@ fn add(problems: &mut Vec<Problem>, found: Vec<Problem>) {
 mod tests {
     use super::*;
 
-    fn object(kind: &str, name: &str, spec: Value) -> DynamicObject {
+    fn object(kind: &str, name: &str, spec: &Value) -> DynamicObject {
         serde_json::from_value(json!({
             "apiVersion": "mqtt.skein.dev/v1alpha1", "kind": kind,
             "metadata": {"name": name, "uid": format!("{kind}-{name}"), "namespace": "farm", "generation": 1},
@@ -204,18 +204,23 @@ mod tests {
     }
 
     fn broker(name: &str) -> DynamicObject {
-        object("Broker", name, json!({"managed": {"allowAnonymous": true}}))
+        object("Broker", name, &json!({"managed": {"allowAnonymous": true}}))
     }
 
     fn route(name: &str, a: &str, b: &str) -> DynamicObject {
-        object("NodeRoute", name, json!({"between": [a, b]}))
+        object("NodeRoute", name, &json!({"between": [a, b]}))
     }
 
     fn names(reading: &Reading) -> (Vec<&str>, Vec<&str>) {
         let brokers = reading.fleet.brokers.keys().map(BrokerName::as_str).collect();
         (
             brokers,
-            reading.fleet.routes.keys().map(|name| name.as_str()).collect(),
+            reading
+                .fleet
+                .routes
+                .keys()
+                .map(skein_api::name::RouteName::as_str)
+                .collect(),
         )
     }
 

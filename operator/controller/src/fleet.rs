@@ -5,6 +5,7 @@ mod declare;
 mod execute;
 mod given;
 mod heed;
+mod kick;
 mod place;
 mod show;
 
@@ -27,10 +28,10 @@ use tokio::time::{Instant, sleep_until};
 use self::given::Given;
 use self::place::Heard;
 use crate::declared::{Declaration, Declarations};
-use crate::objects;
 use crate::say;
 use crate::watching::{About, Watched};
 use crate::writer::{Done, Writer};
+use crate::{names, objects};
 
 /// Changes of what is declared are gathered for so long: `kubectl apply` of a folder is many.
 const GATHER: Duration = Duration::from_millis(30);
@@ -39,7 +40,7 @@ const SHOW: Duration = Duration::from_millis(100);
 /// What goes on by itself is looked at so often.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a broker may take until it answers for the first time: its pod has to find a node, a volume and an image.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
 /// Where a pod has its files, and the broker its store: the same in each.
 const PLUGINS: &str = "/var/lib/skein/plugins";
@@ -70,6 +71,8 @@ pub(crate) struct Fleet {
     heard: BTreeMap<BrokerName, Heard>,
     /// Who serves whom, where it is not everybody themselves.
     serving: BTreeMap<BrokerName, BrokerName>,
+    /// Who served whom when that was last written.
+    led: BTreeMap<BrokerName, BrokerName>,
     migrations: Migrations,
     /// The drains that the engine was told of.
     drains: heed::Drains,
@@ -82,6 +85,8 @@ pub(crate) struct Fleet {
     /// What is to be looked at again, and when.
     due: BTreeMap<About, Instant>,
     show_due: Option<Instant>,
+    /// What custom resources were said to be, by their uid.
+    shown: BTreeMap<String, serde_json::Value>,
     looked: Instant,
     said: BTreeSet<String>,
 }
@@ -131,6 +136,7 @@ impl Fleet {
             given: BTreeMap::new(),
             heard: BTreeMap::new(),
             serving: BTreeMap::new(),
+            led: BTreeMap::new(),
             migrations: Migrations::default(),
             drains: heed::Drains::default(),
             sessions: Vec::new(),
@@ -138,6 +144,7 @@ impl Fleet {
             instance,
             due: BTreeMap::new(),
             show_due: None,
+            shown: BTreeMap::new(),
             looked: Instant::now(),
             said: BTreeSet::new(),
             setting: setting.clone(),
@@ -213,7 +220,10 @@ impl Fleet {
                 About::Declared => self.declare(),
                 About::Migrations => self.heed(),
                 About::Reports | About::Pods => self.hear_pods(),
-                About::Services => self.place(),
+                About::Services => {
+                    self.repair();
+                    self.place();
+                }
             }
         }
         self.writer.try_again(now);
@@ -237,12 +247,19 @@ impl Fleet {
             key.name,
             if key.status { "/status" } else { "" }
         );
+        let is_written = refusal.is_none();
         let text = refusal.map(|refusal| refusal.to_string());
         if let Some(text) = &text {
             self.tell(text);
         }
         if self.conductor.trouble(about, text) {
             self.gather();
+        }
+        if key.kind == "EndpointSlice"
+            && is_written
+            && let Some(broker) = names::broker_of(&key.name)
+        {
+            self.send_off(&broker);
         }
         if key.kind == "Secret" && !key.status {
             self.look_after_users();

@@ -8,12 +8,14 @@ mod declared;
 mod fleet;
 pub mod names;
 pub mod objects;
+pub mod status;
 mod watching;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kube::runtime::reflector::Store;
 use kube::{Client, Config, ResourceExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -112,7 +114,7 @@ struct Fleets<'a> {
 impl Fleets<'_> {
     /// Begins what is declared and has not begun.
     fn begin(&mut self) {
-        for object in self.watched.declared.iter().flat_map(|store| store.state()) {
+        for object in self.watched.declared.iter().flat_map(Store::state) {
             let Some(namespace) = object.namespace() else {
                 continue;
             };

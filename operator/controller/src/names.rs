@@ -40,6 +40,12 @@ pub fn own(broker: &BrokerName) -> String {
     format!("{broker}{SUFFIX}")
 }
 
+/// The broker that something so called belongs to.
+#[must_use]
+pub fn broker_of(own: &str) -> Option<BrokerName> {
+    BrokerName::new(own.strip_suffix(SUFFIX)?).ok()
+}
+
 /// The name of a broker's pod.
 #[must_use]
 pub fn pod(broker: &BrokerName) -> String {

@@ -5,9 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource as _;
+use kube::core::ApiResource;
 use skein_api::name::BrokerName;
 use skein_api::resources::{Broker, ManagedSpec};
 
@@ -79,6 +84,24 @@ pub fn for_broker(
         Wanted::of(&peer_service(hosted, peer_address))?,
         Wanted::of(&stateful_set(hosted, settings)?)?,
     ])
+}
+
+/// All that a broker may run by, to be deleted: what each is, and its name. Its volume is not among them.
+#[must_use]
+pub fn all_of(broker: &BrokerName) -> Vec<(ApiResource, String)> {
+    let own = names::own(broker);
+    vec![
+        (ApiResource::erase::<StatefulSet>(&()), broker.to_string()),
+        (ApiResource::erase::<Service>(&()), broker.to_string()),
+        (ApiResource::erase::<Service>(&()), own.clone()),
+        (ApiResource::erase::<EndpointSlice>(&()), own.clone()),
+        (ApiResource::erase::<Secret>(&()), own.clone()),
+        (ApiResource::erase::<ConfigMap>(&()), own.clone()),
+        (ApiResource::erase::<NetworkPolicy>(&()), own.clone()),
+        (ApiResource::erase::<RoleBinding>(&()), own.clone()),
+        (ApiResource::erase::<Role>(&()), own.clone()),
+        (ApiResource::erase::<ServiceAccount>(&()), own),
+    ]
 }
 
 impl Hosted<'_> {

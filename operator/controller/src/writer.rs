@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::ApiResource;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
@@ -134,7 +134,7 @@ impl Writer {
     /// Has an object be so; nothing happens if it is already.
     pub(crate) fn want(&mut self, wanted: Wanted) {
         let key = Key::of(&wanted.resource.kind, &wanted.name);
-        self.wish(key, Wish::Be(Box::new(wanted)));
+        self.wish(&key, Wish::Be(Box::new(wanted)));
     }
 
     /// Has an object's status be so.
@@ -143,12 +143,12 @@ impl Writer {
             status: true,
             ..Key::of(&wanted.resource.kind, &wanted.name)
         };
-        self.wish(key, Wish::Be(Box::new(wanted)));
+        self.wish(&key, Wish::Be(Box::new(wanted)));
     }
 
     /// Has an object be gone.
     pub(crate) fn want_gone(&mut self, resource: ApiResource, name: &str) {
-        self.wish(Key::of(&resource.kind, name), Wish::Gone(resource));
+        self.wish(&Key::of(&resource.kind, name), Wish::Gone(resource));
     }
 
     /// Somebody changed it: it is written again if it is wanted.
@@ -215,7 +215,7 @@ impl Writer {
         }
     }
 
-    fn wish(&mut self, key: Key, wish: Wish) {
+    fn wish(&mut self, key: &Key, wish: Wish) {
         let slot = self.slots.entry(key.clone()).or_default();
         let newest = slot
             .next
@@ -227,7 +227,7 @@ impl Writer {
         }
         slot.next = Some(Arc::new(wish));
         slot.failures = 0;
-        self.begin(&key);
+        self.begin(key);
     }
 
     /// Begins what is next, unless something is under way.
@@ -278,7 +278,15 @@ async fn write(
     match wish {
         Wish::Gone(resource) => {
             let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, resource);
-            match api.delete(&key.name, &DeleteParams::background()).await {
+            let there = api.get_metadata_opt(&key.name).await.map_err(failed)?;
+            let Some(there) = there.filter(|there| is_labelled(there.labels())) else {
+                return Ok(());
+            };
+            let parameters = DeleteParams::background().preconditions(Preconditions {
+                uid: there.uid(),
+                resource_version: None,
+            });
+            match api.delete(&key.name, &parameters).await {
                 Err(error) if !is_not_found(&error) => Err(failed(error)),
                 _ => Ok(()),
             }
@@ -311,8 +319,12 @@ async fn write(
 /// We made it; or it is no object of ours to begin with, but one that a person makes.
 fn is_ours(labels: &BTreeMap<String, String>, body: &Value) -> bool {
     let (label, ours) = names::MANAGED_BY;
-    let is_labelled = body["metadata"]["labels"][label] == ours;
-    !is_labelled || labels.get(label).is_some_and(|value| value == ours)
+    body["metadata"]["labels"][label] != ours || is_labelled(labels)
+}
+
+fn is_labelled(labels: &BTreeMap<String, String>) -> bool {
+    let (label, ours) = names::MANAGED_BY;
+    labels.get(label).is_some_and(|value| value == ours)
 }
 
 fn is_not_found(error: &kube::Error) -> bool {

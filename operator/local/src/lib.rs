@@ -10,7 +10,6 @@ pub mod client;
 mod happening;
 pub mod manifests;
 mod narrate;
-mod plugin;
 mod ports;
 pub mod process;
 mod processes;

@@ -175,6 +175,24 @@ pub async fn users<S: Session>(at: &Administrator) -> Result<BTreeMap<String, bo
     })
 }
 
+/// Disconnects all clients without a user name; their sessions stay as they are, and they may come back at once. No other client
+/// is disturbed.
+///
+/// There is no command for that, but to name the group of such clients anew, be it the same, has the plugin enforce what may
+/// have changed by it (2.0.11, 2.1.2). Where no group is named, no such client is let in.
+pub async fn kick_nameless<S: Session>(at: &Administrator) -> Result<(), AdministrationError> {
+    const GET: &str = "getAnonymousGroup";
+    let mut line = Line::<S>::open(at, GET).await?;
+    let response = line.ask(GET, vec![json!({})]).await?;
+    let group = response.first().and_then(Response::anonymous_group);
+    if let Some(group) = group.filter(|group| !group.is_empty()) {
+        line.ask("setAnonymousGroup", vec![json!({"groupname": group})])
+            .await?;
+    }
+    line.close().await;
+    Ok(())
+}
+
 /// One command for each user, with these fields.
 async fn change<S: Session>(
     at: &Administrator,

@@ -105,7 +105,7 @@ where
     /// Starts a process on a configuration that none was seen to live with, and sees.
     async fn start(&mut self, new: Configuration) -> Result<(), FileError> {
         let log = self.directory.log();
-        rotate(&log);
+        rotate(&log, &self.directory.older_log());
         let since = log_size(&log);
         write_config(&self.directory, &new.config)?;
         self.all_barred = users::lay_out(&self.directory, &new.config)?;

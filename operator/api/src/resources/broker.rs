@@ -380,8 +380,9 @@ pub struct SubstituteStatus {
     pub broker: BrokerName,
     /// How well it covers.
     pub equivalence: Equivalence,
-    /// What it would miss: names of topics.
+    /// What it would miss: names of topics. Of more than 255, the last entry says how many more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
     pub missing: Vec<String>,
 }
 

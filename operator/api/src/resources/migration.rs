@@ -21,7 +21,7 @@ use crate::name::BrokerName;
     category = "skein",
     doc = "A broker's sessions move to a substitute, and back.",
     printcolumn(name = "Broker", type_ = "string", json_path = ".spec.broker"),
-    printcolumn(name = "To", type_ = "string", json_path = ".spec.to"),
+    printcolumn(name = "To", type_ = "string", json_path = ".status.to"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -61,28 +61,43 @@ pub enum MigrationReason {
     Drain,
 }
 
-/// How far a migration is.
+/// How far a migration is. What it says is all that whoever runs the fleet knows of it, and has it back from here after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MigrationStatus {
-    /// The phase it is in.
+    /// The phase it is in. Absent: it is not begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<MigrationPhase>,
-    /// When each phase was entered, oldest first.
+    /// The broker that the sessions move to, as chosen. Absent: there is none (yet).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<BrokerName>,
+    /// When each phase was entered (the last time, if several), oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 12))]
     pub times: Vec<PhaseTime>,
-    /// Why the broker was declared down.
+    /// Why the broker was declared down, or what the migration waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
-    /// Sessions that moved.
+    /// Where sessions were opened for the broker's clients that are not ended yet, and for whom.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub moved: Vec<MovedSession>,
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["at"]))]
+    pub moved: Vec<MovedSessions>,
     /// What did not move, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_moved: Vec<NotMoved>,
-    /// Moved sessions with messages waiting, which block the way back.
+    /// Sessions with messages waiting where they are, which must be got before the others can go on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Waiting>,
+    /// Of a drain: the sessions for which messages waited when the client address moved; those are given up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<Waiting>,
+    /// How many messages were passed on that waited elsewhere for the broker's links.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0))]
+    pub adopted: i64,
+    /// The retained values of the broker's clients were copied when they left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copied: bool,
     /// `Configured`, `Matched`, `Operational`, `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -90,6 +105,11 @@ pub struct MigrationStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// The phases of a migration, in order; the last three are ends.
@@ -135,20 +155,18 @@ pub struct PhaseTime {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
-    /// Who saw it: `heartbeat`, `process`, `connection`, or a neighbour's name.
-    pub source: String,
-    /// What was seen.
+    /// What was seen, and by whom.
     pub message: String,
-    /// When.
-    pub at: Time,
 }
 
-/// A session that moved.
+/// Sessions that moved to one broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct MovedSession {
-    /// The MQTT client id.
-    pub client: String,
+pub struct MovedSessions {
+    /// The broker.
+    pub at: BrokerName,
+    /// Their MQTT client ids.
+    pub clients: Vec<String>,
 }
 
 /// Something that did not move.
@@ -161,12 +179,13 @@ pub struct NotMoved {
     pub reason: String,
 }
 
-/// A moved session with messages waiting.
+/// A session with messages waiting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiting {
     /// The MQTT client id.
     pub client: String,
     /// How many messages wait.
+    #[schemars(range(min = 0))]
     pub messages: i64,
 }

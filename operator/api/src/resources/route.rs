@@ -67,9 +67,13 @@ fn cost() -> i32 {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRouteStatus {
-    /// The links that use it.
+    /// The links that use it. Of more than 256, those that are down come first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
     pub links: Vec<CarriedLink>,
+    /// How many links there are beside those listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_links: Option<i64>,
     /// Whether all its links are up; absent while it carries none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up: Option<bool>,
@@ -90,6 +94,8 @@ pub struct CarriedLink {
     pub downstream: BrokerName,
     /// The broker at the other end.
     pub upstream: BrokerName,
-    /// Whether it is up.
+    /// The overlap class of the topics it carries.
+    pub class: String,
+    /// Whether messages came through when that was tried last.
     pub up: bool,
 }

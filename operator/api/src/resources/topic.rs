@@ -131,9 +131,13 @@ pub struct TopicStatus {
     /// Its cost: no path of this topic costs more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<i64>,
-    /// One path per producer and consumer.
+    /// One path per producer and consumer. Of more than 256, those that are missing and the dearest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
     pub paths: Vec<PathStatus>,
+    /// How many paths there are beside those listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_paths: Option<i64>,
     /// `Configured`, `Matched`, `Operational`, `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -15,6 +15,7 @@ use super::given::{Kept, Note};
 use super::place::SERVED_BY;
 use crate::names;
 use crate::objects;
+use crate::writer::Key;
 
 impl Fleet {
     /// Takes up what an earlier life left.
@@ -77,7 +78,13 @@ impl Fleet {
             }
             self.gather();
         }
-        self.hosted = reading.hosted;
+        let before = std::mem::replace(&mut self.hosted, reading.hosted);
+        for broker in before.keys().filter(|broker| !self.hosted.contains_key(*broker)) {
+            // Those of a deleted Broker go by themselves; one that somebody else runs now leaves them behind.
+            for (resource, name) in objects::all_of(broker) {
+                self.writer.want_gone(resource, &name);
+            }
+        }
         self.keep_objects();
         let is_news = *self.conductor.fleet != *reading.fleet;
         self.conductor.fleet = reading.fleet.clone();
@@ -126,6 +133,31 @@ impl Fleet {
         }
     }
 
+    /// Makes anew what somebody deleted.
+    pub(super) fn repair(&mut self) {
+        let mirrored = &self.setting.watched;
+        for broker in self.hosted.keys() {
+            let own = names::own(broker);
+            let missing = [
+                (
+                    "Service",
+                    broker.as_str(),
+                    self.is_here(&mirrored.services, broker.as_str()),
+                ),
+                ("Service", own.as_str(), self.is_here(&mirrored.services, &own)),
+                (
+                    "EndpointSlice",
+                    own.as_str(),
+                    self.is_here(&mirrored.slices, &own),
+                ),
+                ("ConfigMap", own.as_str(), self.is_here(&mirrored.reports, &own)),
+            ];
+            for (kind, name, _) in missing.into_iter().filter(|(.., is_here)| !is_here) {
+                self.writer.repair(&Key::of(kind, name));
+            }
+        }
+    }
+
     /// Says what the brokers of the fleet are to be started with.
     fn provide_users(&mut self) {
         let fleet = self.conductor.fleet.clone();
@@ -140,10 +172,10 @@ impl Fleet {
             let stays = |other: &BrokerName| placed.contains_key(other) || fleet.brokers.contains_key(other);
             let given = self.given.entry(name.clone()).or_default();
             let before = given.users.clone();
-            let note = Note::of(given, Left::Unseen);
+            let notes = Note::of(given, Left::Unseen);
             let neighbours = neighbours.get(name).unwrap_or(&none);
             // It is noted in memory, which does not fail.
-            let _ = self.users.provide(name, managed, neighbours, stays, &note);
+            let _ = self.users.provide(name, managed, neighbours, stays, &notes);
             if before != given.users {
                 changed.push(name.clone());
             }

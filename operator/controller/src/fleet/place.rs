@@ -33,6 +33,11 @@ pub(super) struct Heard {
 }
 
 impl Heard {
+    /// Its pod is there.
+    pub(super) fn has_pod(&self) -> bool {
+        self.pod.is_some()
+    }
+
     /// Its broker is up and can be asked.
     pub(super) fn runs(&self) -> bool {
         let process = self.report.as_ref().map(|report| report.process);
@@ -48,6 +53,16 @@ impl Fleet {
         K::DynamicType: Eq + std::hash::Hash + Clone,
     {
         store.state_filter(|object| object.meta().namespace.as_deref() == Some(&self.setting.namespace))
+    }
+
+    /// Whether a mirror has something of this name in this namespace.
+    pub(super) fn is_here<K>(&self, store: &Store<K>, name: &str) -> bool
+    where
+        K: Resource<DynamicType = ()> + Clone + 'static,
+    {
+        store
+            .get(&ObjectRef::<K>::new(name).within(&self.setting.namespace))
+            .is_some()
     }
 
     /// The address of a Service, if it has one yet.

@@ -1,9 +1,214 @@
-//! The status of custom resources, written where it changed.
+//! The status of custom resources, written where it changed; and Migrations, which are Skein's to make when a broker fails.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt as _;
+use kube::api::DynamicObject;
+use kube::core::ApiResource;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use skein_adapter::migrations::{MigrationRecord, Migrations};
+use skein_api::manifest::Severity;
+use skein_api::name::BrokerName;
+use skein_api::resources::{Migration, MigrationStatus};
+use skein_engine::directive::Reason;
 
 use super::Fleet;
+use crate::names;
+use crate::objects::Wanted;
+use crate::status::{self, Seen};
 
 impl Fleet {
-    pub(super) fn restore_migrations(&mut self) {}
-    pub(super) fn write_migration(&mut self, _name: &str) {}
-    pub(super) fn show(&mut self) {}
+    /// Takes up the migrations of an earlier life.
+    pub(super) fn restore_migrations(&mut self) {
+        let resources = self.migration_resources().into_iter();
+        let records = resources.filter_map(|resource| {
+            let status = resource.status.as_ref()?;
+            status::from_status(&resource.name_any(), &resource.spec, status)
+        });
+        let mut records: Vec<MigrationRecord> = records.collect();
+        // In the order in which they began, which is not that in which people declared them.
+        records.sort_by_key(|record| record.times.values().min().cloned());
+        self.migrations = Migrations::new(records);
+    }
+
+    /// The Migration that tells of a record: a person's, if it is the drain that a person wished.
+    fn resource_of(&self, record: &MigrationRecord) -> String {
+        let migration = &record.migration;
+        let wished = match migration.reason {
+            Reason::Drain => self.drains.object(&migration.broker),
+            Reason::Failure => None,
+        };
+        wished.unwrap_or(&migration.name).clone()
+    }
+
+    /// Makes the Migration of a failure, if it is not there yet.
+    pub(super) fn write_migration(&mut self, name: &str) {
+        let records = self.migrations.records().iter();
+        let Some(record) = records.rev().find(|record| record.migration.name == name) else {
+            return;
+        };
+        let migration = &record.migration;
+        if migration.reason == Reason::Failure {
+            let (label, ours) = names::MANAGED_BY;
+            let mut spec = json!({"broker": migration.broker, "reason": "Failure"});
+            if let Some(to) = &migration.to {
+                spec["to"] = json!(to);
+            }
+            let metadata = json!({
+                "name": name,
+                "namespace": self.setting.namespace,
+                "labels": {label: ours, names::BROKER: migration.broker},
+            });
+            let wanted = wanted::<Migration>(name, json!({"metadata": metadata, "spec": spec}));
+            self.writer.want(wanted);
+        }
+    }
+
+    /// Writes what has changed.
+    pub(super) fn show(&mut self) {
+        let engine = self.conductor.engine.status();
+        let objects = self.objections();
+        let fleet = self.conductor.fleet.clone();
+        let problems = self.problems.clone();
+        let seen = Seen {
+            fleet: &fleet,
+            plan: self.conductor.engine.plan(),
+            status: &engine,
+            problems: &problems,
+            refused: problems.iter().any(|problem| problem.severity == Severity::Error),
+            objects: &objects,
+            now: jiff::Timestamp::now(),
+        };
+        let [brokers, routes, topics] = &self.setting.watched.declared;
+        let mut wanted = Vec::new();
+        for (store, say) in [
+            (brokers, Say::of(&seen, status::broker)),
+            (routes, Say::of(&seen, status::route)),
+            (topics, Say::of(&seen, status::topic)),
+        ] {
+            for object in self.here(store) {
+                let before = self
+                    .shown
+                    .get(&key(&object))
+                    .or_else(|| object.data.get("status"));
+                wanted.push((object.clone(), (say.0)(&object, before)));
+            }
+        }
+        let records: BTreeMap<String, &MigrationRecord> = self
+            .migrations
+            .records()
+            .iter()
+            .map(|record| (self.resource_of(record), record))
+            .collect();
+        for object in self.here(&self.setting.watched.migrations) {
+            let name = object.name_any();
+            let resource =
+                serde_json::to_value(object.as_ref()).and_then(serde_json::from_value::<Migration>);
+            let Ok(resource) = resource else { continue };
+            let before = self.shown.get(&key(&object));
+            let before: Option<MigrationStatus> = before.map_or(resource.status, parsed);
+            let (record, generation) = (records.get(&name).copied(), resource.metadata.generation);
+            let status = status::migration(&seen, &name, &resource.spec, record, generation, before.as_ref());
+            wanted.push((object.clone(), json(&status)));
+        }
+        for (object, status) in wanted {
+            self.show_one(&object, &status);
+        }
+    }
+
+    fn show_one(&mut self, object: &DynamicObject, status: &Value) {
+        let key = key(object);
+        let is_there = self.shown.get(&key).or_else(|| object.data.get("status")) == Some(status);
+        self.shown.insert(key, status.clone());
+        if is_there {
+            return;
+        }
+        let Some(types) = &object.types else { return };
+        let metadata = json!({"name": object.metadata.name, "namespace": object.metadata.namespace});
+        let wanted = Wanted {
+            resource: resource(types),
+            name: object.name_any(),
+            body: json!({
+                "apiVersion": types.api_version, "kind": types.kind, "metadata": metadata, "status": status,
+            }),
+        };
+        self.writer.want_status(wanted);
+    }
+
+    /// What stands against brokers' objects.
+    fn objections(&self) -> BTreeMap<BrokerName, String> {
+        let mut objections = BTreeMap::new();
+        for broker in self.hosted.keys() {
+            if !self.heard.get(broker).is_some_and(super::place::Heard::has_pod) {
+                let text = format!("there is no pod {} yet", names::pod(broker));
+                objections.insert(broker.clone(), text);
+            }
+        }
+        for (about, text) in &self.conductor.troubles {
+            let mut parts = about.split('/');
+            let (Some("write" | "objects" | "secret"), Some(name)) = (parts.next(), parts.next_back()) else {
+                continue;
+            };
+            let broker = names::broker_of(name).or_else(|| BrokerName::new(name).ok());
+            if let Some(broker) = broker.filter(|broker| self.hosted.contains_key(broker)) {
+                objections.insert(broker, text.clone());
+            }
+        }
+        objections
+    }
+}
+
+fn wanted<K: kube::Resource<DynamicType = ()>>(name: &str, mut body: Value) -> Wanted {
+    body["apiVersion"] = json!(K::api_version(&()));
+    body["kind"] = json!(K::kind(&()));
+    Wanted {
+        resource: ApiResource::erase::<K>(&()),
+        name: name.to_owned(),
+        body,
+    }
+}
+
+/// How one kind says its status, as JSON.
+struct Say<'a>(Box<Saying<'a>>);
+
+/// Given the object, and what it said before.
+type Saying<'a> = dyn Fn(&DynamicObject, Option<&Value>) -> Value + 'a;
+
+impl<'a> Say<'a> {
+    fn of<S, F>(seen: &'a Seen<'a>, say: F) -> Self
+    where
+        S: Serialize + DeserializeOwned,
+        F: Fn(&Seen<'_>, &str, Option<i64>, Option<&S>) -> S + 'a,
+    {
+        Self(Box::new(move |object, before| {
+            let before: Option<S> = before.and_then(parsed);
+            let generation = object.metadata.generation;
+            json(&say(seen, &object.name_any(), generation, before.as_ref()))
+        }))
+    }
+}
+
+fn parsed<S: DeserializeOwned>(status: &Value) -> Option<S> {
+    S::deserialize(status).ok()
+}
+
+/// A status has no map whose keys are no text.
+fn json<S: Serialize>(status: &S) -> Value {
+    serde_json::to_value(status).unwrap_or_default()
+}
+
+/// Which object: one that was deleted and made anew is another.
+fn key(object: &DynamicObject) -> String {
+    object.metadata.uid.clone().unwrap_or_default()
+}
+
+fn resource(types: &kube::api::TypeMeta) -> ApiResource {
+    let (group, version) = types
+        .api_version
+        .split_once('/')
+        .unwrap_or(("", &types.api_version));
+    let kind = kube::api::GroupVersionKind::gvk(group, version, &types.kind);
+    ApiResource::from_gvk(&kind)
 }

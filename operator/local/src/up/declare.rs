@@ -18,6 +18,9 @@ use crate::manifests::{Declared, ManifestFile, compare, differences};
 use crate::ports::{self, Ports};
 use crate::state::StateDirectory;
 
+/// Where all brokers of this machine listen.
+const HERE: &str = "127.0.0.1";
+
 impl<F: FnMut(UpEvent)> Runner<F> {
     pub(super) fn start(&mut self, sources: &[ManifestFile], declared: Declared) -> Result<(), UpError> {
         let restored = self.restored();
@@ -206,9 +209,6 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         self.stores.watch(directories);
     }
 }
-
-/// Where brokers of this machine listen.
-const HERE: &str = "127.0.0.1";
 
 /// Ports that manifests name, wherever they are meant to be: here, perhaps.
 fn named_ports(fleet: &Fleet) -> BTreeSet<u16> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use skein_adapter::migrations::Migrations;
 use skein_adapter::{Conductor, Envoys, Ground as _, translate};
-use skein_agent::BrokerDirectory;
+use skein_agent::{BrokerDirectory, plugin};
 use skein_api::fleet::Hosting;
 use skein_api::name::BrokerName;
 use skein_engine::event::Event;
@@ -26,7 +26,6 @@ use super::show::{GATHER, WRITE};
 use crate::changes::Changes;
 use crate::happening::UpEvent;
 use crate::manifests::{Declared, ManifestFile};
-use crate::plugin;
 use crate::ports::PortBook;
 use crate::processes::{Gone, Processes, Role};
 use crate::state::StateDirectory;

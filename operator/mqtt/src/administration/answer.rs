@@ -64,6 +64,14 @@ impl Response {
     }
 }
 
+impl Response {
+    /// The group that a `getAnonymousGroup` gave.
+    pub(super) fn anonymous_group(&self) -> Option<String> {
+        let group = self.data.get("group")?.get("groupname")?;
+        group.as_str().map(str::to_owned)
+    }
+}
+
 impl fmt::Display for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.error {

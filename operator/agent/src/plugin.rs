@@ -1,16 +1,17 @@
-//! Where Mosquitto's plugins are on this machine.
+//! Where Mosquitto's plugins are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The plugin of 2.1 and later that keeps everything acknowledged.
-pub(crate) const STORE: &str = "mosquitto_persist_sqlite.so";
+pub const STORE: &str = "mosquitto_persist_sqlite.so";
 /// The plugin that knows users.
-pub(crate) const SECURITY: &str = "mosquitto_dynamic_security.so";
+pub const SECURITY: &str = "mosquitto_dynamic_security.so";
 
 /// A plugin that belongs to a mosquitto program: below the prefix that the program is in (`PREFIX/sbin/mosquitto`
 /// has it in `PREFIX/lib`, `PREFIX/lib/<machine>/mosquitto` and the like).
-pub(crate) fn find(mosquitto: &Path, name: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn find(mosquitto: &Path, name: &str) -> Option<PathBuf> {
     let real = mosquitto.canonicalize().ok();
     let prefixes = [Some(mosquitto), real.as_deref()]
         .into_iter()

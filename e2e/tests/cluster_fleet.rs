@@ -1,0 +1,340 @@
+//! A fleet on a real Kubernetes, as its user has it: manifests applied, clients at Services, and what goes wrong.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use skein_e2e::{Cluster, Namespace, RawClient, wait_for, wait_until};
+
+/// Pods have to be scheduled, and their images unpacked.
+const START: Duration = Duration::from_secs(120);
+/// What goes on once they run.
+const SOON: Duration = Duration::from_secs(60);
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn read(path: &str) -> Result<String> {
+    let path = repository(path);
+    std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Skein on the cluster, as `deploy/kubernetes` has it, with the images of the test cluster, and kept from the nodes that tests hurt.
+async fn install(cluster: &Cluster) -> Result<()> {
+    let crds = repository("crds").display().to_string();
+    cluster
+        .kubectl(&["apply", "--server-side", "--force-conflicts", "--filename", &crds])
+        .await?;
+    let established = [
+        "wait",
+        "--for=condition=Established",
+        "--timeout=30s",
+        "--filename",
+        &crds,
+    ];
+    cluster.kubectl(&established).await?;
+    let policy = "- {name: SKEIN_PULL_POLICY, value: IfNotPresent}";
+    let images = "- {name: SKEIN_PULL_POLICY, value: Never}\n            - {name: SKEIN_MOSQUITTO_IMAGE, value: \"localhost/mosquitto:1\"}";
+    let account = "      serviceAccountName: skein\n";
+    let pinned = format!("{account}      nodeSelector: {{kubernetes.io/hostname: node1}}\n");
+    let manifests = read("deploy/kubernetes/skein.yaml")?;
+    ensure!(
+        manifests.contains(policy) && manifests.contains(account),
+        "deploy/kubernetes has changed"
+    );
+    cluster
+        .apply(&manifests.replace(policy, images).replace(account, &pinned))
+        .await?;
+    // The image may be another than that of the pod that runs.
+    cluster
+        .kubectl(&["--namespace", "skein", "rollout", "restart", "deployment/skein"])
+        .await?;
+    let rolled = [
+        "--namespace",
+        "skein",
+        "rollout",
+        "status",
+        "deployment/skein",
+        "--timeout=120s",
+    ];
+    cluster.kubectl(&rolled).await.map(drop)
+}
+
+/// A sample in a namespace of its own, once all of it works.
+async fn sample(cluster: &Cluster, name: &str, test: &str) -> Result<Namespace> {
+    install(cluster).await?;
+    let namespace = cluster.namespace(test).await?;
+    let folder = repository("deploy/samples").join(name);
+    namespace
+        .kubectl(&["apply", "--filename", &folder.display().to_string()])
+        .await?;
+    all_ready(&namespace, START).await?;
+    Ok(namespace)
+}
+
+async fn all_ready(namespace: &Namespace, patience: Duration) -> Result<()> {
+    let ready = wait_until("all of the fleet to be ready", patience, async || {
+        let objects = get(namespace, "brokers,noderoutes,topics")
+            .await
+            .unwrap_or_default();
+        let items = objects["items"].as_array().cloned().unwrap_or_default();
+        !items.is_empty() && items.iter().all(|item| condition(item, "Ready") == "True")
+    });
+    if let Err(error) = ready.await {
+        bail!("{error:#}\n{}", story(namespace).await);
+    }
+    Ok(())
+}
+
+async fn get(namespace: &Namespace, what: &str) -> Result<Value> {
+    Ok(serde_json::from_str(
+        &namespace.kubectl(&["get", what, "--output", "json"]).await?,
+    )?)
+}
+
+fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let mut found = conditions.filter(|condition| condition["type"] == kind);
+    found
+        .next()
+        .and_then(|condition| condition["status"].as_str())
+        .unwrap_or("absent")
+}
+
+/// What a person would look at when something does not work.
+async fn story(namespace: &Namespace) -> String {
+    let mut story = String::new();
+    for words in [
+        &[
+            "get",
+            "brokers,noderoutes,topics,migrations,pods",
+            "--output",
+            "wide",
+        ] as &[&str],
+        &[
+            "get",
+            "brokers",
+            "--output",
+            "jsonpath={range .items[*]}{.metadata.name}{\": \"}{.status.conditions}{\"\\n\"}{end}",
+        ],
+    ] {
+        story += &namespace
+            .kubectl(words)
+            .await
+            .unwrap_or_else(|error| format!("{error:#}\n"));
+    }
+    let log = ["--namespace", "skein", "logs", "deployment/skein", "--tail=40"];
+    story += &namespace
+        .cluster()
+        .kubectl(&log)
+        .await
+        .unwrap_or_else(|error| format!("{error:#}\n"));
+    story
+}
+
+/// A client at a broker's Service, as soon as one is let in.
+async fn client(
+    namespace: &Namespace,
+    broker: &str,
+    id: &str,
+    clean: bool,
+    patience: Duration,
+) -> Result<RawClient> {
+    let path = [
+        "get",
+        &format!("service/{broker}"),
+        "--output",
+        "jsonpath={.spec.clusterIP}",
+    ];
+    let address = format!("{}:1883", namespace.kubectl(&path).await?);
+    wait_for(&format!("{broker} to take {id}"), patience, async || {
+        let connect = RawClient::connect(&address, id, clean, None);
+        tokio::time::timeout(Duration::from_millis(500), connect)
+            .await
+            .ok()?
+            .ok()
+    })
+    .await
+}
+
+async fn pod_of(namespace: &Namespace, broker: &str, path: &str) -> Result<String> {
+    let pod = format!("pod/{broker}-0");
+    namespace
+        .kubectl(&["get", &pod, "--output", &format!("jsonpath={{{path}}}")])
+        .await
+}
+
+/// Waits for the newest Migration of a broker to be in a phase, and gives it.
+async fn migration(namespace: &Namespace, broker: &str, phase: &str, patience: Duration) -> Result<Value> {
+    let awaited = format!("the Migration of {broker} to be {phase}");
+    let found = wait_for(&awaited, patience, async || {
+        let objects = get(namespace, "migrations").await.ok()?;
+        let items = objects["items"].as_array()?.clone();
+        items
+            .into_iter()
+            .find(|item| item["spec"]["broker"] == broker && item["status"]["phase"] == phase)
+    });
+    match found.await {
+        Ok(migration) => Ok(migration),
+        Err(error) => bail!("{error:#}\n{}", story(namespace).await),
+    }
+}
+
+/// Publishes at one broker until it arrives at another's client; gives how long that took.
+async fn flows(publisher: &mut RawClient, subscriber: &mut RawClient, topic: &str) -> Result<Duration> {
+    let begin = Instant::now();
+    while begin.elapsed() < SOON {
+        publisher.publish(topic, "7", 1, false).await?;
+        if let Some(message) = subscriber.receive(Duration::from_millis(200)).await? {
+            subscriber.acknowledge(&message).await?;
+            ensure!(message.topic == topic, "{} arrived", message.topic);
+            return Ok(begin.elapsed());
+        }
+    }
+    bail!("nothing arrives on {topic}")
+}
+
+#[tokio::test]
+async fn a_fleet_comes_up_flows_and_says_so() -> Result<()> {
+    let Some(cluster) = Cluster::find("a_fleet_comes_up_flows_and_says_so") else {
+        return Ok(());
+    };
+    // Given a sample, applied and ready,
+    let namespace = sample(&cluster, "twins", "flows").await?;
+    // what is published at one broker's Service arrives at another's.
+    let mut publisher = client(&namespace, "b1", "sensor", true, SOON).await?;
+    let mut office = client(&namespace, "b3", "office", true, SOON).await?;
+    ensure!(office.subscribe("house/#", 1).await?);
+    flows(&mut publisher, &mut office, "house/1/temperature").await?;
+    // What people look at says so.
+    let brokers = namespace.kubectl(&["get", "brokers"]).await?;
+    println!("{brokers}");
+    let row = brokers
+        .lines()
+        .find(|line| line.starts_with("b1 "))
+        .context("b1 is not listed")?;
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    ensure!(
+        cells.contains(&"Up") && cells.contains(&"b2") && cells.contains(&"True"),
+        "{row}"
+    );
+    println!("{}", namespace.kubectl(&["get", "topics,noderoutes"]).await?);
+    // An edit that is wrong is said where it is, and changes nothing.
+    let wrong = "{apiVersion: mqtt.skein.dev/v1alpha1, kind: NodeRoute, metadata: {name: b1-x}, spec: {between: [b1, x]}}";
+    namespace.apply(wrong).await?;
+    let configured = wait_for("the wrong route to say so", SOON, async || {
+        let route = get(&namespace, "noderoute/b1-x").await.ok()?;
+        (condition(&route, "Configured") == "False").then_some(route)
+    });
+    let said = configured.await?["status"]["conditions"].to_string();
+    ensure!(said.contains('x'), "{said}");
+    namespace.kubectl(&["delete", "noderoute/b1-x"]).await?;
+    all_ready(&namespace, SOON).await?;
+    flows(&mut publisher, &mut office, "house/1/temperature")
+        .await
+        .map(drop)
+}
+
+#[tokio::test]
+async fn a_pod_that_is_deleted_is_back_and_brokers_live_without_a_controller() -> Result<()> {
+    let Some(cluster) = Cluster::find("a_pod_that_is_deleted_is_back_and_brokers_live_without_a_controller")
+    else {
+        return Ok(());
+    };
+    let namespace = sample(&cluster, "twins", "pods").await?;
+    let mut publisher = client(&namespace, "b1", "sensor", true, SOON).await?;
+    let mut office = client(&namespace, "b3", "office", true, SOON).await?;
+    ensure!(office.subscribe("house/#", 1).await?);
+    flows(&mut publisher, &mut office, "house/1/temperature").await?;
+    // Without a controller all goes on.
+    let skein = |words: &'static [&'static str]| {
+        let cluster = cluster.clone();
+        async move {
+            cluster
+                .kubectl(&[&["--namespace", "skein"], words].concat())
+                .await
+        }
+    };
+    skein(&["scale", "deployment/skein", "--replicas=0"]).await?;
+    skein(&[
+        "wait",
+        "--for=delete",
+        "pod",
+        "--selector=app.kubernetes.io/name=skein",
+        "--timeout=60s",
+    ])
+    .await?;
+    flows(&mut publisher, &mut office, "house/1/temperature").await?;
+    // And one that comes back changes nothing: the brokers' processes stay.
+    let before = pod_of(&namespace, "b3", ".metadata.uid").await?;
+    skein(&["scale", "deployment/skein", "--replicas=1"]).await?;
+    skein(&["rollout", "status", "deployment/skein", "--timeout=120s"]).await?;
+    all_ready(&namespace, SOON).await?;
+    flows(&mut publisher, &mut office, "house/1/temperature").await?;
+    ensure!(before == pod_of(&namespace, "b3", ".metadata.uid").await?);
+    // A pod that somebody deletes is back, with its broker, and clients find it at the same address.
+    let delete = ["delete", "pod/b3-0", "--force", "--grace-period=0"];
+    namespace.kubectl(&delete).await?;
+    let mut office = client(&namespace, "b3", "office", true, SOON).await?;
+    ensure!(office.subscribe("house/#", 1).await?);
+    flows(&mut publisher, &mut office, "house/1/temperature").await?;
+    all_ready(&namespace, START).await
+}
+
+#[tokio::test]
+async fn a_lost_node_costs_moments() -> Result<()> {
+    let Some(cluster) = Cluster::find_with_nodes("a_lost_node_costs_moments") else {
+        return Ok(());
+    };
+    let namespace = sample(&cluster, "twins", "node").await?;
+    // Given the twin that is not where the controller is, and the other one,
+    let (mut victim, mut twin) = ("b1", "b2");
+    if pod_of(&namespace, victim, ".spec.nodeName").await? == "node1" {
+        (victim, twin) = (twin, victim);
+    }
+    let node = pod_of(&namespace, victim, ".spec.nodeName").await?;
+    ensure!(node != "node1" && node != pod_of(&namespace, "b3", ".spec.nodeName").await?);
+    let mut publisher = client(&namespace, "b3", "boiler", true, SOON).await?;
+    let mut room = client(&namespace, victim, "room", false, SOON).await?;
+    ensure!(room.subscribe("house/#", 1).await?);
+    flows(&mut publisher, &mut room, "house/1/heating").await?;
+    let number = node.trim_start_matches("node").parse()?;
+    // when its node loses power,
+    cluster.node("kill", number).await?;
+    let outcome = replaced(&namespace, victim, twin, &mut publisher).await;
+    // Whatever comes out of it, the node is to be there for others.
+    cluster.node("start", number).await?;
+    outcome?;
+    // and once it is back, so is the broker.
+    migration(&namespace, victim, "FailedBack", START).await?;
+    all_ready(&namespace, START).await?;
+    let mut room = client(&namespace, victim, "room", false, SOON).await?;
+    ensure!(room.subscribe("house/#", 1).await?);
+    let mut publisher = client(&namespace, "b3", "boiler", true, SOON).await?;
+    flows(&mut publisher, &mut room, "house/1/heating")
+        .await
+        .map(drop)
+}
+
+/// The twin takes over, and clients find it where they found the victim.
+async fn replaced(namespace: &Namespace, victim: &str, twin: &str, publisher: &mut RawClient) -> Result<()> {
+    let begin = Instant::now();
+    let mut room = client(namespace, victim, "room", false, SOON).await?;
+    ensure!(room.subscribe("house/#", 1).await?);
+    let took = begin.elapsed();
+    flows(publisher, &mut room, "house/1/heating").await?;
+    println!(
+        "a client is served {took:.1?} after its broker's node lost power, gets messages after {:.1?}",
+        begin.elapsed()
+    );
+    let migration = migration(namespace, victim, "Completed", SOON).await?;
+    ensure!(migration["status"]["to"] == twin, "{migration}");
+    let broker = get(namespace, &format!("broker/{victim}")).await?;
+    ensure!(broker["status"]["servedBy"] == twin, "{broker}");
+    println!("{}", namespace.kubectl(&["get", "brokers,migrations"]).await?);
+    Ok(())
+}
