@@ -11,3 +11,4 @@ pub mod rooms;
 pub mod stores;
 pub mod values;
 pub mod vitals;
+pub mod wire;

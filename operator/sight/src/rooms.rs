@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use skein_api::fleet::{Durability, Fleet, Hosting};
 use skein_api::name::BrokerName;
 use skein_engine::directive::BrokerStatus;
@@ -37,16 +38,21 @@ type Directories = BTreeMap<BrokerName, PathBuf>;
 type Seen = BTreeMap<BrokerName, Room>;
 
 /// Where a broker keeps its messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Room {
-    directory: PathBuf,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Room {
+    /// The directory of its store.
+    pub directory: PathBuf,
     /// Bytes that are free.
-    free: u64,
-    keeps: Keeps,
+    pub free: u64,
+    /// How it keeps them.
+    pub keeps: Keeps,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keeps {
+/// How a broker keeps its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Keeps {
     /// In a database, message by message.
     Rows,
     /// In a file of so many bytes that each save writes anew, beside the old one.
@@ -134,7 +140,9 @@ fn look_again_and_again(orders: &Receiver<Directories>, told: &watch::Sender<See
 }
 
 impl Room {
-    fn at(directory: &Path) -> Option<Self> {
+    /// That of a directory; none if it cannot be looked at. Blocks.
+    #[must_use]
+    pub fn at(directory: &Path) -> Option<Self> {
         let system = rustix::fs::statvfs(directory).ok()?;
         let length = |file| fs::metadata(directory.join(file)).ok().map(|file| file.len());
         let keeps = match (length(SQLITE_FILE), length(CLASSIC_FILE)) {
