@@ -13,6 +13,7 @@ pub mod migrations;
 mod probing;
 pub mod translate;
 pub mod users;
+pub mod values;
 
 pub use conductor::{Conductor, Ground};
 pub use envoys::{Access, Envoys};

@@ -150,8 +150,8 @@ impl Cost {
 }
 
 /// An MQTT quality of service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(into = "u8")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "u8", try_from = "i64")]
 pub enum Qos {
     /// 0: at most once.
     AtMostOnce,
@@ -172,6 +172,19 @@ impl Qos {
             2 => Some(Self::ExactlyOnce),
             _ => None,
         }
+    }
+}
+
+/// A number that is no quality of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no QoS: expected 0, 1 or 2")]
+pub struct QosError(pub i64);
+
+impl TryFrom<i64> for Qos {
+    type Error = QosError;
+
+    fn try_from(level: i64) -> Result<Self, QosError> {
+        Self::new(level).ok_or(QosError(level))
     }
 }
 

@@ -1,6 +1,7 @@
 //! One fleet, from the first reading of its namespace until its controller ends: what is seen goes to the engine, what the engine
 //! says is done.
 
+mod beats;
 mod declare;
 mod events;
 mod execute;
@@ -31,6 +32,7 @@ use tokio::time::{Instant, sleep_until};
 use self::given::Given;
 use self::place::Heard;
 use crate::declared::{Declaration, Declarations};
+use crate::pods::Pods;
 use crate::say;
 use crate::watching::{About, Watched};
 use crate::writer::{Done, End, Writer};
@@ -73,6 +75,9 @@ pub(crate) struct Fleet {
     given: BTreeMap<BrokerName, Given>,
     /// What pods said, and whether they are there.
     heard: BTreeMap<BrokerName, Heard>,
+    /// What can be seen in them.
+    pods: Pods,
+    late: beats::Late,
     /// Who serves whom, where it is not everybody themselves.
     serving: BTreeMap<BrokerName, BrokerName>,
     /// Who served whom when that was last written.
@@ -123,6 +128,7 @@ impl Fleet {
         let instance = instance();
         let watch = Watch::start(skein_mqtt::Settings::new(instance.clone()), outcomes_sender);
         let (envoys, returned) = Envoys::new();
+        let pods = Pods::new(envoys.way_back().clone());
         let plugin = |name: &str| format!("{PLUGINS}/{name}");
         let settings = Settings {
             start: START,
@@ -144,6 +150,8 @@ impl Fleet {
             hosted: BTreeMap::new(),
             given: BTreeMap::new(),
             heard: BTreeMap::new(),
+            pods,
+            late: beats::Late::default(),
             serving: BTreeMap::new(),
             led: BTreeMap::new(),
             migrations: Migrations::default(),
@@ -181,20 +189,13 @@ impl Fleet {
                     None => return,
                 },
                 Some(outcome) = channels.outcomes.recv() => {
-                    self.outcome(outcome);
+                    self.beat(outcome);
                     while let Ok(outcome) = channels.outcomes.try_recv() {
-                        self.outcome(outcome);
+                        self.beat(outcome);
                     }
                 }
                 Some(done) = channels.written.recv() => self.written(done),
-                Some(event) = channels.returned.recv() => {
-                    let barred = matches!(event, Event::Barred { .. });
-                    self.observe(event);
-                    if barred {
-                        // More may have been said meanwhile.
-                        self.look_after_users();
-                    }
-                }
+                Some(event) = channels.returned.recv() => self.returned(event),
                 () = sleep_until(wake) => {}
             }
             self.due_by_now();

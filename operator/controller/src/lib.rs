@@ -8,6 +8,7 @@ mod declared;
 mod fleet;
 pub mod names;
 pub mod objects;
+mod pods;
 pub mod status;
 mod watching;
 mod writer;

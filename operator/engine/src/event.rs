@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_mosquitto::link::Link;
@@ -249,7 +250,7 @@ pub struct Report {
 }
 
 /// What a broker's process was seen to do since the last look at it, one heartbeat interval or more ago.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activity {
     /// It computed, or would have, had it been given a processor: it is late, and not hung.
     Busy,

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use skein_api::name::Qos;
 use skein_filters::TopicFilter;
 
 /// One retained value at a broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Value {
     /// Its topic.
     pub topic: String,
@@ -18,7 +20,8 @@ pub struct Value {
 }
 
 /// Who published a retained value at the broker that has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Source {
     /// A client of that broker, by its client id.
     Client(String),
@@ -29,11 +32,13 @@ pub enum Source {
 }
 
 /// What a retained value is, its topic aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Content {
     /// The quality of service with which it was published.
     pub qos: Qos,
-    /// Its bytes; never none.
+    /// Its bytes; never none. Written down in base64.
+    #[serde(with = "base64_text")]
     pub payload: Vec<u8>,
     /// When it ends by itself, in seconds since 1970.
     pub expires_at: Option<u64>,
@@ -219,6 +224,22 @@ fn matches(filters: &[TopicFilter], topic: &str) -> bool {
     filters.iter().any(|filter| filter.matches(topic))
 }
 
+/// Bytes as text.
+mod base64_text {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map_err(de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,6 +264,26 @@ mod tests {
 
     fn client(name: &str) -> Source {
         Source::Client(name.to_owned())
+    }
+
+    #[test]
+    fn what_is_written_down_is_read_back() {
+        let mut values = vec![
+            value("farm/1", client("probe"), ""),
+            value("farm/2", Source::Link, "5"),
+            value("farm/3", Source::Skein, "6"),
+        ];
+        values[0].content = Content {
+            qos: Qos::ExactlyOnce,
+            payload: (0..=255).collect(),
+            expires_at: Some(1_790_000_000),
+        };
+        let text = serde_json::to_string(&values).unwrap();
+        assert!(
+            text.contains(r#"{"client":"probe"}"#) && text.contains(r#""payload":"NQ==""#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Vec<Value>>(&text).unwrap(), values);
     }
 
     fn filters(texts: &[&str]) -> Vec<TopicFilter> {

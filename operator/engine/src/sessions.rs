@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use skein_api::name::Qos;
 
 /// What a broker keeps of its clients, and of links, at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ClientSessions {
     /// The number of the newest message that the broker keeps for anybody: what comes later has a greater one. 0 if it keeps
     /// none.
@@ -18,7 +20,8 @@ pub struct ClientSessions {
 }
 
 /// The session of a client, which outlives its connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ClientSession {
     /// As who the client connected; none if anonymously.
     pub username: Option<String>,
@@ -41,7 +44,8 @@ impl ClientSession {
 }
 
 /// How a client subscribed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Subscription {
     /// The quality of service that was granted.
     pub qos: Qos,
@@ -69,5 +73,39 @@ impl ClientSession {
     #[must_use]
     pub fn awaits(&self, newest: u64) -> bool {
         self.oldest.is_some_and(|oldest| oldest <= newest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_is_read_back() {
+        let how = Subscription {
+            qos: Qos::ExactlyOnce,
+            no_local: true,
+            retain_as_published: false,
+            identifier: Some(3),
+        };
+        let valve = ClientSession {
+            username: Some("valves".to_owned()),
+            expiry: Some(60),
+            subscriptions: [("$share/g/farm/#".to_owned(), how)].into(),
+            waiting: 2,
+            oldest: Some(4),
+        };
+        let sessions = ClientSessions {
+            newest: 7,
+            by_client: [
+                ("valve".to_owned(), valve),
+                ("idle".to_owned(), ClientSession::default()),
+            ]
+            .into(),
+            links: [("skein:a:b:pull:soil".to_owned(), ["farm/#".to_owned()].into())].into(),
+        };
+        let text = serde_json::to_string(&sessions).unwrap();
+        assert!(text.contains(r#""retainAsPublished":false"#), "{text}");
+        assert_eq!(serde_json::from_str::<ClientSessions>(&text).unwrap(), sessions);
     }
 }

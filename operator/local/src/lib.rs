@@ -6,10 +6,6 @@
 //! nothing that the engine decides.
 
 mod changes;
-#[cfg(test)]
-#[path = "../../store/tests/common/classic.rs"]
-#[allow(dead_code, reason = "shared with the tests of the store")]
-mod classic_store;
 pub mod client;
 mod happening;
 pub mod manifests;
@@ -17,14 +13,10 @@ mod narrate;
 mod ports;
 pub mod process;
 mod processes;
-mod rooms;
 mod state;
 mod status;
-mod stores;
 mod up;
 mod users;
-mod values;
-mod vitals;
 mod wishes;
 
 pub use happening::{Summary, UpEvent};

@@ -74,6 +74,8 @@ fn a_password_is_what_hmac_and_pbkdf2_of_others_make_it() {
         (bridge.user.as_str(), password(&bridge)),
         ("skein:a", "B--XcFfmzSj9LmOfOHzwHilFXjfuslGrQ8HS_swvaho")
     );
+    let token = secret().token(&broker("b"));
+    assert_eq!(token.expose(), "aVGyI65V08VJXB_-rIsuFY7pxdxYEQZJofw4Toi6b2g");
     let mut security = model(false);
     security.administrator.hash = PasswordHash::of(&Password::new("secret").unwrap(), *b"skein-salt-1");
     let text = security::render(&security);
@@ -89,6 +91,7 @@ fn no_two_users_share_a_password_or_a_salt() {
     let mut hashes = BTreeSet::new();
     for upstream in &names {
         passwords.insert(password(&secret().administrator(upstream)).to_owned());
+        passwords.insert(secret().token(upstream).expose().to_owned());
         for downstream in &names {
             passwords.insert(password(&secret().bridge(downstream, upstream)).to_owned());
         }
@@ -100,7 +103,7 @@ fn no_two_users_share_a_password_or_a_salt() {
             hashes.insert(*salt);
         }
     }
-    assert_eq!((passwords.len(), hashes.len()), (30, 30));
+    assert_eq!((passwords.len(), hashes.len()), (35, 30));
     let other = FleetSecret::new([7; 32]);
     assert!(!passwords.contains(password(&other.bridge(&names[0], &names[1]))));
 }

@@ -10,6 +10,7 @@ mod install;
 mod logs;
 mod plugins;
 mod post;
+pub mod serve;
 #[cfg(test)]
 mod tests;
 mod trouble;

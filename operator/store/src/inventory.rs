@@ -232,7 +232,6 @@ pub struct Subscription {
     /// The filter as the client gave it, behind the listener's mount point if it has one; may be shared (`$share/GROUP/…`).
     pub filter: String,
     /// The quality of service that was granted.
-    #[serde(with = "qos")]
     pub qos: Qos,
     /// What the client publishes itself does not come back to it. Bridges have it, in 3.1.1 too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -308,23 +307,6 @@ impl Retained {
     #[must_use]
     pub fn link(&self) -> Option<LinkSession> {
         LinkSession::of(self.source.as_deref()?)
-    }
-}
-
-/// A quality of service as its number.
-mod qos {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-    use skein_api::name::Qos;
-
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-    pub(super) fn serialize<S: Serializer>(qos: &Qos, serializer: S) -> Result<S::Ok, S::Error> {
-        qos.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Qos, D::Error> {
-        let level = i64::deserialize(deserializer)?;
-        Qos::new(level)
-            .ok_or_else(|| de::Error::custom(format_args!("{level} is no QoS: expected 0, 1 or 2")))
     }
 }
 

@@ -8,13 +8,14 @@ use serde_json::Value;
 use crate::command::{cargo, output};
 
 /// Crates from the bottom up; those in one row do not know each other.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["skein-filters", "skein-contract"],
     &["skein-api"],
     &["skein-mosquitto"],
     &["skein-planner", "skein-check"],
     &["skein-engine"],
     &["skein-mqtt", "skein-agent", "skein-store", "skein-simulator"],
+    &["skein-sight"],
     &["skein-adapter"],
     &["skein-local", "skein-pod", "skein-controller"],
     &["skein-cli"],
@@ -40,7 +41,7 @@ const IMPURE: [&str; 8] = [
 ];
 
 /// What lies below and is still no business of theirs: crate, and what it must not know.
-const STRANGERS: [(&str, &[&str]); 3] = [
+const STRANGERS: [(&str, &[&str]); 4] = [
     (
         "skein-mqtt",
         &["skein-api", "skein-planner", "skein-check", "skein-engine"],
@@ -52,6 +53,10 @@ const STRANGERS: [(&str, &[&str]); 3] = [
     (
         "skein-store",
         &["skein-planner", "skein-check", "skein-engine", "rumqttc", "tokio"],
+    ),
+    (
+        "skein-sight",
+        &["skein-planner", "skein-check", "skein-mqtt", "rumqttc"],
     ),
 ];
 

@@ -200,7 +200,7 @@ impl Fleet {
             spec,
         };
         let wanted = given
-            .data()
+            .data(&self.users.secret().token(name))
             .and_then(|data| objects::Wanted::of(&objects::secret(&hosted, data)));
         let about = format!("secret/{name}");
         match wanted {

@@ -1,17 +1,18 @@
 //! Directives, executed.
 
 use skein_adapter::users::Left;
+use skein_adapter::values::{self, Keeper, ValuesError};
 use skein_adapter::{Conductor, Ground, links};
 use skein_agent::Configuration;
 use skein_api::name::BrokerName;
 use skein_engine::directive::Directive;
-use skein_engine::event::Event;
 use skein_engine::sessions::ClientSession;
 use tokio::time::Instant;
 
 use super::given::Note;
 use super::{Fleet, SHOW};
 use crate::names;
+use crate::pods::PodValues;
 use crate::writer::Key;
 
 impl Ground for Fleet {
@@ -29,9 +30,8 @@ impl Ground for Fleet {
         (!self.conductor.is_external(broker)).then(|| self.users.administrator(broker))
     }
 
-    /// The stores are in the pods.
-    fn session(&self, _: &BrokerName, _: &str) -> Option<&ClientSession> {
-        None
+    fn session(&self, broker: &BrokerName, client_id: &str) -> Option<&ClientSession> {
+        self.pods.session(broker, client_id)
     }
 
     fn carry_out(&mut self, directive: &Directive) -> Result<(), links::LinkError> {
@@ -91,25 +91,10 @@ impl Ground for Fleet {
                 self.watch_brokers();
                 self.hear_pods();
             }
-            // What pods keep cannot be read from here.
-            Directive::ReadSessions { broker, serial } => {
-                let event = Event::SessionsRead {
-                    broker: broker.clone(),
-                    sessions: None,
-                    serial: Some(*serial),
-                };
-                self.answer(event);
+            Directive::ReadSessions { broker, serial } => self.pods.read(broker, *serial),
+            Directive::ForgetValues { .. } | Directive::CopyValues { .. } => {
+                values::mind(directive, &self.conductor.envoys, |broker| self.keeper(broker));
             }
-            Directive::ForgetValues { broker, serial, .. } => self.answer(Event::ValuesForgotten {
-                broker: broker.clone(),
-                serial: *serial,
-                error: Some(UNREAD.to_owned()),
-            }),
-            Directive::CopyValues { home, serial, .. } => self.answer(Event::ValuesCopied {
-                home: home.clone(),
-                serial: *serial,
-                error: Some(UNREAD.to_owned()),
-            }),
             // The others go over MQTT.
             _ => {}
         }
@@ -125,17 +110,19 @@ impl Ground for Fleet {
     }
 
     fn missed(&mut self, broker: BrokerName, refused: bool, _: &str) {
-        self.observe(Event::HeartbeatMissed { broker, refused });
+        self.tell_of_miss(broker, refused);
     }
 }
 
-const UNREAD: &str = "the stores of brokers in pods cannot be read yet";
-
 impl Fleet {
-    /// Answers when the loop comes round: the engine is in the midst of saying what it wants.
-    fn answer(&self, event: Event) {
-        // Nobody listens only when the fleet has ended.
-        let _ = self.conductor.envoys.way_back().send(event);
+    /// A broker with who reads its store, if both are reached.
+    fn keeper(&self, broker: &BrokerName) -> Result<Keeper<PodValues>, ValuesError> {
+        let unknown = || ValuesError::Unknown(broker.clone());
+        Ok(Keeper {
+            broker: broker.clone(),
+            reader: self.pods.values(broker).ok_or_else(unknown)?,
+            access: self.access(broker).ok_or_else(unknown)?,
+        })
     }
 
     /// Sees to it that processes know their users, where it is noted what they are to be started with.

@@ -1,7 +1,7 @@
 //! What brokers were given, as it is kept in their Secrets; and the secret of the fleet.
 //!
-//! Each broker's Secret holds what it is to run (`desired.json`), who may connect (`users.json`), and all the configurations that it
-//! may be running (`kept.json`): the one that it last said it uses, and those given since. So a controller that begins knows
+//! Each broker's Secret holds what it is to run (`desired.json`), who may connect (`users.json`), what its pod knows the controller by
+//! (`token`), and all the configurations that it may be running (`kept.json`): the one that it last said it uses, and those given since. So a controller that begins knows
 //! what may be in force without having heard of any broker.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use skein_agent::{BrokerDirectory, Configuration};
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_engine::directive::OpenSession;
 use skein_engine::event::{Epoch, KeptConfig};
-use skein_mosquitto::security::{FleetSecret, SecretError, Security, read, render};
+use skein_mosquitto::security::{FleetSecret, Password, SecretError, Security, read, render};
 
 use crate::names;
 use crate::objects;
@@ -26,6 +26,7 @@ use crate::objects;
 /// The keys of Secrets.
 const USERS: &str = "users.json";
 const KEPT: &str = "kept.json";
+const TOKEN: &str = "token";
 const SECRET: &str = "secret";
 const CLASSES: &str = "classes.json";
 const SESSIONS: &str = "sessions.json";
@@ -90,9 +91,9 @@ impl Given {
         self.desired = Some(configuration);
     }
 
-    /// As it is kept.
-    pub(crate) fn data(&self) -> Result<BTreeMap<String, String>, serde_json::Error> {
-        let mut data = BTreeMap::new();
+    /// As it is kept, beside what the pod knows the controller by.
+    pub(crate) fn data(&self, token: &Password) -> Result<BTreeMap<String, String>, serde_json::Error> {
+        let mut data = BTreeMap::from([(TOKEN.to_owned(), token.expose().to_owned())]);
         if let Some(desired) = &self.desired {
             data.insert(
                 BrokerDirectory::DESIRED.to_owned(),
@@ -302,8 +303,11 @@ mod tests {
         given.give(configuration(1), None);
         given.give(configuration(2), Some(1));
         let name = BrokerName::new("a").unwrap();
-        given.users = Some(Security::derived(&FleetSecret::new([7; 32]), &name, [], true));
-        let read = Given::parse(&given.data().unwrap()).unwrap();
+        let secret = FleetSecret::new([7; 32]);
+        given.users = Some(Security::derived(&secret, &name, [], true));
+        let data = given.data(&secret.token(&name)).unwrap();
+        assert_eq!(data[TOKEN], secret.token(&name).expose());
+        let read = Given::parse(&data).unwrap();
         assert_eq!(read.kept, given.kept);
         assert_eq!(read.desired, given.desired);
         assert_eq!(read.users, given.users);

@@ -1,6 +1,6 @@
 //! Where brokers are, what their pods say, and who is reached at their addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -164,12 +164,15 @@ impl Fleet {
             }
         }
         if was_at != ip {
+            let at = ip.map(|ip| SocketAddr::new(ip, skein_sight::wire::PORT));
+            self.pods.follow(broker, at, &self.users.secret().token(broker));
             self.point_all_to(broker);
         }
         if uid.is_some() {
             self.hear_report(broker, uid.as_deref());
         } else if !self.conductor.placed.contains_key(broker) {
             self.heard.remove(broker);
+            self.pods.forget(broker);
             self.observe(Event::Supervisor {
                 broker: broker.clone(),
                 report: skein_engine::event::Report {

@@ -62,16 +62,18 @@ pub fn role_binding(hosted: &Hosted<'_>) -> RoleBinding {
 }
 
 /// Who may connect to a broker's pod: at the ports of MQTT, those that are `admitted` and the fleet's brokers, or everybody if
-/// none is named; at others, nobody.
+/// none is named; where its supervisor is asked what it sees, whoever knows the token, as the controller may be anywhere; at others,
+/// nobody.
 ///
 /// Nothing is said of where the pod connects to: brokers that someone else runs are anywhere, and so is the API server.
 #[must_use]
 pub fn network_policy(hosted: &Hosted<'_>, admitted: &[NetworkPolicyPeer]) -> NetworkPolicy {
-    let port = |(_, port)| NetworkPolicyPort {
+    let port = |port| NetworkPolicyPort {
         port: Some(IntOrString::Int(port)),
         protocol: Some("TCP".to_owned()),
         end_port: None,
     };
+    let numbers = numbers(hosted.spec).into_iter().map(|(_, number)| port(number));
     let peers = NetworkPolicyPeer {
         pod_selector: Some(all_brokers()),
         ..NetworkPolicyPeer::default()
@@ -82,10 +84,16 @@ pub fn network_policy(hosted: &Hosted<'_>, admitted: &[NetworkPolicyPeer]) -> Ne
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(hosted.selector()),
             policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(vec![NetworkPolicyIngressRule {
-                from,
-                ports: Some(numbers(hosted.spec).into_iter().map(port).collect()),
-            }]),
+            ingress: Some(vec![
+                NetworkPolicyIngressRule {
+                    from,
+                    ports: Some(numbers.collect()),
+                },
+                NetworkPolicyIngressRule {
+                    from: None,
+                    ports: Some(vec![port(i32::from(skein_sight::wire::PORT))]),
+                },
+            ]),
             egress: None,
         }),
     }

@@ -39,6 +39,12 @@ pub fn objection(spec: &ManagedSpec) -> Option<(String, &'static str)> {
                 "give the listener another name",
             ));
         }
+        if port == i32::from(skein_sight::wire::PORT) {
+            return Some((
+                format!("the listener {name} is at {port}, where Skein asks a broker's pod"),
+                "give the listener another port",
+            ));
+        }
         let letters = name.bytes().any(|byte| byte.is_ascii_lowercase());
         (!letters || name.contains("--")).then(|| {
             (
@@ -75,9 +81,9 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_port_can_have_are_objected_to() {
+    fn names_and_numbers_that_no_port_can_have_are_objected_to() {
         assert!(objection(&spec(&[("mqtt", 1883), ("tls", 8883), ("a-1", 1)])).is_none());
-        for wrong in [("mqtt", 1884), ("123", 1884), ("a--b", 1884)] {
+        for wrong in [("mqtt", 1884), ("123", 1884), ("a--b", 1884), ("own", 9883)] {
             assert!(objection(&spec(&[wrong])).is_some(), "{wrong:?} is let through");
         }
     }

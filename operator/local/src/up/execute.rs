@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use skein_adapter::{Conductor, Ground, links};
+use skein_adapter::{Conductor, Ground, links, values};
 use skein_agent::Configuration;
 use skein_agent::files::{self, FileError};
 use skein_api::name::BrokerName;
@@ -40,7 +40,9 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 self.look_after_users();
             }
             Directive::ReadSessions { broker, serial } => self.stores.read(broker.clone(), *serial),
-            Directive::ForgetValues { .. } | Directive::CopyValues { .. } => self.mind_values(directive),
+            Directive::ForgetValues { .. } | Directive::CopyValues { .. } => {
+                values::mind(directive, &self.conductor.envoys, |broker| self.keeper(broker));
+            }
             Directive::RecordSessions(sessions) => {
                 files::write_json(&self.place.state.sessions_file(), sessions)?;
             }

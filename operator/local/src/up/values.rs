@@ -1,74 +1,21 @@
 //! Directives about retained values: which brokers and stores they mean here.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use skein_adapter::Ground as _;
+use skein_adapter::values::{Keeper, ReadValues, ValuesError};
 use skein_api::name::BrokerName;
-use skein_engine::directive::Directive;
-use skein_engine::event::Event;
+use skein_engine::retained::Value;
+use skein_filters::TopicFilter;
+use skein_sight::values::{now, read};
+use skein_store::StoreError;
 
 use super::runner::Runner;
 use crate::happening::UpEvent;
-use crate::values::{Keeper, Kept, Move, ValuesError, bring, forget};
 
 impl<F: FnMut(UpEvent)> Runner<F> {
-    /// Begins what such a directive asks for; nothing, if it is another one.
-    pub(super) fn mind_values(&self, directive: &Directive) {
-        match directive {
-            Directive::ForgetValues {
-                broker,
-                carried,
-                published,
-                serial,
-            } => {
-                let kept = Kept {
-                    carried: carried.clone(),
-                    published: published.clone(),
-                };
-                let (keeper, broker, serial) = (self.keeper(broker), broker.clone(), *serial);
-                self.conductor.envoys.beside(async move {
-                    let forgotten = match keeper {
-                        Ok(keeper) => forget(keeper, kept, format!("{broker}-{serial}")).await,
-                        Err(error) => Err(error),
-                    };
-                    let error = forgotten.err().map(|error| error.to_string());
-                    Event::ValuesForgotten {
-                        broker,
-                        serial,
-                        error,
-                    }
-                });
-            }
-            Directive::CopyValues {
-                home,
-                from,
-                to,
-                copying,
-                serial,
-            } => {
-                let keepers = || Ok((self.keeper(home)?, self.keeper(from)?, self.keeper(to)?));
-                let moved = keepers().map(|(home, from, to)| Move {
-                    home,
-                    from,
-                    to,
-                    copying: Arc::clone(copying),
-                });
-                let (home, serial) = (home.clone(), *serial);
-                self.conductor.envoys.beside(async move {
-                    let brought = match moved {
-                        Ok(moved) => bring(moved, format!("{home}-{serial}")).await,
-                        Err(error) => Err(error),
-                    };
-                    let error = brought.err().map(|error| error.to_string());
-                    Event::ValuesCopied { home, serial, error }
-                });
-            }
-            _ => {}
-        }
-    }
-
     /// A broker with its store, if both are known.
-    fn keeper(&self, broker: &BrokerName) -> Result<Keeper, ValuesError> {
+    pub(super) fn keeper(&self, broker: &BrokerName) -> Result<Keeper<Directory>, ValuesError> {
         let unknown = || ValuesError::Unknown(broker.clone());
         let placement = self.conductor.placed.get(broker).ok_or_else(unknown)?;
         // Of a broker that somebody else runs there is none to be seen.
@@ -77,8 +24,32 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         }
         Ok(Keeper {
             broker: broker.clone(),
-            directory: placement.data_directory.clone().into(),
+            reader: Directory(placement.data_directory.clone().into()),
             access: self.access(broker).ok_or_else(unknown)?,
         })
     }
+}
+
+/// Where a store is.
+#[derive(Clone, Debug)]
+pub(super) struct Directory(PathBuf);
+
+impl ReadValues for Directory {
+    type Error = UnreadError;
+
+    async fn read(&self, filters: Vec<TopicFilter>) -> Result<Vec<Value>, UnreadError> {
+        let Self(directory) = self.clone();
+        let read = tokio::task::spawn_blocking(move || read(&directory, &filters, now())).await?;
+        Ok(read?)
+    }
+}
+
+/// Why a store is not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UnreadError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The program ends.
+    #[error("the stores cannot be read any more: {0}")]
+    Ended(#[from] tokio::task::JoinError),
 }

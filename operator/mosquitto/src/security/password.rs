@@ -27,7 +27,7 @@ const BLOCK_BYTES: usize = 64;
 /// The secret of a fleet, which all passwords between its brokers and Skein follow from.
 ///
 /// A password is the base64url form of HMAC-SHA256 under the secret of what it is for: `skein/v1/bridge`, downstream and
-/// upstream, or `skein/v1/administrator` and the broker, with a zero byte between. So both ends of a link are given the same
+/// upstream, or `skein/v1/administrator` or `skein/v1/pod` and the broker, with a zero byte between. So both ends of a link are given the same
 /// password by whoever has the secret, without asking each other, and a restart of anything changes none.
 ///
 /// # Threat model
@@ -89,6 +89,12 @@ impl FleetSecret {
             user: bridge_user(downstream),
             password: self.password(&["skein/v1/bridge", downstream.as_str(), upstream.as_str()]),
         }
+    }
+
+    /// What shows the pod of a broker that it is Skein who asks it: for the pod too, and no user of the broker's.
+    #[must_use]
+    pub fn token(&self, broker: &BrokerName) -> Password {
+        self.password(&["skein/v1/pod", broker.as_str()])
     }
 
     /// The salt of a user at a broker: differs between any two, and is no secret.

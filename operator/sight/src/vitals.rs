@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 /// The processes that were looked at.
 #[derive(Debug, Default)]
-pub(crate) struct Vitals {
+pub struct Vitals {
     seen: BTreeMap<BrokerName, Seen>,
 }
 
@@ -29,12 +29,7 @@ impl Vitals {
     ///
     /// Of the time between two looks it is not known when the process got on. So as long as it may have been in this
     /// interval, it was.
-    pub(crate) fn look(
-        &mut self,
-        broker: &BrokerName,
-        identity: &Identity,
-        interval: Duration,
-    ) -> Option<Activity> {
+    pub fn look(&mut self, broker: &BrokerName, identity: &Identity, interval: Duration) -> Option<Activity> {
         let Look { state, clocks } = Look::at(identity.pid)?;
         let now = Instant::now();
         let known = self.seen.get(broker).filter(|seen| seen.identity == *identity);
@@ -62,7 +57,7 @@ impl Vitals {
     }
 
     /// Forgets a broker that is no longer watched.
-    pub(crate) fn forget(&mut self, broker: &BrokerName) {
+    pub fn forget(&mut self, broker: &BrokerName) {
         self.seen.remove(broker);
     }
 }

@@ -27,7 +27,7 @@ const SHARE: u32 = 200;
 
 /// The reader, and what it told.
 #[derive(Debug)]
-pub(crate) struct Stores {
+pub struct Stores {
     orders: Sender<Order>,
     told: BTreeMap<BrokerName, Arc<ClientSessions>>,
 }
@@ -44,7 +44,7 @@ enum Order {
 
 impl Stores {
     /// Starts the thread, which ends with this.
-    pub(crate) fn start(events: UnboundedSender<Event>) -> io::Result<Self> {
+    pub fn start(events: UnboundedSender<Event>) -> io::Result<Self> {
         let (orders, incoming) = mpsc::channel();
         let mut reader = Reader::new(events);
         thread::Builder::new()
@@ -57,19 +57,19 @@ impl Stores {
     }
 
     /// Watches these, by the directories that they are in.
-    pub(crate) fn watch(&mut self, directories: BTreeMap<BrokerName, PathBuf>) {
+    pub fn watch(&mut self, directories: BTreeMap<BrokerName, PathBuf>) {
         self.told.retain(|broker, _| directories.contains_key(broker));
         // The thread ends with this value only.
         let _ = self.orders.send(Order::Watch(directories));
     }
 
     /// Reads one at once; its event has this number.
-    pub(crate) fn read(&self, broker: BrokerName, serial: u64) {
+    pub fn read(&self, broker: BrokerName, serial: u64) {
         let _ = self.orders.send(Order::Read { broker, serial });
     }
 
     /// Takes note of what was told.
-    pub(crate) fn heard(&mut self, event: &Event) {
+    pub fn heard(&mut self, event: &Event) {
         if let Event::SessionsRead { broker, sessions, .. } = event {
             match sessions {
                 Some(sessions) => self.told.insert(broker.clone(), sessions.clone()),
@@ -79,7 +79,8 @@ impl Stores {
     }
 
     /// The session of a client, as far as is known.
-    pub(crate) fn session(&self, broker: &BrokerName, client_id: &str) -> Option<&ClientSession> {
+    #[must_use]
+    pub fn session(&self, broker: &BrokerName, client_id: &str) -> Option<&ClientSession> {
         self.told.get(broker)?.by_client.get(client_id)
     }
 }

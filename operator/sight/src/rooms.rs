@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use skein_api::fleet::{Durability, Fleet, Hosting};
 use skein_api::name::BrokerName;
 use skein_engine::directive::BrokerStatus;
@@ -26,7 +27,7 @@ const PAGES: u64 = 4 * 4096;
 
 /// The room of all brokers that are watched.
 #[derive(Debug)]
-pub(crate) struct Rooms {
+pub struct Rooms {
     orders: Sender<Directories>,
     seen: watch::Receiver<Seen>,
     /// Processes that had no room for a time and never store what came then.
@@ -37,16 +38,21 @@ type Directories = BTreeMap<BrokerName, PathBuf>;
 type Seen = BTreeMap<BrokerName, Room>;
 
 /// Where a broker keeps its messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Room {
-    directory: PathBuf,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Room {
+    /// The directory of its store.
+    pub directory: PathBuf,
     /// Bytes that are free.
-    free: u64,
-    keeps: Keeps,
+    pub free: u64,
+    /// How it keeps them.
+    pub keeps: Keeps,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keeps {
+/// How a broker keeps its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Keeps {
     /// In a database, message by message.
     Rows,
     /// In a file of so many bytes that each save writes anew, beside the old one.
@@ -64,7 +70,7 @@ enum Left {
 
 impl Rooms {
     /// Starts the thread, which ends with this.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub fn start() -> io::Result<Self> {
         let (orders, incoming) = mpsc::channel();
         let (told, seen) = watch::channel(Seen::new());
         thread::Builder::new()
@@ -78,13 +84,13 @@ impl Rooms {
     }
 
     /// Watches these, by the directories that they keep their messages in.
-    pub(crate) fn watch(&self, directories: Directories) {
+    pub fn watch(&self, directories: Directories) {
         // The thread ends with this value only.
         let _ = self.orders.send(directories);
     }
 
     /// What there is to say of brokers that store messages: the same words as long as nothing gets better or worse.
-    pub(crate) fn problems(&mut self, fleet: &Fleet, brokers: &[BrokerStatus]) -> Vec<String> {
+    pub fn problems(&mut self, fleet: &Fleet, brokers: &[BrokerStatus]) -> Vec<String> {
         let seen = self.seen.borrow();
         let mut problems = Vec::new();
         for broker in brokers {
@@ -134,7 +140,9 @@ fn look_again_and_again(orders: &Receiver<Directories>, told: &watch::Sender<See
 }
 
 impl Room {
-    fn at(directory: &Path) -> Option<Self> {
+    /// That of a directory; none if it cannot be looked at. Blocks.
+    #[must_use]
+    pub fn at(directory: &Path) -> Option<Self> {
         let system = rustix::fs::statvfs(directory).ok()?;
         let length = |file| fs::metadata(directory.join(file)).ok().map(|file| file.len());
         let keeps = match (length(SQLITE_FILE), length(CLASSIC_FILE)) {

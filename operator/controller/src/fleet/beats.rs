@@ -1,0 +1,107 @@
+//! Heartbeats that were missed: what the broker's process did meanwhile is asked of its pod first, beside the loop.
+//!
+//! The engine hears of a miss when that is known or has taken too long; but never after what came later.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use skein_adapter::Ground as _;
+use skein_api::name::BrokerName;
+use skein_engine::event::Event;
+use skein_mqtt::Outcome;
+
+use super::Fleet;
+
+/// How long a pod may take to say it, at most; never more than a part of the heartbeat's interval.
+const PATIENCE: Duration = Duration::from_millis(250);
+const PART: u32 = 4;
+
+/// The brokers that missed a heartbeat of which the engine is still to hear.
+#[derive(Debug, Default)]
+pub(super) struct Late(BTreeSet<BrokerName>);
+
+impl Late {
+    /// Whether the engine is to hear of something that was done beside the loop: not, if it has heard of that miss already.
+    fn admits(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Activity { broker, .. } => self.0.contains(broker),
+            Event::HeartbeatMissed { broker, .. } => self.0.remove(broker),
+            _ => true,
+        }
+    }
+}
+
+impl Fleet {
+    /// What came of a heartbeat or of a probe. Whatever was missed before is told before.
+    pub(super) fn beat(&mut self, outcome: Outcome) {
+        if let Outcome::Answered { broker, .. } | Outcome::Missed { broker, .. } = &outcome
+            && let Some(broker) = self.late.0.take(&**broker)
+        {
+            let refused = false;
+            self.observe(Event::HeartbeatMissed { broker, refused });
+        }
+        self.outcome(outcome);
+    }
+
+    /// What was done beside the loop.
+    pub(super) fn returned(&mut self, event: Event) {
+        if !self.late.admits(&event) {
+            return;
+        }
+        self.pods.heard(&event);
+        let barred = matches!(event, Event::Barred { .. });
+        self.observe(event);
+        if barred {
+            // More may have been said meanwhile.
+            self.look_after_users();
+        }
+    }
+
+    /// Tells the engine of a miss: at once if the connection was refused, as then there is no process, or if no pod can be asked.
+    pub(super) fn tell_of_miss(&mut self, broker: BrokerName, refused: bool) {
+        let declared = self.conductor.fleet.brokers.get(&broker);
+        let interval = declared.map(|declared| declared.heartbeat.interval);
+        let look = interval.filter(|_| !refused).and_then(|interval| {
+            let patience = PATIENCE.min(interval / PART);
+            self.pods.activity(&broker, interval, patience)
+        });
+        let Some(look) = look else {
+            self.observe(Event::HeartbeatMissed { broker, refused });
+            return;
+        };
+        self.late.0.insert(broker.clone());
+        let told = self.conductor.envoys.way_back().clone();
+        tokio::spawn(async move {
+            // Nobody listens only when the fleet has ended.
+            if let Some(activity) = look.await {
+                let broker = broker.clone();
+                let _ = told.send(Event::Activity { broker, activity });
+            }
+            let _ = told.send(Event::HeartbeatMissed { broker, refused });
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skein_engine::event::Activity;
+
+    use super::*;
+
+    #[test]
+    fn a_miss_is_told_once_and_what_the_process_did_not_after_it() {
+        let broker = BrokerName::new("a").unwrap();
+        let missed = Event::HeartbeatMissed {
+            broker: broker.clone(),
+            refused: false,
+        };
+        let activity = Event::Activity {
+            broker: broker.clone(),
+            activity: Activity::Busy,
+        };
+        let mut late = Late([broker].into());
+        assert!(late.admits(&activity) && late.admits(&missed));
+        assert!(!late.admits(&activity) && !late.admits(&missed));
+        assert!(late.admits(&Event::Tick));
+    }
+}
