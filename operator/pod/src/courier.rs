@@ -16,7 +16,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use skein_agent::BrokerDirectory;
 use skein_agent::files::{self, FileError};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
 use crate::trouble::Trouble;
@@ -36,6 +36,8 @@ pub(crate) struct Courier {
     directory: BrokerDirectory,
     /// Told when it is known for the first time what the Secret says.
     arrived: Option<oneshot::Sender<()>>,
+    /// Told what whoever asks the pod has to know.
+    token: watch::Sender<Option<String>>,
     /// What is to be written.
     news: Option<Secret>,
     trouble: Trouble,
@@ -47,12 +49,14 @@ impl Courier {
         name: &str,
         directory: BrokerDirectory,
         arrived: oneshot::Sender<()>,
+        token: watch::Sender<Option<String>>,
     ) -> Self {
         Self {
             secrets,
             name: name.to_owned(),
             directory,
             arrived: Some(arrived),
+            token,
             news: None,
             trouble: Trouble::default(),
         }
@@ -72,6 +76,7 @@ impl Courier {
                     Ok(Event::Init) => there = false,
                     Ok(Event::InitApply(secret) | Event::Apply(secret)) => {
                         there = true;
+                        self.token.send_replace(token_of(&secret));
                         self.news = Some(secret);
                     }
                     Ok(Event::InitDone) if there => {}
@@ -112,6 +117,15 @@ impl Courier {
             let _ = arrived.send(());
         }
     }
+}
+
+/// The key of what whoever asks the pod has to know.
+const TOKEN: &str = "token";
+
+/// It is kept in no file.
+fn token_of(secret: &Secret) -> Option<String> {
+    let token = secret.data.as_ref()?.get(TOKEN)?;
+    String::from_utf8(token.0.clone()).ok()
 }
 
 /// Writes what differs. A key that is absent leaves its file as it is, but for the hold, which then ends.

@@ -15,6 +15,8 @@ pub mod serve;
 mod tests;
 mod trouble;
 
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
@@ -28,14 +30,18 @@ use skein_agent::{
     BrokerDirectory, FindError, SupervisorError, SupervisorOptions, find_mosquitto, supervise_until,
 };
 use skein_api::name::BrokerName;
+use skein_sight::wire::PORT;
 use tokio::io::AsyncWrite;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
 
 use courier::Courier;
 use logs::Follower;
 use post::{Reports, post};
+use serve::Sight;
+use trouble::Trouble;
 
 pub use install::install;
 
@@ -53,6 +59,9 @@ const FIRST: Duration = Duration::from_secs(10);
 
 /// How long what is left to say is tried after the broker has ended: the kubelet waits for it.
 const LAST: Duration = Duration::from_secs(2);
+
+/// When to try again to listen for who asks what is to be seen.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// After this silence a connection to the API is dead. It is more than a watch takes ([`courier`] has it end before), so
 /// that only requests that nobody answers are given up: a list or a patch would otherwise wait for ever.
@@ -115,6 +124,9 @@ pub async fn run(options: PodOptions) -> Result<(), PodError> {
         client,
         namespace,
         object: format!("{}{SUFFIX}", options.broker),
+        // Of both families, where there are both.
+        door: (Ipv6Addr::UNSPECIFIED, PORT).into(),
+        broker: options.broker,
         directory: BrokerDirectory::new(std::path::absolute(&options.directory)?),
         mosquitto: find_mosquitto(options.mosquitto.as_deref())?.path,
         uid: options.pod_uid,
@@ -134,12 +146,34 @@ async fn client(namespace: Option<String>) -> Result<(Client, String), PodError>
     Ok((client, namespace))
 }
 
+/// Answers whoever knows the token. That nobody can be is no reason to end.
+async fn answer(door: SocketAddr, token: watch::Receiver<Option<String>>, sight: Sight) -> Infallible {
+    let mut trouble = Trouble::default();
+    loop {
+        let bound = match TcpListener::bind(door).await {
+            // There is only the other family.
+            Err(_) if door.ip() == Ipv6Addr::UNSPECIFIED => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, door.port())).await
+            }
+            bound => bound,
+        };
+        match bound {
+            Ok(listener) => return serve::serve(listener, token, sight).await,
+            Err(error) => trouble.say(format_args!("cannot listen at {door}: {error}")),
+        }
+        sleep(LISTEN_AGAIN).await;
+    }
+}
+
 /// A broker's supervisor, and what goes in and out of the pod.
 struct Pod {
     client: Client,
     namespace: String,
+    broker: BrokerName,
     /// The name of the Secret and of the `ConfigMap`.
     object: String,
+    /// Where the controller asks what is to be seen.
+    door: SocketAddr,
     directory: BrokerDirectory,
     mosquitto: PathBuf,
     uid: Option<String>,
@@ -155,7 +189,9 @@ impl Pod {
         let Self {
             client,
             namespace,
+            broker,
             object,
+            door,
             directory,
             mosquitto,
             uid,
@@ -167,7 +203,9 @@ impl Pod {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
         let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
         let (arrived, first) = oneshot::channel();
-        let courier = Courier::new(secrets, &object, directory.clone(), arrived);
+        let (told, token) = watch::channel(None);
+        let courier = Courier::new(secrets, &object, directory.clone(), arrived, told);
+        let sight = Sight::start(&broker, &directory)?;
         let (reports, newest) = Reports::new(FileReports::new(directory.clone()));
         let posting = tokio::spawn(post(maps, object, uid, newest));
 
@@ -190,6 +228,7 @@ impl Pod {
             ended = supervision => ended,
             never = courier.carry() => match never {},
             never = logs.follow(&mut out) => match never {},
+            never = answer(door, token, sight) => match never {},
         };
         // The reports' other end is gone, so posting ends with the last one.
         let _ = timeout(LAST, async { tokio::join!(logs.copy(&mut out), posting) }).await;

@@ -61,7 +61,9 @@ impl Scene {
         let pod = Pod {
             client: api.client(),
             namespace: "fleet".to_owned(),
+            broker: BrokerName::new("a").unwrap(),
             object: "a-skein".to_owned(),
+            door: ([127, 0, 0, 1], 0).into(),
             directory: directory.clone(),
             mosquitto: mosquitto(temporary.path()),
             uid: Some("u-1".to_owned()),
@@ -205,7 +207,8 @@ async fn a_secret_is_brought_when_the_api_is_back() {
     api.set_secret(Some(giving(1)));
     let (arrived, first) = oneshot::channel();
     let secrets = Api::namespaced(api.client(), "fleet");
-    let courier = Courier::new(secrets, "a-skein", directory.clone(), arrived);
+    let (told, _) = watch::channel(None);
+    let courier = Courier::new(secrets, "a-skein", directory.clone(), arrived, told);
     let courier = tokio::spawn(courier.carry());
     api.asked(5).await;
     assert_eq!(directory.desired().unwrap(), None);
