@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use skein_e2e::{Cluster, Namespace, RawClient, wait_for, wait_until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// Pods have to be scheduled, and their images unpacked.
 const START: Duration = Duration::from_mins(2);
@@ -328,6 +330,7 @@ async fn a_lost_node_costs_moments() -> Result<()> {
     let mut room = client(&namespace, victim, "room", false, SOON).await?;
     ensure!(room.subscribe("house/#", 1).await?);
     flows(&mut publisher, &mut room, "house/1/heating").await?;
+    wait_known(&namespace, victim, "room").await?;
     let number = node.trim_start_matches("node").parse()?;
     // when its node loses power,
     cluster.node("kill", number).await?;
@@ -346,12 +349,41 @@ async fn a_lost_node_costs_moments() -> Result<()> {
         .map(drop)
 }
 
+/// Waits until a pod tells of a client's session, which its broker's store has a moment after the client: what is known of it then is
+/// known to the controller, which asked before.
+async fn wait_known(namespace: &Namespace, broker: &str, client: &str) -> Result<()> {
+    let path = [
+        "get",
+        &format!("secret/{broker}-skein"),
+        "--output",
+        "go-template={{.data.token | base64decode}}",
+    ];
+    let token = namespace.kubectl(&path).await?;
+    let address = format!("{}:9883", pod_of(namespace, broker, ".status.podIP").await?);
+    let request = format!(
+        "GET /sessions?after=0 HTTP/1.1\r\nHost: pod\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    wait_until("the pod to tell of a session", SOON, async || {
+        let ask = async {
+            let mut stream = TcpStream::connect(&address).await?;
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        ask.await
+            .is_ok_and(|answer| answer.contains(&format!("\"{client}\"")))
+    })
+    .await
+}
+
 /// The twin takes over, and clients find it where they found the victim.
 async fn replaced(namespace: &Namespace, victim: &str, twin: &str, publisher: &mut RawClient) -> Result<()> {
     let begin = Instant::now();
     let mut room = client(namespace, victim, "room", false, SOON).await?;
-    ensure!(room.subscribe("house/#", 1).await?);
     let took = begin.elapsed();
+    // Its session is there already, and has its subscription.
+    ensure!(room.session_present());
     flows(publisher, &mut room, "house/1/heating").await?;
     println!(
         "a client is served {took:.1?} after its broker's node lost power, gets messages after {:.1?}",
