@@ -6,6 +6,7 @@
 
 mod declared;
 mod fleet;
+pub mod metrics;
 pub mod names;
 pub mod objects;
 mod pods;
