@@ -108,7 +108,7 @@ fn one_leads_the_other_waits_and_follows_at_once_when_the_first_resigns() {
         assert_eq!(spec.lease_transitions, Some(0));
         first.resign();
         assert_eq!(server.spec().holder_identity.as_deref(), Some(""));
-        timeout(Duration::from_millis(1000), second.lead())
+        timeout(Duration::from_secs(1), second.lead())
             .await
             .unwrap()
             .unwrap();

@@ -125,12 +125,8 @@ brokers, topics and namespaces that are gone go with them.
             Kind::Histogram => "histogram",
         };
         let labels: Vec<String> = row.labels.iter().map(|label| format!("`{label}`")).collect();
-        page += &format!(
-            "| `{}` | {kind} | {} | {} |\n",
-            row.name,
-            labels.join(", "),
-            row.help
-        );
+        let cells = [&format!("`{}`", row.name), kind, &labels.join(", "), row.help];
+        page.push_str(&["| ", &cells.join(" | "), " |\n"].concat());
     }
     page
 }

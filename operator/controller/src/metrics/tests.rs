@@ -48,7 +48,7 @@ fn shown(metrics: &Metrics, now: Instant) -> String {
     let lines = text
         .lines()
         .filter(|line| !line.starts_with('#') && !line.contains("_bucket"));
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
