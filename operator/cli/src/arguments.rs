@@ -1,5 +1,6 @@
 //! The command line: names, arguments and the help that teaches them. Knows nothing of what the commands do.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -7,6 +8,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use skein_api::name::{BrokerName, NameError};
 use skein_api::resources::Period;
+use skein_controller::LeaseSettings;
 
 use crate::help;
 
@@ -265,6 +267,18 @@ pub(crate) struct Controller {
     /// Delete the volume of a broker that is deleted
     #[arg(long, env = "SKEIN_DELETE_VOLUMES")]
     pub(crate) delete_volumes: bool,
+    /// The Lease by which several controllers agree which of them acts [default: skein, in the namespace of the pod that this
+    /// runs in; none outside of a pod]
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "SKEIN_LEASE")]
+    pub(crate) lease: Option<LeaseSettings>,
+    /// Where to answer /healthz, /readyz and /metrics over HTTP
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "SKEIN_LISTEN",
+        default_value = "0.0.0.0:8080"
+    )]
+    pub(crate) listen: SocketAddr,
 }
 
 /// `skein status`

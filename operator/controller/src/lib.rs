@@ -5,15 +5,23 @@
 //! Decides nothing that the engine decides.
 
 mod declared;
+mod fence;
 mod fleet;
+mod hearing;
+mod lease;
+pub mod metrics;
 pub mod names;
 pub mod objects;
 mod pods;
+mod serve;
 pub mod status;
 mod watching;
 mod writer;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use kube::api::DynamicObject;
@@ -24,6 +32,10 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet};
 
 use crate::fleet::Fleet;
+use crate::lease::Candidacy;
+pub use crate::lease::{LeaseNameError, LeaseSettings};
+use crate::metrics::METRICS;
+use crate::serve::Sight;
 use crate::watching::{About, Change, ROUND, Watched};
 
 /// What the controller is told at its start.
@@ -31,6 +43,10 @@ use crate::watching::{About, Change, ROUND, Watched};
 pub struct Options {
     /// The only namespace to care for; all, if there is none.
     pub namespace: Option<String>,
+    /// The Lease by which this controller and others agree who acts; without one it acts whatever others do.
+    pub lease: Option<LeaseSettings>,
+    /// Where it tells over HTTP whether it is well, and its metrics; nowhere, if there is no address.
+    pub listen: Option<SocketAddr>,
     /// What holds for all brokers.
     pub objects: objects::Settings,
 }
@@ -44,6 +60,17 @@ pub enum ControllerError {
     /// The cluster cannot be talked to.
     #[error("cannot talk to the API server: {0}")]
     Client(#[from] kube::Error),
+    /// Another may act.
+    #[error("this controller leads no more: {0}")]
+    NotLeading(String),
+    /// The address is not to be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// The system lacks something.
     #[error("cannot {action}: {source}")]
     System {
@@ -54,10 +81,13 @@ pub enum ControllerError {
     },
 }
 
+/// How long what waits for the system may take to come to an end.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// Cares for fleets until SIGTERM or Ctrl-C. Brokers go on without it.
 ///
 /// # Errors
-/// If there is no cluster, or the system lacks something.
+/// If there is no cluster, the system lacks something, or another controller may act: this one must not go on.
 pub fn run(options: &Options) -> Result<(), ControllerError> {
     let system = |action| move |source| ControllerError::System { action, source };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -66,33 +96,59 @@ pub fn run(options: &Options) -> Result<(), ControllerError> {
         .build()
         .map_err(system("start the event loop"))?;
     let here = LocalSet::new();
-    here.block_on(&runtime, async {
+    let mut candidacy = None;
+    let result = here.block_on(&runtime, async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen for Ctrl-C"))?;
         let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
         tokio::select! {
-            result = care(options) => result,
+            result = care(options, &mut candidacy) => result,
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
         }
-    })
+    });
+    // Nothing may be under way any more when another is let in.
+    drop(here);
+    runtime.shutdown_timeout(FAREWELL);
+    if let Some(candidacy) = candidacy {
+        candidacy.resign();
+    }
+    result
 }
 
-async fn client() -> Result<Client, ControllerError> {
+async fn cluster() -> Result<Config, ControllerError> {
     let mut config = Config::infer().await?;
     config.connect_timeout = Some(Duration::from_secs(5));
     // A watch is ended by the server after a round; one that is silent for longer has lost its connection.
     config.read_timeout = Some(Duration::from_secs(u64::from(ROUND) + 10));
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }
 
-/// Mirrors the cluster, and has a fleet for each namespace with something declared in it.
-async fn care(options: &Options) -> Result<(), ControllerError> {
-    let client = client().await?;
+/// Mirrors the cluster, and while it leads has a fleet for each namespace with something declared in it.
+async fn care(options: &Options, candidacy: &mut Option<Candidacy>) -> Result<(), ControllerError> {
+    let config = cluster().await?;
+    let client = Client::try_from(config.clone())?;
     let (watched, mut changes) = Watched::start(&client, options.namespace.as_deref());
+    METRICS.leads(false);
+    let is_ready = Rc::new(Cell::new(false));
+    if let Some(address) = options.listen {
+        let (ears, is_ready) = (watched.ears.clone(), is_ready.clone());
+        serve::serve(address, Sight { ears, is_ready }).await?;
+    }
     say("reads the cluster");
     if watched.ready().await.is_err() {
         return Ok(());
     }
+    is_ready.set(true);
+    let candidacy = candidacy.insert(Candidacy::begin(config, options.lease.as_ref())?);
+    loop {
+        tokio::select! {
+            led = candidacy.lead() => break led?,
+            // The mirror has it already.
+            Some(_) = changes.recv() => {}
+        }
+    }
+    METRICS.leads(true);
+    let client = fence::fenced(client, candidacy.standing());
     let mut fleets = Fleets {
         options,
         client,
@@ -100,10 +156,16 @@ async fn care(options: &Options) -> Result<(), ControllerError> {
         running: BTreeMap::new(),
     };
     fleets.begin();
-    while let Some(change) = changes.recv().await {
-        fleets.tell(&change);
+    loop {
+        tokio::select! {
+            biased;
+            why = candidacy.lost() => return Err(ControllerError::NotLeading(why)),
+            change = changes.recv() => match change {
+                Some(change) => fleets.tell(&change),
+                None => return Ok(()),
+            },
+        }
     }
-    Ok(())
 }
 
 struct Fleets<'a> {

@@ -1,6 +1,7 @@
 //! What is on the API server, mirrored: custom resources, and the objects by which brokers run. Tells that something changed, in
 //! which namespace and what about; what it is now is for the reader to look up.
 
+use std::cell::RefCell;
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use skein_api::resources::{Broker, Migration, NodeRoute, Topic};
 use tokio::sync::mpsc;
 
+use crate::hearing::Ear;
 use crate::names;
 
 /// The server ends a watch after so many seconds, and it goes on where it was: one whose connection died unnoticed lasts no
@@ -63,6 +65,8 @@ pub(crate) struct Watched {
     pub(crate) pods: Store<Pod>,
     /// Who serves whom.
     pub(crate) slices: Store<EndpointSlice>,
+    /// When each of the watches was last answered.
+    pub(crate) ears: Vec<Ear>,
 }
 
 impl Watched {
@@ -74,8 +78,9 @@ impl Watched {
             client,
             namespace,
             changes: &changes,
+            ears: RefCell::default(),
         };
-        let watched = Self {
+        let mut watched = Self {
             declared: [
                 begin.custom::<Broker>(About::Declared),
                 begin.custom::<NodeRoute>(About::Declared),
@@ -86,7 +91,9 @@ impl Watched {
             services: begin.ours(About::Services),
             pods: begin.ours(About::Pods),
             slices: begin.ours(About::Services),
+            ears: Vec::new(),
         };
+        watched.ears = begin.ears.into_inner();
         (watched, told)
     }
 
@@ -109,16 +116,18 @@ struct Begin<'a> {
     client: &'a Client,
     namespace: Option<&'a str>,
     changes: &'a mpsc::UnboundedSender<Change>,
+    ears: RefCell<Vec<Ear>>,
 }
 
 impl Begin<'_> {
     fn custom<K: Resource<DynamicType = ()>>(&self, about: About) -> Store<DynamicObject> {
         let resource = ApiResource::erase::<K>(&());
+        let ear = Ear::new(&resource.plural);
         let api: Api<DynamicObject> = match self.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
-            None => Api::all_with(self.client.clone(), &resource),
+            Some(namespace) => Api::namespaced_with(ear.at(self.client), namespace, &resource),
+            None => Api::all_with(ear.at(self.client), &resource),
         };
-        self.mirror(api, watcher::Config::default(), Writer::new(resource), about)
+        self.mirror(api, watcher::Config::default(), Writer::new(resource), about, ear)
     }
 
     fn ours<K>(&self, about: About) -> Store<K>
@@ -131,22 +140,31 @@ impl Begin<'_> {
             + Sync
             + 'static,
     {
+        let ear = Ear::new(&K::plural(&()));
         let api: Api<K> = match self.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
+            Some(namespace) => Api::namespaced(ear.at(self.client), namespace),
+            None => Api::all(ear.at(self.client)),
         };
         let (label, value) = names::MANAGED_BY;
         let ours = watcher::Config::default().labels(&format!("{label}={value}"));
-        self.mirror(api, ours, Writer::new(()), about)
+        self.mirror(api, ours, Writer::new(()), about, ear)
     }
 
-    fn mirror<K>(&self, api: Api<K>, config: watcher::Config, writer: Writer<K>, about: About) -> Store<K>
+    fn mirror<K>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        writer: Writer<K>,
+        about: About,
+        ear: Ear,
+    ) -> Store<K>
     where
         K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Eq + Hash + Clone + Send + Sync,
     {
         let store = writer.as_reader();
         let changes = self.changes.clone();
+        self.ears.borrow_mut().push(ear.clone());
         let events = watch(api, config.timeout(ROUND))
             .default_backoff()
             .modify(|object: &mut K| object.managed_fields_mut().clear())
@@ -169,6 +187,7 @@ impl Begin<'_> {
                     }
                 };
                 said = None;
+                ear.hears();
                 if changes.send(Change { namespace, about }).is_err() {
                     return;
                 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use crate::metrics::METRICS;
 use crate::names;
 use crate::objects::Wanted;
 
@@ -98,6 +99,18 @@ pub(crate) enum Refusal {
         /// Its name.
         name: String,
     },
+}
+
+impl Refusal {
+    /// In a word.
+    #[must_use]
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Foreign { .. } => "foreign",
+            Self::Api { .. } => "refused",
+            Self::NoAnswer { .. } => "unanswered",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -271,6 +284,7 @@ impl Writer {
                     name: key.name.clone(),
                 }),
             };
+            METRICS.wrote(&key.kind, result.as_ref().err().map_or("ok", Refusal::word));
             // Nobody listens only when the fleet has ended.
             let _ = done.send(Done { key, wish, result });
         });

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use skein_controller::objects::{Images, Settings};
-use skein_controller::{Options, run as care};
+use skein_controller::{LeaseSettings, Options, run as care};
 
 use crate::arguments;
 use crate::failure::Failure;
@@ -11,6 +11,8 @@ use crate::failure::Failure;
 pub(crate) fn run(arguments: arguments::Controller) -> Result<ExitCode, Failure> {
     let options = Options {
         namespace: arguments.namespace,
+        lease: arguments.lease.or_else(LeaseSettings::of_this_pod),
+        listen: Some(arguments.listen),
         objects: Settings {
             images: Images {
                 skein: arguments.image,
