@@ -32,6 +32,7 @@ use tokio::time::{Instant, sleep_until};
 use self::given::Given;
 use self::place::Heard;
 use crate::declared::{Declaration, Declarations};
+use crate::metrics::METRICS;
 use crate::pods::Pods;
 use crate::say;
 use crate::watching::{About, Watched};
@@ -44,6 +45,8 @@ const GATHER: Duration = Duration::from_millis(30);
 const SHOW: Duration = Duration::from_millis(100);
 /// What goes on by itself is looked at so often.
 const LOOK: Duration = Duration::from_millis(500);
+/// Figures are shown so often: more often than they are scraped.
+const MEASURE: Duration = Duration::from_secs(5);
 /// How long a broker may take until it answers for the first time: its pod has to find a node, a volume and an image.
 const START: Duration = Duration::from_mins(2);
 
@@ -101,6 +104,7 @@ pub(crate) struct Fleet {
     /// What custom resources were said to be, by their uid.
     shown: BTreeMap<String, serde_json::Value>,
     looked: Instant,
+    measured: Instant,
     said: BTreeSet<String>,
 }
 
@@ -165,6 +169,7 @@ impl Fleet {
             show_due: None,
             shown: BTreeMap::new(),
             looked: Instant::now(),
+            measured: Instant::now(),
             said: BTreeSet::new(),
             setting: setting.clone(),
         };
@@ -241,12 +246,22 @@ impl Fleet {
         self.writer.try_again(now);
         if self.looked + LOOK <= now {
             self.looked = now;
+            self.measure(now);
             self.retry_undone();
             self.look_after_users();
         }
         if self.show_due.is_some_and(|at| at <= now) {
             self.show_due = None;
             self.show();
+        }
+    }
+
+    /// Shows figures, which change without anything else.
+    fn measure(&mut self, now: Instant) {
+        if self.measured + MEASURE <= now {
+            self.measured = now;
+            let status = self.conductor.engine.status();
+            METRICS.observe_status(&self.setting.namespace, &status);
         }
     }
 

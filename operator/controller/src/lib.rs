@@ -224,6 +224,7 @@ impl Fleets<'_> {
             && self.is_empty(namespace)
             && self.running.remove(namespace).is_some()
         {
+            METRICS.forget(namespace);
             say(&format!("there is no fleet in {namespace} any more"));
         }
         let concerned = |name: &String| change.namespace.as_ref().is_none_or(|changed| changed == name);

@@ -11,6 +11,7 @@ use skein_engine::event::Event;
 use skein_mqtt::Outcome;
 
 use super::Fleet;
+use crate::metrics::METRICS;
 
 /// How long a pod may take to say it, at most; never more than a part of the heartbeat's interval.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -39,6 +40,11 @@ impl Fleet {
         {
             let refused = false;
             self.observe(Event::HeartbeatMissed { broker, refused });
+        }
+        if let Outcome::Answered { broker, .. } = &outcome
+            && let Ok(broker) = BrokerName::new(broker)
+        {
+            METRICS.contact(&self.setting.namespace, &broker);
         }
         self.outcome(outcome);
     }

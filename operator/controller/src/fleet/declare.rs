@@ -9,10 +9,12 @@ use skein_adapter::users::{Left, neighbours};
 use skein_api::fleet::Hosting;
 use skein_api::name::BrokerName;
 use skein_engine::event::{Event, Restored};
+use tokio::time::Instant;
 
 use super::Fleet;
 use super::given::{Kept, Note};
 use super::place::SERVED_BY;
+use crate::metrics::METRICS;
 use crate::names;
 use crate::objects;
 use crate::writer::Key;
@@ -92,7 +94,10 @@ impl Fleet {
         self.place();
         if is_news || !self.has_begun {
             self.has_begun = true;
+            let begin = Instant::now();
             self.observe(Event::FleetChanged(reading.fleet));
+            METRICS.planned(begin.elapsed());
+            METRICS.reconciled(&self.setting.namespace);
             self.watch_brokers();
             self.heed();
         }

@@ -15,6 +15,7 @@ use skein_api::resources::{Migration, MigrationStatus};
 use skein_engine::directive::Reason;
 
 use super::Fleet;
+use crate::metrics::METRICS;
 use crate::names;
 use crate::objects::Wanted;
 use crate::status::{self, Seen};
@@ -69,6 +70,7 @@ impl Fleet {
     /// Writes what has changed.
     pub(super) fn show(&mut self) {
         let engine = self.conductor.engine.status();
+        METRICS.observe_status(&self.setting.namespace, &engine);
         let phases = engine
             .brokers
             .iter()
