@@ -129,7 +129,14 @@ async fn story(namespace: &Namespace) -> String {
             .await
             .unwrap_or_else(|error| format!("{error:#}\n"));
     }
-    let log = ["--namespace", "skein", "logs", "deployment/skein", "--tail=40"];
+    let log = [
+        "--namespace",
+        "skein",
+        "logs",
+        "--selector=app.kubernetes.io/name=skein",
+        "--prefix",
+        "--tail=40",
+    ];
     story += &namespace
         .cluster()
         .kubectl(&log)
@@ -299,7 +306,7 @@ async fn a_pod_that_is_deleted_is_back_and_brokers_live_without_a_controller() -
     flows(&mut publisher, &mut office, "house/1/temperature").await?;
     // And one that comes back changes nothing: the brokers' processes stay.
     let before = pod_of(&namespace, "b3", ".metadata.uid").await?;
-    skein(&["scale", "deployment/skein", "--replicas=1"]).await?;
+    skein(&["scale", "deployment/skein", "--replicas=2"]).await?;
     skein(&["rollout", "status", "deployment/skein", "--timeout=120s"]).await?;
     all_ready(&namespace, SOON).await?;
     flows(&mut publisher, &mut office, "house/1/temperature").await?;
@@ -484,4 +491,66 @@ async fn approved(namespace: &Namespace) -> Result<()> {
     served(namespace, "b1", &mut publisher, "house/1/heating")
         .await
         .map(drop)
+}
+
+#[tokio::test]
+async fn another_controller_acts_when_one_dies() -> Result<()> {
+    let Some(cluster) = Cluster::find("another_controller_acts_when_one_dies") else {
+        return Ok(());
+    };
+    let namespace = sample(&cluster, "twins", "lease").await?;
+    // Given two controllers, of which one acts and says so,
+    let leader = leader(&cluster).await?;
+    let metrics = format!("/api/v1/namespaces/skein/pods/{leader}:8080/proxy/metrics");
+    let metrics = cluster.kubectl(&["get", "--raw", &metrics]).await?;
+    ensure!(metrics.lines().any(|line| line == "skein_leader 1"), "{metrics}");
+    let up = format!(
+        "skein_path_up{{consumer=\"b3\",namespace=\"{}\",producer=\"b1\",topic=\"t1\"}} 1",
+        namespace.name()
+    );
+    ensure!(metrics.lines().any(|line| line == up), "{metrics}");
+    // when that one is killed,
+    let begin = Instant::now();
+    let kill = [
+        "--namespace",
+        "skein",
+        "delete",
+        "pod",
+        &leader,
+        "--force",
+        "--grace-period=0",
+    ];
+    cluster.kubectl(&kill).await?;
+    // then another acts,
+    let other = wait_for("another controller to lead", SOON, async || {
+        let now = self::leader(&cluster).await.ok()?;
+        (now != leader).then_some(now)
+    });
+    let other = other.await?;
+    println!("{other} leads {:.1?} after {leader} was killed", begin.elapsed());
+    // and does what is asked for.
+    let topic = "{apiVersion: mqtt.skein.dev/v1alpha1, kind: Topic, metadata: {name: t3}, \
+                 spec: {filter: garden/#, producers: [{broker: b2}], consumers: [{broker: b1}]}}";
+    namespace.apply(topic).await?;
+    all_ready(&namespace, SOON).await?;
+    let mut publisher = client(&namespace, "b2", "gauge", true, SOON).await?;
+    let mut office = client(&namespace, "b1", "office", true, SOON).await?;
+    ensure!(office.subscribe("garden/#", 1).await?);
+    flows(&mut publisher, &mut office, "garden/rain").await.map(drop)
+}
+
+/// The pod of the controller that acts.
+async fn leader(cluster: &Cluster) -> Result<String> {
+    let holder = [
+        "--namespace",
+        "skein",
+        "get",
+        "lease/skein",
+        "--output",
+        "jsonpath={.spec.holderIdentity}",
+    ];
+    let holder = cluster.kubectl(&holder).await?;
+    ensure!(!holder.is_empty(), "nobody leads");
+    // What tells two lives of a pod apart follows.
+    Ok(holder.split('_').next().unwrap_or_default().to_owned())
 }

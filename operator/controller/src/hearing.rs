@@ -30,7 +30,12 @@ impl Ear {
 
     /// It was answered, or told something. Errors count as silence.
     pub(crate) fn hears(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.hears_at(Instant::now());
+    }
+
+    /// The same, at some time.
+    pub(crate) fn hears_at(&self, at: Instant) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     fn last(&self) -> Instant {
@@ -57,7 +62,8 @@ impl Ear {
     }
 }
 
-/// A sentence about the watches that were silent for too long, if there are any.
+/// A sentence about the watches that were silent for too long, if there are any while others are answered. Where none is, the API
+/// server is gone, and to begin anew would help nobody.
 #[must_use]
 pub(crate) fn silence(ears: &[Ear], now: Instant) -> Option<String> {
     let silent = ears.iter().filter_map(|ear| {
@@ -65,6 +71,9 @@ pub(crate) fn silence(ears: &[Ear], now: Instant) -> Option<String> {
         (since > STALE).then(|| format!("no word of {} for {} s", ear.of, since.as_secs()))
     });
     let silent: Vec<String> = silent.collect();
+    if silent.len() == ears.len() {
+        return None;
+    }
     (!silent.is_empty()).then(|| silent.join(", "))
 }
 
@@ -86,6 +95,8 @@ mod tests {
         *ears[0].heard.lock().unwrap() = now + Duration::from_secs(5);
         let later = now + STALE + Duration::from_secs(2);
         assert_eq!(silence(&ears, later).as_deref(), Some("no word of Pod for 92 s"));
+        // Nobody is answered: that is not for this process to mend.
+        assert_eq!(silence(&ears, later + STALE), None);
     }
 
     #[test]
@@ -109,7 +120,8 @@ mod tests {
                     .send(Request::new(Body::empty()))
                     .await;
                 assert!(answer.is_ok());
-                assert_eq!(silence(&[ear], Instant::now()).is_none(), is_heard);
+                let other = Ear::new("Broker");
+                assert_eq!(silence(&[ear, other], Instant::now()).is_none(), is_heard);
             });
         }
     }

@@ -120,7 +120,7 @@ mod tests {
 
     fn sight(is_ready: bool) -> Sight {
         Sight {
-            ears: vec![Ear::new("pods")],
+            ears: vec![Ear::new("pods"), Ear::new("topics")],
             is_ready: Rc::new(Cell::new(is_ready)),
         }
     }
@@ -134,7 +134,10 @@ mod tests {
     fn it_is_healthy_while_all_watches_are_answered_and_ready_when_all_was_read() {
         let now = Instant::now();
         assert_eq!(asked(&sight(false), "/healthz", now), (200, "ok\n".to_owned()));
-        let (status, text) = asked(&sight(true), "/healthz", now + Duration::from_secs(100));
+        let later = now + Duration::from_secs(100);
+        let deaf = sight(true);
+        deaf.ears[1].hears_at(later);
+        let (status, text) = asked(&deaf, "/healthz", later);
         assert_eq!(status, 503);
         assert!(text.starts_with("no word of pods for "), "{text}");
         assert_eq!(asked(&sight(true), "/readyz", now).0, 200);
