@@ -87,10 +87,29 @@ impl Cluster {
         Ok(namespace)
     }
 
+    /// What `helm` prints; an error holds what it complains of.
+    pub async fn helm(&self, words: &[&str]) -> Result<String> {
+        let mut command = Program::new("helm");
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(words);
+        command.stdin(Stdio::null());
+        finish(Command::from(command), "", &format!("helm {}", words.join(" "))).await
+    }
+
     /// Applies manifests that say where they belong.
     pub async fn apply(&self, manifests: &str) -> Result<()> {
+        self.apply_with(&[], manifests).await
+    }
+
+    /// Has the API server judge such manifests, strictly, and changes nothing.
+    pub async fn judge(&self, manifests: &str) -> Result<()> {
+        self.apply_with(&["--dry-run=server", "--validate=strict"], manifests)
+            .await
+    }
+
+    async fn apply_with(&self, options: &[&str], manifests: &str) -> Result<()> {
         let mut command = self.command();
-        command.args(["apply", "--filename", "-"]).stdin(Stdio::piped());
+        command.args(["apply", "--filename", "-"]).args(options);
+        command.stdin(Stdio::piped());
         finish(Command::from(command), manifests, "kubectl apply")
             .await
             .map(drop)

@@ -20,7 +20,13 @@ async fn fleet(test: &str) -> Result<Option<Namespace>> {
     };
     let folder = repository("crds").display().to_string();
     cluster
-        .kubectl(&["apply", "--server-side", "--filename", &folder])
+        .kubectl(&[
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--filename",
+            &folder,
+        ])
         .await?;
     let established = [
         "wait",

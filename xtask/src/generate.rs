@@ -1,4 +1,4 @@
-//! Generated files: the custom resource definitions in `crds/`, from the types in `operator/api`, the contract's page in
+//! Generated files: the custom resource definitions in `crds/` and in their chart, from the types in `operator/api`, the contract's page in
 //! `docs/`, the controller's table of metrics there, and the readme's table of what was measured of the contract.
 
 use std::collections::BTreeMap;
@@ -72,25 +72,42 @@ pub(crate) fn check() -> Result<()> {
 /// Files that are not as they would be generated, with what they should hold; `None` for one that should not be there.
 fn drift() -> Result<BTreeMap<PathBuf, Option<String>>> {
     let folder = root().join("crds");
+    let chart = root().join("charts/skein-crds/templates");
     let mut wanted: BTreeMap<PathBuf, Option<String>> = BTreeMap::new();
     for (name, text) in skein_api::resources::crds() {
         if text.is_empty() {
             bail!("{name} came out empty");
         }
+        wanted.insert(chart.join(&name), Some(in_chart(&name, &text)?));
         wanted.insert(folder.join(name), Some(text));
     }
     wanted.insert(root().join("docs/contract.md"), Some(skein_contract::page()));
     let readme = root().join("README.md");
     let text = fs::read_to_string(&readme).context("cannot read README.md")?;
     wanted.insert(readme, Some(crate::matrix::in_readme(&text)?));
-    for entry in fs::read_dir(&folder).into_iter().flatten() {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            wanted.entry(path).or_insert(None);
+    for folder in [folder, chart] {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                wanted.entry(path).or_insert(None);
+            }
         }
     }
     wanted.retain(|path, text| fs::read_to_string(path).ok() != *text);
     Ok(wanted)
+}
+
+/// A definition as its chart has it: kept when the chart is uninstalled, for with it would go every fleet.
+fn in_chart(name: &str, text: &str) -> Result<String> {
+    const HEAD: &str = "\nmetadata:\n";
+    if text.contains("{{") {
+        bail!("{name} has what Helm would take for its own");
+    }
+    let (before, after) = text
+        .split_once(HEAD)
+        .with_context(|| format!("{name} has no metadata"))?;
+    let kept = "  annotations:\n    helm.sh/resource-policy: keep\n  labels:\n    app.kubernetes.io/part-of: skein\n";
+    Ok(format!("{before}{HEAD}{kept}{after}"))
 }
 
 fn shown(path: &std::path::Path) -> String {

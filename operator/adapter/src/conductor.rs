@@ -137,6 +137,12 @@ pub trait Ground {
     /// Does what does not go over MQTT. Refused, it is tried again: the engine counts on it.
     fn carry_out(&mut self, directive: &Directive) -> Result<(), Self::Refusal>;
 
+    /// What a directive rests on is kept already: a session is opened upstream once a later life would find the record of it.
+    fn may_go(&self, directive: &Directive) -> bool {
+        let _ = directive;
+        true
+    }
+
     /// Keeps the classes of topics for a later life.
     fn keep_classes(&mut self);
 
@@ -170,6 +176,10 @@ pub trait Ground {
         let about = about(&directive);
         // An older one about the same must not come after this.
         self.conductor_mut().undone.remove(&about);
+        if !self.may_go(&directive) {
+            self.conductor_mut().undone.insert(about, directive);
+            return;
+        }
         if self.send_envoy(&directive) {
             return;
         }

@@ -189,12 +189,18 @@ impl Writer {
         }
     }
 
+    /// Something that is wanted of it is not written yet.
+    #[must_use]
+    pub(crate) fn is_pending(&self, key: &Key) -> bool {
+        let slot = self.slots.get(key);
+        slot.is_some_and(|slot| slot.next.is_some() || slot.under_way.is_some())
+    }
+
     /// All that was wanted of it is written.
     #[must_use]
     pub(crate) fn is_written(&self, key: &Key) -> bool {
-        self.slots
-            .get(key)
-            .is_some_and(|slot| slot.written.is_some() && slot.next.is_none() && slot.under_way.is_none())
+        let slot = self.slots.get(key);
+        slot.is_some_and(|slot| slot.written.is_some()) && !self.is_pending(key)
     }
 
     /// Takes the end of a write; gives which object it was, and what came of it.

@@ -101,6 +101,11 @@ impl Ground for Fleet {
         Ok(())
     }
 
+    fn may_go(&self, directive: &Directive) -> bool {
+        let is_recorded = || !self.writer.is_pending(&Key::of("Secret", names::FLEET));
+        !matches!(directive, Directive::Seed { .. }) || is_recorded()
+    }
+
     fn keep_classes(&mut self) {
         self.write_fleet();
     }

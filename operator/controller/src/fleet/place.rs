@@ -170,7 +170,9 @@ impl Fleet {
         }
         if uid.is_some() {
             self.hear_report(broker, uid.as_deref());
-        } else if !self.conductor.placed.contains_key(broker) {
+        } else if !self.conductor.fleet.brokers.contains_key(broker)
+            && !self.conductor.placed.contains_key(broker)
+        {
             self.heard.remove(broker);
             self.pods.forget(broker);
             self.observe(Event::Supervisor {
