@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::envoys::{Access, Envoys};
 use crate::probing::Probing;
+use crate::users::Users;
 
 /// The engine, and what is done over MQTT for it.
 pub struct Conductor {
@@ -128,8 +129,8 @@ pub trait Ground {
     /// The same, to be changed.
     fn conductor_mut(&mut self) -> &mut Conductor;
 
-    /// What Skein logs in to a broker with, where it asks for a name.
-    fn credentials(&self, broker: &BrokerName) -> Option<(String, String)>;
+    /// Who may connect where.
+    fn users(&self) -> &Users;
 
     /// The session of a client at a broker, as far as is known.
     fn session(&self, broker: &BrokerName, client_id: &str) -> Option<&ClientSession>;
@@ -267,6 +268,11 @@ pub trait Ground {
             _ => return false,
         }
         true
+    }
+
+    /// What Skein logs in to a broker with: to all that it runs.
+    fn credentials(&self, broker: &BrokerName) -> Option<(String, String)> {
+        (!self.conductor().is_external(broker)).then(|| self.users().administrator(broker))
     }
 
     /// How a broker is reached, if it is known.

@@ -29,12 +29,9 @@ pub trait Roll {
 
     /// Notes it.
     fn keep(&self, users: &Security) -> Result<(), Self::Error>;
-
-    /// Whom the process that runs knows.
-    fn left(&self) -> Left;
 }
 
-/// Whom a process knows, as can be seen.
+/// Whom the process that runs knows, as can be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Left {
     /// None runs, or it cannot be seen now.
@@ -211,9 +208,9 @@ impl Users {
 
     /// Looks after processes that may not know their users: tells those that do not, and `events` where somebody waits for
     /// that. Gives what stands in the way now, by broker; to be called again and again.
-    pub fn look_after<R: Roll>(
+    pub fn look_after(
         &mut self,
-        roll: impl Fn(&BrokerName) -> R,
+        left: impl Fn(&BrokerName) -> Left,
         address: impl Fn(&BrokerName) -> Option<Address>,
         instance: &str,
         events: &mpsc::UnboundedSender<Event>,
@@ -248,7 +245,7 @@ impl Users {
             };
             let said = self.said.get(&broker);
             let exactly = unsure.all_barred.is_some() || said.is_some();
-            let task = match roll(&broker).left() {
+            let task = match left(&broker) {
                 // What was asked and told what it lacks lacks nothing.
                 Left::Ask if was_asked => Some(Task::Tell(Lacking::default())),
                 Left::Ask => Some(Task::Ask(known.clone(), exactly)),

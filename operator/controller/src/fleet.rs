@@ -293,8 +293,10 @@ impl Fleet {
             self.send_off(&broker);
         }
         if key.kind == "Secret" && !key.status {
-            // Sessions may have waited for the record of them.
-            self.retry_undone();
+            if key.name == names::FLEET {
+                // Sessions may have waited for the record of them.
+                self.retry_undone();
+            }
             self.look_after_users();
         }
     }

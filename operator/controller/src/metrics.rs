@@ -32,21 +32,6 @@ const BROKER_PHASES: [BrokerPhase; 5] = [
     BrokerPhase::Returning,
 ];
 
-const MIGRATION_PHASES: [MigrationPhase; 12] = [
-    MigrationPhase::Pending,
-    MigrationPhase::Detected,
-    MigrationPhase::Fenced,
-    MigrationPhase::Seeded,
-    MigrationPhase::Retargeted,
-    MigrationPhase::Adopted,
-    MigrationPhase::Draining,
-    MigrationPhase::Completed,
-    MigrationPhase::FailingBack,
-    MigrationPhase::FailedBack,
-    MigrationPhase::Aborted,
-    MigrationPhase::Failed,
-];
-
 /// From a plan of a few brokers to one of a thousand, in seconds.
 const PLAN_BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
@@ -172,7 +157,7 @@ impl Metrics {
                 show(&PATH_LATENCY, &labels, took / 1000.0);
             }
         }
-        for phase in MIGRATION_PHASES {
+        for phase in MigrationPhase::ALL {
             let in_it = status
                 .migrations
                 .iter()

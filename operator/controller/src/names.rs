@@ -28,9 +28,6 @@ pub const MANAGER: &str = "skein";
 /// Who writes status.
 pub const STATUS_MANAGER: &str = "skein-status";
 
-/// Who writes what a pod reports.
-pub const POD_MANAGER: &str = "skein-pod";
-
 /// The port of clients and bridges, by number and name.
 pub const PORT: (i32, &str) = (1883, "mqtt");
 

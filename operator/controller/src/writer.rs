@@ -180,9 +180,9 @@ impl Writer {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        if let Some(written) = slot.written.take()
-            && slot.next.is_none()
+        if slot.next.is_none()
             && slot.under_way.is_none()
+            && let Some(written) = slot.written.take()
         {
             slot.next = Some(written);
             self.begin(key);

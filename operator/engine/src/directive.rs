@@ -281,6 +281,22 @@ pub enum MigrationPhase {
 }
 
 impl MigrationPhase {
+    /// All there are, in order.
+    pub const ALL: [Self; 12] = [
+        Self::Pending,
+        Self::Detected,
+        Self::Fenced,
+        Self::Seeded,
+        Self::Retargeted,
+        Self::Adopted,
+        Self::Draining,
+        Self::Completed,
+        Self::FailingBack,
+        Self::FailedBack,
+        Self::Aborted,
+        Self::Failed,
+    ];
+
     /// Whatever comes of that broker later is another migration.
     #[must_use]
     pub fn is_over(self) -> bool {

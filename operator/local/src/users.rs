@@ -58,8 +58,11 @@ impl Roll for Files {
     fn keep(&self, users: &Security) -> Result<(), FileError> {
         self.0.set_users(users)
     }
+}
 
-    fn left(&self) -> Left {
+impl Files {
+    /// Whom the process that runs knows, as the file tells that it rewrites.
+    pub(crate) fn left(&self) -> Left {
         let runs = self.0.broker().ok().flatten().is_some();
         let left = if runs {
             files::read(&self.0.security_file()).ok().flatten()
@@ -68,9 +71,7 @@ impl Roll for Files {
         };
         left.map_or(Left::Unseen, Left::File)
     }
-}
 
-impl Files {
     /// Where there is no file, a broker would begin one of its own.
     pub(crate) fn begin(&self, users: &Security) -> Result<(), FileError> {
         let file = self.0.security_file();

@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 
 use kube::ResourceExt as _;
 use skein_adapter::Ground as _;
-use skein_adapter::users::{Left, neighbours};
+use skein_adapter::users::neighbours;
 use skein_api::fleet::Hosting;
 use skein_api::name::BrokerName;
 use skein_engine::event::{Event, Restored};
@@ -105,33 +105,39 @@ impl Fleet {
         self.gather();
     }
 
+    /// A broker that Skein runs, by what its objects follow from.
+    pub(super) fn hosted<'a>(&'a self, name: &'a BrokerName) -> Option<objects::Hosted<'a>> {
+        let declaration = self.hosted.get(name)?;
+        Some(objects::Hosted {
+            name,
+            namespace: &self.setting.namespace,
+            uid: &declaration.uid,
+            spec: declaration.broker.spec.managed.as_ref()?,
+        })
+    }
+
     /// Has the objects of brokers be as they should.
     fn keep_objects(&mut self) {
         if self.hosted.is_empty() {
             return;
         }
-        let mut wanted = Vec::new();
-        for (name, declaration) in &self.hosted {
-            let Some(spec) = &declaration.broker.spec.managed else {
-                continue;
-            };
-            let hosted = objects::Hosted {
-                name,
-                namespace: &self.setting.namespace,
-                uid: &declaration.uid,
-                spec,
-            };
+        let (mut wanted, mut troubles) = (Vec::new(), Vec::new());
+        for hosted in self.hosted.keys().filter_map(|name| self.hosted(name)) {
+            let name = hosted.name;
             let address = self.cluster_ip(&names::own(name));
             match objects::for_broker(&hosted, &self.setting.objects, address.as_deref()) {
                 Ok(objects) => wanted.extend(objects),
                 Err(error) => {
                     let text = format!("Broker/{name}: its objects cannot be written down: {error}");
-                    self.conductor.trouble(format!("objects/{name}"), Some(text));
+                    troubles.push((format!("objects/{name}"), text));
                 }
             }
         }
         if let Ok(budget) = objects::Wanted::of(&objects::disruption_budget(&self.setting.namespace)) {
             wanted.push(budget);
+        }
+        for (about, text) in troubles {
+            self.conductor.trouble(about, Some(text));
         }
         for wanted in wanted {
             self.writer.want(wanted);
@@ -177,7 +183,7 @@ impl Fleet {
             let stays = |other: &BrokerName| placed.contains_key(other) || fleet.brokers.contains_key(other);
             let given = self.given.entry(name.clone()).or_default();
             let before = given.users.clone();
-            let notes = Note::of(given, Left::Unseen);
+            let notes = Note(given.into());
             let neighbours = neighbours.get(name).unwrap_or(&none);
             // It is noted in memory, which does not fail.
             let _ = self.users.provide(name, managed, neighbours, stays, &notes);
@@ -192,17 +198,8 @@ impl Fleet {
 
     /// Writes what a broker was given.
     pub(super) fn write_given(&mut self, name: &BrokerName) {
-        let (Some(declaration), Some(given)) = (self.hosted.get(name), self.given.get(name)) else {
+        let (Some(hosted), Some(given)) = (self.hosted(name), self.given.get(name)) else {
             return;
-        };
-        let Some(spec) = &declaration.broker.spec.managed else {
-            return;
-        };
-        let hosted = objects::Hosted {
-            name,
-            namespace: &self.setting.namespace,
-            uid: &declaration.uid,
-            spec,
         };
         let wanted = given
             .data(&self.users.secret().token(name))

@@ -1,6 +1,6 @@
 //! Directives, executed.
 
-use skein_adapter::users::Left;
+use skein_adapter::users::{Left, Users};
 use skein_adapter::values::{self, Keeper, ValuesError};
 use skein_adapter::{Conductor, Ground, links};
 use skein_agent::Configuration;
@@ -26,8 +26,8 @@ impl Ground for Fleet {
         &mut self.conductor
     }
 
-    fn credentials(&self, broker: &BrokerName) -> Option<(String, String)> {
-        (!self.conductor.is_external(broker)).then(|| self.users.administrator(broker))
+    fn users(&self) -> &Users {
+        &self.users
     }
 
     fn session(&self, broker: &BrokerName, client_id: &str) -> Option<&ClientSession> {
@@ -56,7 +56,7 @@ impl Ground for Fleet {
             }
             Directive::Bar { broker, downstreams } => {
                 let given = self.given.entry(broker.clone()).or_default();
-                let note = Note::of(given, Left::Unseen);
+                let note = Note(given.into());
                 // It is noted in memory, which does not fail.
                 let _ = self.users.bar(broker, downstreams, &note);
                 self.write_given(broker);
@@ -81,7 +81,7 @@ impl Ground for Fleet {
                     self.announce(migration);
                 }
                 self.migrations.record(migration.clone(), &now);
-                self.write_migration(&migration.name);
+                self.write_migration(migration);
             }
             Directive::Retire { broker } => {
                 self.conductor.placed.remove(broker);
@@ -132,47 +132,20 @@ impl Fleet {
 
     /// Sees to it that processes know their users, where it is noted what they are to be started with.
     pub(super) fn look_after_users(&mut self) {
-        let (given, writer, heard) = (&mut self.given, &self.writer, &self.heard);
-        let placed = &self.conductor.placed;
-        let left: std::collections::BTreeMap<BrokerName, Left> = given
-            .keys()
-            .map(|broker| {
-                let runs = heard.get(broker).is_some_and(super::place::Heard::runs);
-                let is_noted = writer.is_written(&Key::of("Secret", &names::own(broker)));
-                let left = if runs && is_noted { Left::Ask } else { Left::Unseen };
-                (broker.clone(), left)
-            })
-            .collect();
+        let (conductor, writer, heard) = (&self.conductor, &self.writer, &self.heard);
+        let left = |broker: &BrokerName| {
+            let runs = heard.get(broker).is_some_and(super::place::Heard::runs);
+            let is_noted = writer.is_written(&Key::of("Secret", &names::own(broker)));
+            if runs && is_noted { Left::Ask } else { Left::Unseen }
+        };
         let troubles = self.users.look_after(
-            |broker| Seen(left.get(broker).cloned().unwrap_or(Left::Unseen)),
-            |broker| {
-                let (host, port) = placed.get(broker)?.peer.clone();
-                Some(skein_mqtt::Address { host, port })
-            },
+            left,
+            |broker| conductor.peer(broker),
             &self.instance,
-            self.conductor.envoys.way_back(),
+            conductor.envoys.way_back(),
         );
         for (broker, trouble) in troubles {
             self.conductor.trouble(format!("users/{broker}"), trouble);
         }
-    }
-}
-
-/// What can be seen of a process, and nothing to note.
-struct Seen(Left);
-
-impl skein_adapter::users::Roll for Seen {
-    type Error = std::convert::Infallible;
-
-    fn kept(&self) -> Option<skein_mosquitto::security::Security> {
-        None
-    }
-
-    fn keep(&self, _: &skein_mosquitto::security::Security) -> Result<(), Self::Error> {
-        Ok(())
-    }
-
-    fn left(&self) -> Left {
-        self.0.clone()
     }
 }

@@ -4,6 +4,7 @@
 //! (`token`), and all the configurations that it may be running (`kept.json`): the one that it last said it uses, and those given since. So a controller that begins knows
 //! what may be in force without having heard of any broker.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -13,7 +14,7 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde::{Deserialize, Serialize};
 use skein_adapter::links;
-use skein_adapter::users::{Left, Roll};
+use skein_adapter::users::Roll;
 use skein_agent::{BrokerDirectory, Configuration};
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_engine::directive::OpenSession;
@@ -24,7 +25,6 @@ use crate::names;
 use crate::objects;
 
 /// The keys of Secrets.
-const USERS: &str = "users.json";
 const KEPT: &str = "kept.json";
 const TOKEN: &str = "token";
 const SECRET: &str = "secret";
@@ -102,7 +102,7 @@ impl Given {
             data.insert(KEPT.to_owned(), serde_json::to_string(&self.kept)?);
         }
         if let Some(users) = &self.users {
-            data.insert(USERS.to_owned(), render(users));
+            data.insert(BrokerDirectory::USERS.to_owned(), render(users));
         }
         Ok(data)
     }
@@ -127,7 +127,10 @@ impl Given {
             let parsed = data.get(key).map(|text| serde_json::from_str(text)).transpose();
             parsed.map_err(|error| (key, error.to_string()))
         }
-        let users = data.get(USERS).map(|text| read(text)).transpose();
+        let users = data
+            .get(BrokerDirectory::USERS)
+            .map(|text| read(text))
+            .transpose();
         Ok(Self {
             desired: json(data, BrokerDirectory::DESIRED)?,
             kept: json(data, KEPT)?.unwrap_or_default(),
@@ -138,34 +141,18 @@ impl Given {
 }
 
 /// Notes users in what a broker was given; the loop writes it.
-pub(crate) struct Note<'a> {
-    pub(crate) given: std::cell::RefCell<&'a mut Given>,
-    pub(crate) left: Left,
-}
-
-impl<'a> Note<'a> {
-    pub(crate) fn of(given: &'a mut Given, left: Left) -> Self {
-        Self {
-            given: given.into(),
-            left,
-        }
-    }
-}
+pub(crate) struct Note<'a>(pub(crate) RefCell<&'a mut Given>);
 
 impl Roll for Note<'_> {
     type Error = std::convert::Infallible;
 
     fn kept(&self) -> Option<Security> {
-        self.given.borrow().users.clone()
+        self.0.borrow().users.clone()
     }
 
     fn keep(&self, users: &Security) -> Result<(), Self::Error> {
-        self.given.borrow_mut().users = Some(users.clone());
+        self.0.borrow_mut().users = Some(users.clone());
         Ok(())
-    }
-
-    fn left(&self) -> Left {
-        self.left.clone()
     }
 }
 

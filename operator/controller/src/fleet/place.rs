@@ -8,7 +8,7 @@ use kube::Resource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::json;
 use skein_adapter::{Ground as _, translate};
-use skein_agent::{ProcessState, Report};
+use skein_agent::{BrokerDirectory, ProcessState, Report};
 use skein_api::fleet::Hosting;
 use skein_api::name::BrokerName;
 use skein_engine::event::{Epoch, Event, Placement, Process};
@@ -194,7 +194,7 @@ impl Fleet {
             return;
         };
         let data = |key: &str| said.data.as_ref()?.get(key).cloned();
-        let (Some(text), speaker) = (data("report.json"), data("pod")) else {
+        let (Some(text), speaker) = (data(BrokerDirectory::REPORT), data("pod")) else {
             return;
         };
         let Some(heard) = self.heard.get_mut(broker) else {
@@ -248,26 +248,13 @@ impl Fleet {
 
     /// Leads a broker's client address to whoever serves.
     pub(super) fn point(&mut self, broker: &BrokerName) {
-        let Some(declaration) = self.hosted.get(broker) else {
+        let Some(hosted) = self.hosted(broker) else {
             return;
         };
         let to = self.serving.get(broker).unwrap_or(broker);
         let ip = self.heard.get(to).and_then(|heard| heard.ip);
-        let ports = self
-            .hosted
-            .get(to)
-            .and_then(|to| to.broker.spec.managed.as_ref())
-            .map(objects::ports);
+        let ports = self.hosted(to).map(|to| objects::ports(to.spec));
         let serving = ip.zip(ports).map(|(ip, ports)| Serving { ip, ports });
-        let Some(spec) = &declaration.broker.spec.managed else {
-            return;
-        };
-        let hosted = objects::Hosted {
-            name: broker,
-            namespace: &self.setting.namespace,
-            uid: &declaration.uid,
-            spec,
-        };
         let service = objects::client_service(&hosted);
         let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
         let family = self.setting.objects.family;

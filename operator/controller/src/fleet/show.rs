@@ -12,7 +12,7 @@ use skein_adapter::migrations::{MigrationRecord, Migrations};
 use skein_api::manifest::Severity;
 use skein_api::name::BrokerName;
 use skein_api::resources::{Migration, MigrationStatus};
-use skein_engine::directive::Reason;
+use skein_engine::directive::{self, Reason};
 
 use super::Fleet;
 use crate::metrics::METRICS;
@@ -45,12 +45,8 @@ impl Fleet {
     }
 
     /// Makes the Migration of a failure, if it is not there yet.
-    pub(super) fn write_migration(&mut self, name: &str) {
-        let records = self.migrations.records().iter();
-        let Some(record) = records.rev().find(|record| record.migration.name == name) else {
-            return;
-        };
-        let migration = &record.migration;
+    pub(super) fn write_migration(&mut self, migration: &directive::Migration) {
+        let name = &migration.name;
         if migration.reason == Reason::Failure {
             let (label, ours) = names::MANAGED_BY;
             let mut spec = json!({"broker": migration.broker, "reason": "Failure"});

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use skein_adapter::users::Users;
 use skein_adapter::{Conductor, Ground, links, values};
 use skein_agent::Configuration;
 use skein_agent::files::{self, FileError};
@@ -277,9 +278,8 @@ impl<F: FnMut(UpEvent)> Ground for Runner<F> {
         &mut self.conductor
     }
 
-    /// To all that Skein runs.
-    fn credentials(&self, broker: &BrokerName) -> Option<(String, String)> {
-        (!self.conductor.is_external(broker)).then(|| self.users.administrator(broker))
+    fn users(&self) -> &Users {
+        &self.users
     }
 
     fn session(&self, broker: &BrokerName, client_id: &str) -> Option<&ClientSession> {

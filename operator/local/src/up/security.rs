@@ -37,22 +37,15 @@ impl<F: FnMut(UpEvent)> Runner<F> {
     /// Sees to it that processes know their users.
     pub(super) fn look_after_users(&mut self) {
         self.looked_after_users = Instant::now();
-        let (state, placed) = (&self.place.state, &self.conductor.placed);
+        let (state, conductor) = (&self.place.state, &self.conductor);
         let troubles = self.users.look_after(
-            |broker| Files(state.broker(broker)),
-            |broker| {
-                let (host, port) = placed.get(broker)?.peer.clone();
-                Some(skein_mqtt::Address { host, port })
-            },
+            |broker| Files(state.broker(broker)).left(),
+            |broker| conductor.peer(broker),
             &self.instance,
-            self.conductor.envoys.way_back(),
+            conductor.envoys.way_back(),
         );
         for (broker, trouble) in troubles {
-            let about = format!("users/{broker}");
-            match trouble {
-                Some(trouble) => self.conductor.troubles.insert(about, trouble),
-                None => self.conductor.troubles.remove(&about),
-            };
+            self.conductor.trouble(format!("users/{broker}"), trouble);
         }
     }
 

@@ -241,7 +241,7 @@ async fn who_waits_for_a_bar_hears_of_it_once_the_process_bars() {
                 port,
             })
         };
-        let troubles = users.look_after(|_| Files(directory.clone()), address, "test", &events);
+        let troubles = users.look_after(|_| Files(directory.clone()).left(), address, "test", &events);
         troubles.get(&name("b")).cloned().flatten()
     };
     place.bar(&["a"]);

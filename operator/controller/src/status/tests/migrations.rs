@@ -11,21 +11,6 @@ use skein_engine::directive::{Migration, MigrationPhase, Reason};
 use super::*;
 use crate::status::{from_status, migration};
 
-const PHASES: [MigrationPhase; 12] = [
-    MigrationPhase::Pending,
-    MigrationPhase::Detected,
-    MigrationPhase::Fenced,
-    MigrationPhase::Seeded,
-    MigrationPhase::Retargeted,
-    MigrationPhase::Adopted,
-    MigrationPhase::Draining,
-    MigrationPhase::Completed,
-    MigrationPhase::FailingBack,
-    MigrationPhase::FailedBack,
-    MigrationPhase::Aborted,
-    MigrationPhase::Failed,
-];
-
 fn spec(reason: MigrationReason) -> MigrationSpec {
     MigrationSpec {
         broker: name("c"),
@@ -208,7 +193,7 @@ prop_compose! {
     fn any_migration()(
         to in proptest::option::of(broker_name()),
         reason in prop_oneof![Just(Reason::Failure), Just(Reason::Drain)],
-        phase in proptest::sample::select(&PHASES[..]),
+        phase in proptest::sample::select(&MigrationPhase::ALL[..]),
         evidence in vec(".{0,12}", 0..4),
         moved in btree_map(broker_name(), clients(), 0..4),
         not_moved in btree_map(".{0,8}", ".{0,8}", 0..4),
@@ -226,7 +211,7 @@ prop_compose! {
 prop_compose! {
     fn any_record()(
         migration in any_migration(),
-        times in btree_map(proptest::sample::select(&PHASES[..]).prop_map(|phase| format!("{phase:?}")), 0_i64..4_000_000_000, 0..12),
+        times in btree_map(proptest::sample::select(&MigrationPhase::ALL[..]).prop_map(|phase| format!("{phase:?}")), 0_i64..4_000_000_000, 0..12),
         abandoned in btree_map(".{0,8}", count(), 0..4),
     ) -> MigrationRecord {
         let time = |(phase, second)| (phase, Timestamp::from_second(second).unwrap().to_string());
