@@ -95,6 +95,37 @@ impl Cluster {
         finish(Command::from(command), "", &format!("helm {}", words.join(" "))).await
     }
 
+    /// Stops the controllers that another test has left here.
+    pub async fn without_controller(&self) -> Result<()> {
+        let selector = "--selector=app.kubernetes.io/name=skein";
+        let stop = [
+            "scale",
+            "deployment",
+            "--namespace=skein",
+            selector,
+            "--replicas=0",
+        ];
+        let deployments = [
+            "get",
+            "deployment",
+            "--namespace=skein",
+            selector,
+            "--output=name",
+        ];
+        if !self.kubectl(&deployments).await?.is_empty() {
+            self.kubectl(&stop).await?;
+        }
+        let gone = [
+            "wait",
+            "pod",
+            "--namespace=skein",
+            selector,
+            "--for=delete",
+            "--timeout=60s",
+        ];
+        self.kubectl(&gone).await.map(drop)
+    }
+
     /// Applies manifests that say where they belong.
     pub async fn apply(&self, manifests: &str) -> Result<()> {
         self.apply_with(&[], manifests).await

@@ -13,7 +13,7 @@ fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// A namespace of a cluster that knows the resources.
+/// A namespace of a cluster that knows the resources, and in which nobody else writes what they say.
 async fn fleet(test: &str) -> Result<Option<Namespace>> {
     let Some(cluster) = Cluster::find(test) else {
         return Ok(None);
@@ -36,6 +36,7 @@ async fn fleet(test: &str) -> Result<Option<Namespace>> {
         &folder,
     ];
     cluster.kubectl(&established).await?;
+    cluster.without_controller().await?;
     cluster.namespace(test).await.map(Some)
 }
 

@@ -169,7 +169,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                     command.env(series.variable(), mosquitto::ensure(series, None)?.0);
                 }
                 run_command(&mut cargo(&["build", "--release", "--package", "skein-cli"]))?;
-                command.env("SKEIN_BIN", suite::built("release")?);
+                command.env("SKEIN_BIN", suite::built("release", "skein")?);
                 command.env("SKEIN_BENCH_MINUTES", arguments.minutes.to_string());
             }
             println!("\n== {}", shown(&command));

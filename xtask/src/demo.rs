@@ -83,7 +83,7 @@ fn build(release: bool) -> Result<PathBuf> {
     } else {
         &mut command
     })?;
-    suite::built(profile)
+    suite::built(profile, "skein")
 }
 
 /// Runs the story on a fleet, or stops at a signal; either way nothing is left running unless it should be.

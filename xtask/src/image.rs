@@ -1,4 +1,4 @@
-//! The image that pods of a fleet on Kubernetes run: `skein` and nothing else. It knows how that is built; `archive` knows how an
+//! The image that pods of a fleet on Kubernetes run: `skein-operator` and nothing else. It knows how that is built; `archive` knows how an
 //! image is packed.
 
 mod archive;
@@ -20,8 +20,8 @@ pub(crate) const MOSQUITTO: &str = "1883:1883";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The archive is one that `docker load --input`, `podman load --input`, `kind load image-archive`, `ctr images import`
-and `cargo xtask cluster load` take. The image is called localhost/skein:1. It holds the program, /skein, linked
-statically, and /tmp, and runs as user 1883. It is for this machine's architecture.")]
+and `cargo xtask cluster load` take. The image is called localhost/skein:1. It holds the program,
+/skein-operator, linked statically, and /tmp, and runs as user 1883. It is for this machine's architecture.")]
 pub(crate) struct Arguments {
     /// Without optimisation, as tests use it: built in a fraction of the time, and larger
     #[arg(long)]
@@ -31,7 +31,10 @@ pub(crate) struct Arguments {
     out: Option<PathBuf>,
 }
 
-/// Which of cargo's profiles `skein` is built in.
+/// What is in the image.
+const PROGRAM: &str = "skein-operator";
+
+/// Which of cargo's profiles it is built in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
     /// Tests wait for the build, and hardly for the program. With proc macros and build scripts as `cargo test` has them already,
@@ -72,7 +75,7 @@ fn make(profile: Profile, file: &Path) -> Result<()> {
     let binary = profile.build()?;
     let image = Image {
         name: "skein",
-        entry: "/skein",
+        entry: "/skein-operator",
         user: MOSQUITTO,
     };
     let folder = file.parent().context("a file lies in a folder")?;
@@ -83,7 +86,7 @@ fn make(profile: Profile, file: &Path) -> Result<()> {
 }
 
 fn fill(root: &Path, binary: &Path) -> Result<()> {
-    let (program, scratch) = (root.join("skein"), root.join("tmp"));
+    let (program, scratch) = (root.join(PROGRAM), root.join("tmp"));
     fs::copy(binary, &program)?;
     fs::set_permissions(program, fs::Permissions::from_mode(0o755))?;
     fs::create_dir(&scratch)?;
@@ -99,7 +102,7 @@ impl Profile {
         })
     }
 
-    /// What the compiler is told beside. The image has no C library, so `skein` brings its own.
+    /// What the compiler is told beside. The image has no C library, so the program brings its own.
     fn flags(self) -> &'static [&'static str] {
         match self {
             Self::Dev => &["-Ctarget-feature=+crt-static", "-Cdebuginfo=0", "-Cstrip=symbols"],
@@ -107,7 +110,7 @@ impl Profile {
         }
     }
 
-    /// Builds `skein`, where cargo finds that it has to be, and gives its path.
+    /// Builds the program, where cargo finds that it has to be, and gives its path.
     fn build(self) -> Result<PathBuf> {
         let (arguments, folder): (&[&str], _) = match self {
             Self::Dev => (&[], "debug"),
@@ -116,15 +119,15 @@ impl Profile {
         // Naming the target, even if it is this machine, keeps the flags from what runs during the build, and what is built with
         // them apart from all else.
         let target = host()?;
-        let mut command = cargo(&["build", "--package", "skein-cli", "--target", &target]);
+        let mut command = cargo(&["build", "--package", "skein-kubernetes", "--target", &target]);
         command
             .args(arguments)
             .env("CARGO_ENCODED_RUSTFLAGS", self.flags().join("\u{1f}"));
         run_command(&mut command).with_context(|| {
-            "cannot build a static `skein` (where it is the linker that finds no -lc: that is the C library's libc.a, of \
+            "cannot build a static `skein-operator` (where it is the linker that finds no -lc: that is the C library's libc.a, of \
              Debian's package libc6-dev)"
         })?;
-        suite::built(&format!("{target}/{folder}"))
+        suite::built(&format!("{target}/{folder}"), PROGRAM)
     }
 }
 
@@ -151,7 +154,7 @@ mod tests {
         fs::create_dir(&root).unwrap();
         fill(&root, &binary).unwrap();
         let mode = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o7777;
-        assert_eq!((mode("skein"), mode("tmp")), (0o755, 0o1777));
+        assert_eq!((mode(PROGRAM), mode("tmp")), (0o755, 0o1777));
     }
 
     #[test]

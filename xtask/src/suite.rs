@@ -210,17 +210,17 @@ impl Count {
 /// Builds `skein` as tests use it, and gives its path.
 pub(crate) fn build_skein() -> Result<PathBuf> {
     run_command(&mut cargo(&["build", "--package", "skein-cli"]))?;
-    built("debug")
+    built("debug", "skein")
 }
 
-/// Where cargo puts `skein` in a profile's folder (`debug` or `release`).
-pub(crate) fn built(profile: &str) -> Result<PathBuf> {
+/// Where cargo puts a program in a profile's folder (`debug` or `release`).
+pub(crate) fn built(profile: &str, program: &str) -> Result<PathBuf> {
     let metadata = output(&mut cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let target = metadata["target_directory"]
         .as_str()
         .context("cargo metadata names no target directory")?;
-    Ok(Path::new(target).join(profile).join("skein"))
+    Ok(Path::new(target).join(profile).join(program))
 }
 
 /// Runs a test runner, passes its output on, and adds up its `test result:` lines.

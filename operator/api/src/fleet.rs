@@ -101,7 +101,7 @@ pub enum Control {
     /// It cannot: neighbours hold every connection.
     #[default]
     None,
-    /// `skein agent` runs beside it.
+    /// `skein-operator agent` runs beside it.
     Agent,
 }
 

@@ -1,6 +1,5 @@
 //! The command line: names, arguments and the help that teaches them. Knows nothing of what the commands do.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -8,7 +7,6 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use skein_api::name::{BrokerName, NameError};
 use skein_api::resources::Period;
-use skein_controller::LeaseSettings;
 
 use crate::help;
 
@@ -81,15 +79,6 @@ pub(crate) enum Command {
     /// Approve what waits for a person: moving a dead broker's clients, or taking a returned one back
     #[command(after_help = help::APPROVE)]
     Approve(Approve),
-    /// Care for the fleets of a Kubernetes cluster; what the chart runs
-    #[command(after_help = help::CONTROLLER)]
-    Controller(Controller),
-    /// Supervise the broker of a Kubernetes pod: what the pod's container runs
-    #[command(after_help = help::AGENT)]
-    Agent(Agent),
-    /// Copy this program into a folder: what the pod's init container runs
-    #[command(hide = true)]
-    Install(Install),
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions(Completions),
@@ -244,43 +233,6 @@ pub(crate) struct Up {
     pub(crate) mosquitto: Option<PathBuf>,
 }
 
-/// `skein controller`
-#[derive(Debug, Args)]
-pub(crate) struct Controller {
-    /// Care for the fleet of this namespace only [default: those of all namespaces]
-    #[arg(short, long, value_name = "NAMESPACE", env = "SKEIN_NAMESPACE")]
-    pub(crate) namespace: Option<String>,
-    /// The image that this program comes from: brokers' pods take their supervisor from it
-    #[arg(long, value_name = "IMAGE", env = "SKEIN_IMAGE")]
-    pub(crate) image: String,
-    /// The image of Mosquitto, without a tag to take the one of the version that a Broker asks for
-    #[arg(
-        long,
-        value_name = "IMAGE",
-        env = "SKEIN_MOSQUITTO_IMAGE",
-        default_value = "docker.io/library/eclipse-mosquitto"
-    )]
-    pub(crate) mosquitto_image: String,
-    /// When nodes fetch the images [default: as Kubernetes does]
-    #[arg(long, value_name = "POLICY", env = "SKEIN_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
-    pub(crate) pull_policy: Option<String>,
-    /// Delete the volume of a broker that is deleted
-    #[arg(long, env = "SKEIN_DELETE_VOLUMES")]
-    pub(crate) delete_volumes: bool,
-    /// The Lease by which several controllers agree which of them acts [default: skein, in the namespace of the pod that this
-    /// runs in; none outside of a pod]
-    #[arg(long, value_name = "NAMESPACE/NAME", env = "SKEIN_LEASE")]
-    pub(crate) lease: Option<LeaseSettings>,
-    /// Where to answer /healthz, /readyz and /metrics over HTTP
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "SKEIN_LISTEN",
-        default_value = "0.0.0.0:8080"
-    )]
-    pub(crate) listen: SocketAddr,
-}
-
 /// `skein status`
 #[derive(Debug, Args)]
 pub(crate) struct Status {
@@ -373,34 +325,6 @@ pub(crate) struct Approve {
     /// The running fleet to ask, if there are several: its state directory
     #[arg(long, value_name = "PATH")]
     pub(crate) state: Option<PathBuf>,
-}
-
-/// `skein agent`
-#[derive(Debug, Args)]
-pub(crate) struct Agent {
-    /// The broker
-    #[arg(long, value_name = "NAME")]
-    pub(crate) broker: BrokerName,
-    /// The namespace that the broker's objects are in [default: the pod's own]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) namespace: Option<String>,
-    /// The broker's files; its store is in PATH/data
-    #[arg(long, value_name = "PATH", default_value = "/var/lib/skein")]
-    pub(crate) directory: PathBuf,
-    /// The mosquitto program to run [default: the one in PATH]
-    #[arg(long, value_name = "PATH", env = "SKEIN_MOSQUITTO")]
-    pub(crate) mosquitto: Option<PathBuf>,
-    /// The pod's uid, to be written beside its reports
-    #[arg(long, value_name = "UID", env = "SKEIN_POD_UID")]
-    pub(crate) pod_uid: Option<String>,
-}
-
-/// `skein install`
-#[derive(Debug, Args)]
-pub(crate) struct Install {
-    /// The folder, which must be there
-    #[arg(value_name = "DIR")]
-    pub(crate) directory: PathBuf,
 }
 
 /// `skein completions`

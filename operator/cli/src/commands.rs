@@ -1,14 +1,12 @@
 //! What each command does: read a fleet, ask the libraries, show the answer.
 
 pub(crate) mod check;
-pub(crate) mod controller;
 pub(crate) mod diff;
 pub(crate) mod drain;
 pub(crate) mod explain;
 pub(crate) mod graph;
 pub(crate) mod moving;
 pub(crate) mod plan;
-pub(crate) mod pod;
 pub(crate) mod render;
 pub(crate) mod status;
 pub(crate) mod trouble;

@@ -38,10 +38,6 @@ pub(crate) fn template() -> String {
                 ],
             ),
             group(
-                "Run a fleet on Kubernetes",
-                &[("agent", "Supervise a pod's broker: what its container runs")],
-            ),
-            group(
                 "Other",
                 &[("completions", "Print a completion script for a shell")]
             ),
@@ -155,19 +151,6 @@ Examples:
 Exit codes:
   0  stopped by Ctrl-C    1  it could not run    2  bad manifests";
 
-pub(crate) const CONTROLLER: &str = "\
-Reads Brokers, NodeRoutes, Topics and Migrations, runs a pod per managed Broker, watches heartbeats, moves the clients of a
-broker that dies to its substitute, and writes the status of each. A namespace is a fleet. Brokers go on without it; the
-next one takes them over. Of several, one acts and the others wait, ready to take over: five seconds after it died, and at
-once after it was stopped. Talks to the cluster that it runs in, or to the one of KUBECONFIG.
-
-Examples:
-  skein controller --image example.org/skein:0.1.0
-  skein controller --namespace farm --image localhost/skein:1 --pull-policy Never
-
-Exit codes:
-  0  stopped by SIGTERM or Ctrl-C    1  it could not run, or another may act    2  bad arguments";
-
 pub(crate) const STATUS: &str = "\
 Examples:
   skein status
@@ -227,17 +210,6 @@ Examples:
 
 Exit codes:
   0  approved    1  there is no running fleet    2  nothing waits there";
-
-pub(crate) const AGENT: &str = "\
-What the broker is to do comes from the Secret NAME-skein, and what it does goes to the ConfigMap NAME-skein. What
-the broker writes goes to standard output. While the Kubernetes API cannot be reached the broker goes on with what
-it has. SIGTERM stops the broker too.
-
-Example:
-  skein agent --broker a --namespace fleet
-
-Exit codes:
-  0  stopped by SIGTERM    1  it could not run    2  bad arguments";
 
 pub(crate) const COMPLETIONS: &str = "\
 Examples:

@@ -60,7 +60,6 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Diff(arguments) => commands::diff::run(&arguments),
         Command::Graph(arguments) => commands::graph::run(&arguments),
         Command::Render(arguments) => commands::render::run(&arguments),
-        Command::Controller(arguments) => commands::controller::run(arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
         Command::Up(arguments) => commands::up::run(&arguments),
         Command::Break(arguments) => commands::trouble::break_broker(&arguments),
@@ -68,8 +67,6 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Drain(arguments) => commands::drain::drain(&arguments),
         Command::Undrain(arguments) => commands::drain::undrain(&arguments),
         Command::Approve(arguments) => commands::drain::approve(&arguments),
-        Command::Agent(arguments) => commands::pod::agent(arguments),
-        Command::Install(arguments) => commands::pod::install(&arguments),
     }
 }
 

@@ -414,30 +414,3 @@ fn a_graph_is_dot() {
     assert!(ran.out.contains("dir=both"), "{}", ran.out);
     assert_eq!(ran.out, skein(&["graph", "-f", &sample("many-to-many")]).out);
 }
-
-#[test]
-fn install_copies_the_program_itself() {
-    let folder = tempfile::tempdir().unwrap();
-    let ran = skein(&["install", shown(folder.path())]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{}", ran.err);
-    let copy = Command::new(folder.path().join("skein"))
-        .arg("--version")
-        .output()
-        .unwrap();
-    assert_eq!(copy.stdout, skein(&["--version"]).out.as_bytes());
-
-    let ran = skein(&["install", shown(&folder.path().join("nowhere"))]);
-    assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("nowhere/skein"), "{}", ran.err);
-}
-
-#[test]
-fn an_agent_that_is_in_no_pod_says_what_it_lacks() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut agent = command(&["agent", "--broker", "a", "--directory", shown(folder.path())]);
-    let agent = ran(agent
-        .env_remove("KUBECONFIG")
-        .env_remove("KUBERNETES_SERVICE_HOST"));
-    assert_eq!(agent.code, 1);
-    assert!(agent.err.contains("no Kubernetes API is known"), "{}", agent.err);
-}

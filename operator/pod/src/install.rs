@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use skein_agent::files::FileError;
 
 /// What the program is called there.
-const NAME: &str = "skein";
+const NAME: &str = "skein-operator";
 
-/// Copies the program that runs into a directory that exists, as `skein`, for everybody to run. Gives its path. Whoever runs
+/// Copies the program that runs into a directory that exists, as `skein-operator`, for everybody to run. Gives its path. Whoever runs
 /// what was there before goes on with that.
 ///
 /// # Errors
@@ -44,7 +44,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(NAME), "an older one").unwrap();
         let installed = install(directory.path()).unwrap();
-        assert_eq!(installed, directory.path().join("skein"));
+        assert_eq!(installed, directory.path().join("skein-operator"));
         let length = |path: &Path| fs::metadata(path).unwrap().len();
         assert_eq!(length(&installed), length(&std::env::current_exe().unwrap()));
         let mode = fs::metadata(&installed).unwrap().permissions().mode();
@@ -56,6 +56,6 @@ mod tests {
     fn a_directory_that_is_not_there_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let error = install(&directory.path().join("nowhere")).unwrap_err();
-        assert!(error.to_string().contains("nowhere/skein"), "{error}");
+        assert!(error.to_string().contains("nowhere/skein-operator"), "{error}");
     }
 }

@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 12] = [
     &["skein-sight"],
     &["skein-adapter"],
     &["skein-local", "skein-pod", "skein-controller"],
-    &["skein-cli"],
+    &["skein-cli", "skein-kubernetes"],
     &["skein-e2e"],
     &["xtask"],
 ];
@@ -41,7 +41,7 @@ const IMPURE: [&str; 8] = [
 ];
 
 /// What lies below and is still no business of theirs: crate, and what it must not know.
-const STRANGERS: [(&str, &[&str]); 4] = [
+const STRANGERS: [(&str, &[&str]); 6] = [
     (
         "skein-mqtt",
         &["skein-api", "skein-planner", "skein-check", "skein-engine"],
@@ -58,6 +58,9 @@ const STRANGERS: [(&str, &[&str]); 4] = [
         "skein-sight",
         &["skein-planner", "skein-check", "skein-mqtt", "rumqttc"],
     ),
+    // One machine needs no client of Kubernetes, and would hold it in memory.
+    ("skein-local", &["kube"]),
+    ("skein-cli", &["kube", "skein-controller", "skein-pod"]),
 ];
 
 /// Fails with every edge that must not be.

@@ -220,7 +220,7 @@ pub enum Control {
     /// It cannot: its neighbours hold every connection, and it is never fenced, drained or a substitute.
     #[default]
     None,
-    /// `skein agent` runs beside it, and it is like a managed one.
+    /// `skein-operator agent` runs beside it, and it is like a managed one.
     Agent,
 }
 

@@ -110,7 +110,7 @@ pub fn page() -> String {
     let mut page = "\
 # Metrics
 
-What `skein controller` tells Prometheus at `/metrics` of the address that it listens on (`--listen`, port 8080). This page is
+What `skein-operator controller` tells Prometheus at `/metrics` of the address that it listens on (`--listen`, port 8080). This page is
 written from the table that the controller itself counts by (`operator/controller/src/metrics/table.rs`, `cargo xtask gen`). Series of
 brokers, topics and namespaces that are gone go with them.
 

@@ -170,7 +170,7 @@ fn mosquitto(hosted: &Hosted<'_>, images: &Images) -> Container {
         name: "mosquitto".to_owned(),
         image: Some(images.mosquitto_of(hosted.spec)),
         image_pull_policy: images.mosquitto_pull_policy.clone(),
-        command: Some(words(&["/skein-bin/skein", "agent"])),
+        command: Some(words(&["/skein-bin/skein-operator", "agent"])),
         args: Some(words(&[
             "--broker",
             hosted.name.as_str(),

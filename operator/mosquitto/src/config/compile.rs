@@ -207,7 +207,7 @@ fn declared(input: &Compile<'_>, problems: &mut Problems<'_>) -> Managed {
                 problems.add(
                     "spec.external.control",
                     "Skein does not configure this broker",
-                    "let its neighbours hold the connections, or run `skein agent` beside it",
+                    "let its neighbours hold the connections, or run `skein-operator agent` beside it",
                 );
             }
             defaults()

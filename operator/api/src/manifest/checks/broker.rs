@@ -185,7 +185,7 @@ fn judge_external(
         && item.spec.failover.policy != resources::FailoverPolicy::Disabled
     {
         let message = "Skein does not control this broker, so it cannot be replaced";
-        let remedy = "leave failover out, or run `skein agent` beside it (control: Agent)";
+        let remedy = "leave failover out, or run `skein-operator agent` beside it (control: Agent)";
         report.error(document, "spec.failover", message, remedy);
     }
     let (host, port) = match read_address(&external.address) {
@@ -354,7 +354,7 @@ pub(super) fn judge_substitutes(item: &Item<'_, BrokerSpec>, brokers: &Brokers<'
                 document,
                 &field,
                 message,
-                "name another broker, or run `skein agent` beside it (control: Agent)",
+                "name another broker, or run `skein-operator agent` beside it (control: Agent)",
             );
         }
     }

@@ -55,7 +55,7 @@ pub(super) fn judge(
                 document,
                 field,
                 message,
-                "name another broker, or run `skein agent` beside it (control: Agent)",
+                "name another broker, or run `skein-operator agent` beside it (control: Agent)",
             );
             sound = false;
         }

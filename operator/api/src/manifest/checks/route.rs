@@ -69,7 +69,7 @@ pub(super) fn judge(
                 document,
                 ends.a.1,
                 message,
-                "route both to a managed broker, or run `skein agent` beside one (control: Agent)",
+                "route both to a managed broker, or run `skein-operator agent` beside one (control: Agent)",
             );
             sound = false;
         }
