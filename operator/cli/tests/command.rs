@@ -5,9 +5,8 @@
 mod common;
 
 use std::fs;
-use std::process::Command;
 
-use common::{APART, BAD, command, manifests, ran, sample, shown, skein, way};
+use common::{APART, BAD, manifests, sample, shown, skein, way};
 use serde_json::Value;
 
 const SAMPLES: [&str; 5] = ["farm", "campus", "twins", "many-to-many", "cloud"];
