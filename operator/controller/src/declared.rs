@@ -15,6 +15,7 @@ use skein_api::manifest::Severity;
 use skein_api::name::BrokerName;
 use skein_api::resources::Broker;
 
+use crate::fleet::{is_held, pauses};
 use crate::{names, objects};
 
 /// What is known of the custom resources of a namespace, from one reading to the next.
@@ -33,6 +34,8 @@ pub(crate) struct Reading {
     pub(crate) problems: Vec<Problem>,
     /// The brokers that Skein runs, as custom resources.
     pub(crate) hosted: BTreeMap<BrokerName, Declaration>,
+    /// Those that were, are being deleted, and wait to be let go.
+    pub(crate) leaving: BTreeMap<BrokerName, Declaration>,
 }
 
 /// The custom resource of a broker that Skein runs.
@@ -42,20 +45,28 @@ pub(crate) struct Declaration {
     pub(crate) uid: String,
     /// What it says, as it is in force.
     pub(crate) broker: Broker,
+    /// A person has its objects left as they are.
+    pub(crate) is_paused: bool,
 }
 
 impl Declarations {
     /// Reads these objects together.
     pub(crate) fn read<'a>(&mut self, objects: impl IntoIterator<Item = &'a DynamicObject>) -> Reading {
         let mut uids = BTreeMap::new();
+        let mut paused = BTreeSet::new();
+        let mut leaving = BTreeMap::new();
         let mut now: BTreeMap<String, String> = BTreeMap::new();
         for object in objects {
             let Some(types) = &object.types else { continue };
             // One that is being deleted is not wanted any more.
             if object.metadata.deletion_timestamp.is_some() {
+                leaving.extend(left(object));
                 continue;
             }
             let key = format!("{}/{}", types.kind, object.name_any());
+            if pauses(object) {
+                paused.insert(key.clone());
+            }
             uids.insert(key.clone(), object.metadata.uid.clone().unwrap_or_default());
             now.insert(key, text(object));
         }
@@ -99,7 +110,13 @@ impl Declarations {
                 .ok()
                 .filter(|_| is_managed)?;
             let uid = uids.get(&key)?.clone();
-            Some((name.clone(), Declaration { uid, broker }))
+            let is_paused = paused.contains(&key);
+            let declaration = Declaration {
+                uid,
+                broker,
+                is_paused,
+            };
+            Some((name.clone(), declaration))
         });
         let hosted = hosted.collect();
         self.sound = taken;
@@ -107,8 +124,22 @@ impl Declarations {
             fleet,
             problems,
             hosted,
+            leaving,
         }
     }
+}
+
+/// A managed broker that is being deleted and waits for us, as it was declared last.
+fn left(object: &DynamicObject) -> Option<(BrokerName, Declaration)> {
+    let broker: Broker = serde_json::from_str(&text(object)).ok()?;
+    let is_ours = is_held(object) && object.types.as_ref()?.kind == "Broker" && broker.spec.managed.is_some();
+    let declaration = Declaration {
+        uid: object.metadata.uid.clone()?,
+        broker,
+        is_paused: false,
+    };
+    let name = BrokerName::new(&object.name_any()).ok()?;
+    is_ours.then_some((name, declaration))
 }
 
 /// What of an object a manifest would say.
@@ -302,7 +333,23 @@ mod tests {
     fn what_is_being_deleted_is_not_wanted() {
         let mut going = broker("b");
         going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        let reading = Declarations::default().read(&[broker("a"), going]);
+        let reading = Declarations::default().read(&[broker("a"), going.clone()]);
         assert_eq!(names(&reading).0, ["a"]);
+        assert!(reading.leaving.is_empty(), "nobody holds it");
+        going.metadata.finalizers = Some(vec![crate::names::FINALIZER.to_owned()]);
+        let reading = Declarations::default().read(&[broker("a"), going]);
+        assert_eq!(
+            reading.leaving.keys().map(BrokerName::as_str).collect::<Vec<_>>(),
+            ["b"]
+        );
+    }
+
+    #[test]
+    fn an_annotation_pauses() {
+        let mut paused = broker("b");
+        paused.metadata.annotations = Some([(crate::names::PAUSED.to_owned(), "true".to_owned())].into());
+        let reading = Declarations::default().read(&[broker("a"), paused]);
+        let is_paused = |name: &str| reading.hosted[&BrokerName::new(name).unwrap()].is_paused;
+        assert!(!is_paused("a") && is_paused("b"));
     }
 }

@@ -8,7 +8,10 @@ mod execute;
 mod given;
 mod heed;
 mod kick;
+mod leave;
 mod place;
+mod repair;
+mod roll;
 mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,12 +33,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use self::given::Given;
+pub(crate) use self::leave::{is_held, pauses};
 use self::place::Heard;
 use crate::declared::{Declaration, Declarations};
 use crate::metrics::METRICS;
 use crate::pods::Pods;
 use crate::say;
-use crate::watching::{About, Watched};
+use crate::watching::{About, Change, Watched};
 use crate::writer::{Done, End, Writer};
 use crate::{names, objects};
 
@@ -75,6 +79,12 @@ pub(crate) struct Fleet {
     problems: Vec<Problem>,
     /// The brokers that Skein runs, as declared.
     hosted: BTreeMap<BrokerName, Declaration>,
+    /// Those that were, are being deleted, and are kept until nobody needs them.
+    leaving: BTreeMap<BrokerName, Declaration>,
+    /// The uids of those that were let go.
+    released: BTreeSet<String>,
+    /// The digest of the template that each pod is to be of.
+    templates: BTreeMap<BrokerName, String>,
     given: BTreeMap<BrokerName, Given>,
     /// What pods said, and whether they are there.
     heard: BTreeMap<BrokerName, Heard>,
@@ -110,7 +120,7 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Cares for a fleet for ever. What stands in its way is said and tried again.
-    pub(crate) async fn care(setting: Setting, mut changes: mpsc::UnboundedReceiver<About>) {
+    pub(crate) async fn care(setting: Setting, mut changes: mpsc::UnboundedReceiver<Change>) {
         let namespace = setting.namespace.clone();
         let mut pause = Duration::from_millis(200);
         loop {
@@ -152,6 +162,9 @@ impl Fleet {
             declarations: Declarations::default(),
             problems: Vec::new(),
             hosted: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            released: BTreeSet::new(),
+            templates: BTreeMap::new(),
             given: BTreeMap::new(),
             heard: BTreeMap::new(),
             pods,
@@ -183,13 +196,13 @@ impl Fleet {
         Ok((fleet, channels))
     }
 
-    async fn turn(mut self, mut channels: Channels, changes: &mut mpsc::UnboundedReceiver<About>) {
+    async fn turn(mut self, mut channels: Channels, changes: &mut mpsc::UnboundedReceiver<Change>) {
         loop {
             let wake = self.next_wakeup();
             tokio::select! {
                 biased;
                 change = changes.recv() => match change {
-                    Some(about) => self.changed(about),
+                    Some(change) => self.changed(change),
                     // The controller ends.
                     None => return,
                 },
@@ -207,12 +220,18 @@ impl Fleet {
         }
     }
 
-    fn changed(&mut self, about: About) {
-        let pause = match about {
+    fn changed(&mut self, change: Change) {
+        if let Some(seen) = change.seen {
+            self.saw(seen);
+            return;
+        }
+        let pause = match change.about {
             About::Declared | About::Migrations => GATHER,
-            About::Reports | About::Pods | About::Services => Duration::ZERO,
+            About::Reports | About::Pods | About::Services | About::Objects => Duration::ZERO,
         };
-        self.due.entry(about).or_insert_with(|| Instant::now() + pause);
+        self.due
+            .entry(change.about)
+            .or_insert_with(|| Instant::now() + pause);
     }
 
     fn next_wakeup(&self) -> Instant {
@@ -237,10 +256,8 @@ impl Fleet {
                 About::Declared => self.declare(),
                 About::Migrations => self.heed(),
                 About::Reports | About::Pods => self.hear_pods(),
-                About::Services => {
-                    self.repair();
-                    self.place();
-                }
+                About::Services => self.place(),
+                About::Objects => self.see_all(),
             }
         }
         self.writer.try_again(now);
@@ -249,6 +266,7 @@ impl Fleet {
             self.measure(now);
             self.retry_undone();
             self.look_after_users();
+            self.roll();
         }
         if self.show_due.is_some_and(|at| at <= now) {
             self.show_due = None;

@@ -28,6 +28,11 @@ impl Ear {
         }
     }
 
+    /// What it watches.
+    pub(crate) fn of(&self) -> &str {
+        &self.of
+    }
+
     /// It was answered, or told something. Errors count as silence.
     pub(crate) fn hears(&self) {
         self.hears_at(Instant::now());

@@ -172,7 +172,7 @@ struct Fleets<'a> {
     options: &'a Options,
     client: Client,
     watched: Watched,
-    running: BTreeMap<String, (mpsc::UnboundedSender<About>, JoinHandle<()>)>,
+    running: BTreeMap<String, (mpsc::UnboundedSender<Change>, JoinHandle<()>)>,
 }
 
 impl Fleets<'_> {
@@ -230,7 +230,7 @@ impl Fleets<'_> {
         let concerned = |name: &String| change.namespace.as_ref().is_none_or(|changed| changed == name);
         for (_, (changes, _)) in self.running.iter().filter(|(name, _)| concerned(name)) {
             // One that has ended is begun anew with the next change of what is declared.
-            let _ = changes.send(change.about);
+            let _ = changes.send(change.clone());
         }
     }
 }

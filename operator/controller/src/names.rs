@@ -1,7 +1,7 @@
 //! What the objects of a fleet are called, and by which labels they are known.
 //!
 //! A broker's client Service has the broker's own name, because clients are to find it there, and so have its `StatefulSet`
-//! and, by that, its pod (`a-0`) and its volume (`data-a-0`). All else of it is called `a-skein`; no broker may be called so.
+//! and, by that, its pod (`a-0`). All else of it is called `a-skein`; no broker may be called so.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,12 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "skein");
 
 /// The label that names the broker that an object belongs to.
 pub const BROKER: &str = "mqtt.skein.dev/broker";
+
+/// Keeps a Broker that is deleted until its links are gone and what waited there has been taken: see `fleet::leave`.
+pub const FINALIZER: &str = "mqtt.skein.dev/retire";
+
+/// The annotation by which a person has a Broker's objects left as they are: "true".
+pub const PAUSED: &str = "mqtt.skein.dev/paused";
 
 /// The Secret that holds what is the whole fleet's: what passwords follow from.
 pub const FLEET: &str = "skein-fleet";
@@ -47,6 +53,12 @@ pub fn broker_of(own: &str) -> Option<BrokerName> {
 #[must_use]
 pub fn pod(broker: &BrokerName) -> String {
     format!("{broker}-0")
+}
+
+/// The name of the Migration by which a broker is drained while its pod is replaced.
+#[must_use]
+pub fn roll(broker: &BrokerName) -> String {
+    format!("{broker}-roll")
 }
 
 /// Why a managed broker cannot have this name on Kubernetes, and what to do.

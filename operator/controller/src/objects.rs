@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource as _;
@@ -34,7 +35,7 @@ pub use keeping::{config_map, fleet_secret, secret};
 pub use ports::{objection, ports};
 pub use services::{Family, Serving, client_service, endpoint_slice, peer_service};
 pub use wanted::Wanted;
-pub use workload::{TEMPLATE, stateful_set, template_hash};
+pub use workload::{TEMPLATE, stateful_set, template_hash, volume_claim};
 
 /// A managed broker, by what its objects follow from.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +75,7 @@ pub fn for_broker(
     settings: &Settings,
     peer_address: Option<&str>,
 ) -> Result<Vec<Wanted>, serde_json::Error> {
-    Ok(vec![
+    let mut wanted = vec![
         Wanted::of(&service_account(hosted))?,
         Wanted::of(&role(hosted))?,
         Wanted::of(&role_binding(hosted))?,
@@ -82,8 +83,43 @@ pub fn for_broker(
         Wanted::of(&config_map(hosted))?,
         Wanted::of(&client_service(hosted))?,
         Wanted::of(&peer_service(hosted, peer_address))?,
-        Wanted::of(&stateful_set(hosted, settings)?)?,
-    ])
+    ];
+    if let Some(claim) = volume_claim(hosted, settings) {
+        wanted.push(Wanted::of(&claim)?);
+    }
+    wanted.push(Wanted::of(&stateful_set(hosted, settings)?)?);
+    Ok(wanted)
+}
+
+/// The digest of the template of pods that is among these objects.
+#[must_use]
+pub fn template_of(objects: &[Wanted]) -> Option<String> {
+    let set = objects
+        .iter()
+        .find(|wanted| wanted.resource.kind == "StatefulSet")?;
+    let hash = set
+        .body
+        .pointer("/spec/template/metadata/annotations")?
+        .get(TEMPLATE)?;
+    hash.as_str().map(str::to_owned)
+}
+
+/// The kinds of the objects that are written for brokers and fleets.
+#[must_use]
+pub fn kinds() -> Vec<ApiResource> {
+    vec![
+        ApiResource::erase::<StatefulSet>(&()),
+        ApiResource::erase::<PersistentVolumeClaim>(&()),
+        ApiResource::erase::<Service>(&()),
+        ApiResource::erase::<EndpointSlice>(&()),
+        ApiResource::erase::<Secret>(&()),
+        ApiResource::erase::<ConfigMap>(&()),
+        ApiResource::erase::<NetworkPolicy>(&()),
+        ApiResource::erase::<PodDisruptionBudget>(&()),
+        ApiResource::erase::<RoleBinding>(&()),
+        ApiResource::erase::<Role>(&()),
+        ApiResource::erase::<ServiceAccount>(&()),
+    ]
 }
 
 /// All that a broker may run by, to be deleted: what each is, and its name. Its volume is not among them.

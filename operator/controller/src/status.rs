@@ -15,7 +15,7 @@ mod tests;
 mod topic;
 mod way;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use skein_api::fleet::Fleet;
@@ -47,6 +47,8 @@ pub struct Seen<'a> {
     pub refused: bool,
     /// What stands against a broker's objects, in a sentence. Who is not in it has all of them.
     pub objects: &'a BTreeMap<BrokerName, String>,
+    /// Brokers whose objects a person has left as they are.
+    pub paused: &'a BTreeSet<BrokerName>,
     /// The time; of it, whole seconds count.
     pub now: Timestamp,
 }

@@ -5,13 +5,14 @@ use std::cell::RefCell;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
-use kube::core::ApiResource;
-use kube::runtime::reflector::Store;
+use kube::core::{ApiResource, PartialObjectMeta};
 use kube::runtime::reflector::store::{Writer, WriterDropped};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -20,7 +21,8 @@ use skein_api::resources::{Broker, Migration, NodeRoute, Topic};
 use tokio::sync::mpsc;
 
 use crate::hearing::Ear;
-use crate::names;
+use crate::writer::{Key, Version};
+use crate::{names, objects};
 
 /// The server ends a watch after so many seconds, and it goes on where it was: one whose connection died unnoticed lasts no
 /// longer. The client gives up a little later ([`crate::client`]).
@@ -39,6 +41,8 @@ pub(crate) enum About {
     Pods,
     /// Where brokers are reached.
     Services,
+    /// That objects are as they were written.
+    Objects,
 }
 
 /// Something changed.
@@ -48,6 +52,16 @@ pub(crate) struct Change {
     pub(crate) namespace: Option<String>,
     /// What.
     pub(crate) about: About,
+    /// An object that we write, as it is now; without one, any.
+    pub(crate) seen: Option<Seen>,
+}
+
+/// An object that was seen on the server.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) key: Key,
+    /// None: it is gone.
+    pub(crate) version: Option<Version>,
 }
 
 /// The mirror.
@@ -65,6 +79,8 @@ pub(crate) struct Watched {
     pub(crate) pods: Store<Pod>,
     /// Who serves whom.
     pub(crate) slices: Store<EndpointSlice>,
+    /// Of all kinds of objects that we write, that they are there, and in which state.
+    pub(crate) objects: Vec<Kind>,
     /// When each of the watches was last answered.
     pub(crate) ears: Vec<Ear>,
 }
@@ -91,6 +107,10 @@ impl Watched {
             services: begin.ours(About::Services),
             pods: begin.ours(About::Pods),
             slices: begin.ours(About::Services),
+            objects: objects::kinds()
+                .into_iter()
+                .map(|kind| begin.written(kind))
+                .collect(),
             ears: Vec::new(),
         };
         watched.ears = begin.ears.into_inner();
@@ -108,7 +128,33 @@ impl Watched {
         self.reports.wait_until_ready().await?;
         self.services.wait_until_ready().await?;
         self.pods.wait_until_ready().await?;
-        self.slices.wait_until_ready().await
+        self.slices.wait_until_ready().await?;
+        for kind in &self.objects {
+            kind.store.wait_until_ready().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The objects of one kind that we write.
+#[derive(Clone)]
+pub(crate) struct Kind {
+    resource: ApiResource,
+    store: Store<PartialObjectMeta<DynamicObject>>,
+}
+
+impl Kind {
+    /// How an object is now, as far as that is ours to say; `None` if this is not its kind.
+    pub(crate) fn see(&self, namespace: &str, key: &Key) -> Option<Seen> {
+        if self.resource.kind != key.kind || key.status {
+            return None;
+        }
+        let reference = ObjectRef::new_with(&key.name, self.resource.clone()).within(namespace);
+        let there = self.store.get(&reference);
+        Some(Seen {
+            key: key.clone(),
+            version: there.map(|there| Version::of(&there.metadata)),
+        })
     }
 }
 
@@ -145,9 +191,47 @@ impl Begin<'_> {
             Some(namespace) => Api::namespaced(ear.at(self.client), namespace),
             None => Api::all(ear.at(self.client)),
         };
-        let (label, value) = names::MANAGED_BY;
-        let ours = watcher::Config::default().labels(&format!("{label}={value}"));
-        self.mirror(api, ours, Writer::new(()), about, ear)
+        self.mirror(api, ours(), Writer::new(()), about, ear)
+    }
+
+    /// The objects of a kind that we write, by what is said about them: their contents are not read.
+    fn written(&self, resource: ApiResource) -> Kind {
+        let ear = Ear::new(&format!("{} (as written)", resource.plural));
+        let client = ear.at(self.client);
+        let api: Api<PartialObjectMeta<DynamicObject>> = match self.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
+        let writer = Writer::new(resource.clone());
+        let store = writer.as_reader();
+        let events = watch(api, ours().timeout(ROUND))
+            .default_backoff()
+            .modify(slim)
+            .reflect(writer);
+        let changes = self.changes.clone();
+        let kind = resource.kind.clone();
+        self.listen(events, ear, move |event| {
+            let seen = |object: &PartialObjectMeta<DynamicObject>, version| Change {
+                namespace: object.namespace(),
+                about: About::Objects,
+                seen: Some(Seen {
+                    key: Key::of(&kind, &object.name_any()),
+                    version,
+                }),
+            };
+            let change = match event {
+                Event::Apply(object) => seen(&object, Some(Version::of(&object.metadata))),
+                Event::Delete(object) => seen(&object, None),
+                Event::InitDone => Change {
+                    namespace: None,
+                    about: About::Objects,
+                    seen: None,
+                },
+                Event::Init | Event::InitApply(_) => return true,
+            };
+            changes.send(change).is_ok()
+        });
+        Kind { resource, store }
     }
 
     fn mirror<K>(
@@ -164,35 +248,74 @@ impl Begin<'_> {
     {
         let store = writer.as_reader();
         let changes = self.changes.clone();
-        self.ears.borrow_mut().push(ear.clone());
         let events = watch(api, config.timeout(ROUND))
             .default_backoff()
             .modify(|object: &mut K| object.managed_fields_mut().clear())
             .reflect(writer);
+        self.listen(events, ear, move |event| {
+            let namespace = match event {
+                Event::Apply(object) | Event::Delete(object) => ResourceExt::namespace(&object),
+                Event::InitDone => None,
+                Event::Init | Event::InitApply(_) => return true,
+            };
+            let change = Change {
+                namespace,
+                about,
+                seen: None,
+            };
+            changes.send(change).is_ok()
+        });
+        store
+    }
+
+    /// Takes what a watch tells for as long as that is wanted; says once that it cannot be watched.
+    fn listen<K: Send + 'static>(
+        &self,
+        events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+        ear: Ear,
+        mut take: impl FnMut(Event<K>) -> bool + Send + 'static,
+    ) {
+        self.ears.borrow_mut().push(ear.clone());
         tokio::spawn(async move {
             let mut events = std::pin::pin!(events);
             let mut said = None;
             while let Some(event) = events.next().await {
-                let namespace = match event {
-                    Ok(Event::Apply(object) | Event::Delete(object)) => ResourceExt::namespace(&object),
-                    Ok(Event::InitDone) => None,
-                    Ok(Event::Init | Event::InitApply(_)) => continue,
+                match event {
+                    Ok(event) => {
+                        said = None;
+                        ear.hears();
+                        if !take(event) {
+                            return;
+                        }
+                    }
                     Err(error) => {
-                        let text = format!("cannot watch {about:?}: {error}; it is tried again");
+                        let text = format!("cannot watch {}: {error}; it is tried again", ear.of());
                         if said.as_ref() != Some(&text) {
                             crate::say(&text);
                             said = Some(text);
                         }
-                        continue;
                     }
-                };
-                said = None;
-                ear.hears();
-                if changes.send(Change { namespace, about }).is_err() {
-                    return;
                 }
             }
         });
-        store
     }
+}
+
+/// What has the label of our objects.
+fn ours() -> watcher::Config {
+    let (label, value) = names::MANAGED_BY;
+    watcher::Config::default().labels(&format!("{label}={value}"))
+}
+
+/// Leaves what tells an object and its state from others: there may be thousands.
+fn slim(object: &mut PartialObjectMeta<DynamicObject>) {
+    let whole = std::mem::take(&mut object.metadata);
+    object.metadata = ObjectMeta {
+        name: whole.name,
+        namespace: whole.namespace,
+        uid: whole.uid,
+        generation: whole.generation,
+        resource_version: whole.resource_version,
+        ..ObjectMeta::default()
+    };
 }

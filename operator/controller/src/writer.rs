@@ -1,5 +1,5 @@
 //! What is written to the API server: only what changed, one write of an object at a time, and again with growing pauses where it
-//! is refused. Knows no brokers.
+//! is refused. What somebody else changed or deleted is written again. Knows no brokers.
 //!
 //! Everything is written by server-side apply, so a write may be repeated, and what others say of an object stays. An object of
 //! a name that we want and that somebody else made is left alone, and said.
@@ -11,7 +11,7 @@ use std::time::Duration;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::ApiResource;
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -19,12 +19,20 @@ use crate::metrics::METRICS;
 use crate::names;
 use crate::objects::Wanted;
 
+#[cfg(test)]
+mod tests;
+mod version;
+
+pub(crate) use version::Version;
+
 /// Writes that are under way at a time, of one fleet.
 const AT_ONCE: usize = 16;
 /// A write that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Who changes what is ours again and again is answered more and more seldom, until they have been quiet for so long.
+const QUIET: Duration = Duration::from_mins(1);
 
 /// Which part of which object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +62,7 @@ impl Key {
 pub(crate) struct Done {
     key: Key,
     wish: Arc<Wish>,
-    result: Result<(), Refusal>,
+    result: Result<Option<Version>, Refusal>,
 }
 
 /// What came of a write.
@@ -119,6 +127,10 @@ enum Wish {
     Be(Box<Wanted>),
     /// Gone.
     Gone(ApiResource),
+    /// Not this one any more, which is of this uid: whoever keeps it there makes another.
+    Replaced(ApiResource, String),
+    /// Without the finalizer that is ours, which lets it go if it is being deleted.
+    Free(ApiResource),
 }
 
 #[derive(Debug, Default)]
@@ -129,6 +141,12 @@ struct Slot {
     next: Option<Arc<Wish>>,
     failures: u32,
     again: Option<Instant>,
+    /// What our last write made of it, and the newest that was seen.
+    made: Option<Version>,
+    seen: Option<Version>,
+    /// When it was last written again because of somebody else, and how often in a row.
+    repaired: Option<Instant>,
+    repairs: u32,
 }
 
 /// The objects of a namespace, as far as they are ours.
@@ -175,17 +193,73 @@ impl Writer {
         self.wish(&Key::of(&resource.kind, name), Wish::Gone(resource));
     }
 
-    /// Somebody changed it: it is written again if it is wanted.
-    pub(crate) fn repair(&mut self, key: &Key) {
+    /// Has one object be gone, so that whoever keeps one of its name makes another.
+    pub(crate) fn want_replaced(&mut self, resource: ApiResource, name: &str, uid: String) {
+        self.wish(&Key::of(&resource.kind, name), Wish::Replaced(resource, uid));
+    }
+
+    /// Has our finalizer be gone from an object.
+    pub(crate) fn want_free(&mut self, resource: ApiResource, name: &str) {
+        self.wish(&Key::of(&resource.kind, name), Wish::Free(resource));
+    }
+
+    /// All that was ever wanted.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.slots.keys()
+    }
+
+    /// An object was seen like this on the server, or gone: it is written again if somebody else did that.
+    pub(crate) fn saw(&mut self, key: &Key, version: Option<Version>) {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        if slot.next.is_none()
-            && slot.under_way.is_none()
-            && let Some(written) = slot.written.take()
-        {
-            slot.next = Some(written);
+        match version {
+            Some(version) => {
+                slot.seen = Some(version);
+                self.repair(key);
+            }
+            None if matches!(slot.written.as_deref(), Some(Wish::Be(_))) => {
+                slot.seen = None;
+                slot.made = None;
+                self.write_again(key);
+            }
+            None => {}
+        }
+    }
+
+    /// Writes again what is not as our last write left it.
+    fn repair(&mut self, key: &Key) {
+        let is_foreign = self.slots.get(key).is_some_and(|slot| {
+            matches!(slot.written.as_deref(), Some(Wish::Be(_)))
+                && match (&slot.made, &slot.seen) {
+                    (Some(made), Some(seen)) => seen.is_changed_since(made),
+                    _ => false,
+                }
+        });
+        if is_foreign {
+            self.write_again(key);
+        }
+    }
+
+    fn write_again(&mut self, key: &Key) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        if slot.next.is_some() || slot.under_way.is_some() {
+            // What is wanted is written anyway.
+            return;
+        }
+        let now = Instant::now();
+        if slot.repaired.is_none_or(|last| last + QUIET <= now) {
+            slot.repairs = 0;
+        }
+        slot.next = slot.written.take();
+        slot.repaired = Some(now);
+        slot.repairs += 1;
+        if slot.repairs == 1 {
             self.begin(key);
+        } else {
+            slot.again = Some(now + pause(slot.repairs - 1));
         }
     }
 
@@ -211,16 +285,17 @@ impl Writer {
         };
         slot.under_way = None;
         match result {
-            Ok(()) => {
+            Ok(version) => {
                 slot.written = Some(wish);
+                slot.made = version;
                 slot.failures = 0;
                 self.begin(&key);
+                self.repair(&key);
                 (key, End::Written)
             }
             Err(refusal) => {
                 slot.next.get_or_insert(wish);
-                let pause = SHORTEST_PAUSE * 2_u32.saturating_pow(slot.failures.min(10));
-                slot.again = Some(Instant::now() + pause.min(LONGEST_PAUSE));
+                slot.again = Some(Instant::now() + pause(slot.failures));
                 slot.failures += 1;
                 // At first it is no trouble: what it refers to may be on its way.
                 let end = if slot.failures > 2 {
@@ -297,13 +372,20 @@ impl Writer {
     }
 }
 
+/// Before the next try, after so many that came to nothing.
+fn pause(tries: u32) -> Duration {
+    let pause = SHORTEST_PAUSE * 2_u32.saturating_pow(tries.min(10));
+    pause.min(LONGEST_PAUSE)
+}
+
+/// Gives what it made of the object.
 async fn write(
     client: Client,
     namespace: &str,
     key: &Key,
     wish: &Wish,
     is_first: bool,
-) -> Result<(), Refusal> {
+) -> Result<Option<Version>, Refusal> {
     let failed = |source| Refusal::Api {
         kind: key.kind.clone(),
         name: key.name.clone(),
@@ -314,7 +396,7 @@ async fn write(
             let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, resource);
             let there = api.get_metadata_opt(&key.name).await.map_err(failed)?;
             let Some(there) = there.filter(|there| is_labelled(there.labels())) else {
-                return Ok(());
+                return Ok(None);
             };
             let parameters = DeleteParams::background().preconditions(Preconditions {
                 uid: there.uid(),
@@ -322,7 +404,44 @@ async fn write(
             });
             match api.delete(&key.name, &parameters).await {
                 Err(error) if !is_not_found(&error) => Err(failed(error)),
-                _ => Ok(()),
+                _ => Ok(None),
+            }
+        }
+        Wish::Replaced(resource, uid) => {
+            let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, resource);
+            let parameters = DeleteParams::background().preconditions(Preconditions {
+                uid: Some(uid.clone()),
+                resource_version: None,
+            });
+            match api.delete(&key.name, &parameters).await {
+                Err(error) if !is_not_found(&error) && !is_conflict(&error) => Err(failed(error)),
+                _ => Ok(None),
+            }
+        }
+        Wish::Free(resource) => {
+            let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, resource);
+            let there = api.get_metadata_opt(&key.name).await.map_err(failed)?;
+            let Some(there) =
+                there.filter(|there| there.finalizers().iter().any(|one| one == names::FINALIZER))
+            else {
+                return Ok(None);
+            };
+            let left: Vec<&String> = there
+                .finalizers()
+                .iter()
+                .filter(|one| *one != names::FINALIZER)
+                .collect();
+            // Of what was read, and of nothing that came in between.
+            let patch = json!({"metadata": {
+                "finalizers": left, "resourceVersion": there.resource_version(), "uid": there.uid(),
+            }});
+            let parameters = PatchParams {
+                field_manager: Some(names::MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            match api.patch(&key.name, &parameters, &Patch::Merge(patch)).await {
+                Err(error) if !is_not_found(&error) => Err(failed(error)),
+                _ => Ok(None),
             }
         }
         Wish::Be(wanted) => {
@@ -331,7 +450,7 @@ async fn write(
                 let parameters = PatchParams::apply(names::STATUS_MANAGER).force();
                 let patch = Patch::Apply(&wanted.body);
                 let patched = api.patch_status(&key.name, &parameters, &patch).await;
-                return patched.map(drop).map_err(failed);
+                return patched.map(|_| None).map_err(failed);
             }
             if is_first
                 && let Some(there) = api.get_metadata_opt(&key.name).await.map_err(failed)?
@@ -345,7 +464,12 @@ async fn write(
             let parameters = PatchParams::apply(names::MANAGER).force();
             let patch = Patch::Apply(&wanted.body);
             let patched = api.patch(&key.name, &parameters, &patch).await;
-            patched.map(drop).map_err(failed)
+            if patched.as_ref().is_err_and(is_ending) {
+                return Ok(None);
+            }
+            patched
+                .map(|there| Some(Version::of(&there.metadata)))
+                .map_err(failed)
         }
     }
 }
@@ -363,4 +487,17 @@ fn is_labelled(labels: &BTreeMap<String, String>) -> bool {
 
 fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Nothing can be made where everything goes: that is as it should be.
+fn is_ending(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }

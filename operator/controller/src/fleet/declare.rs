@@ -17,7 +17,6 @@ use super::place::SERVED_BY;
 use crate::metrics::METRICS;
 use crate::names;
 use crate::objects;
-use crate::writer::Key;
 
 impl Fleet {
     /// Takes up what an earlier life left.
@@ -81,13 +80,23 @@ impl Fleet {
             self.gather();
         }
         let before = std::mem::replace(&mut self.hosted, reading.hosted);
-        for broker in before.keys().filter(|broker| !self.hosted.contains_key(*broker)) {
+        self.take_leave(reading.leaving);
+        let was_paused = before
+            .iter()
+            .any(|(name, declaration)| declaration.is_paused && !self.is_paused(name));
+        let is_gone =
+            |name: &&BrokerName| !self.hosted.contains_key(*name) && !self.leaving.contains_key(*name);
+        for broker in before.keys().filter(is_gone) {
             // Those of a deleted Broker go by themselves; one that somebody else runs now leaves them behind.
             for (resource, name) in objects::all_of(broker) {
                 self.writer.want_gone(resource, &name);
             }
         }
+        self.hold();
         self.keep_objects();
+        if was_paused {
+            self.see_all();
+        }
         let is_news = *self.conductor.fleet != *reading.fleet;
         self.conductor.fleet = reading.fleet.clone();
         self.provide_users();
@@ -107,7 +116,7 @@ impl Fleet {
 
     /// A broker that Skein runs, by what its objects follow from.
     pub(super) fn hosted<'a>(&'a self, name: &'a BrokerName) -> Option<objects::Hosted<'a>> {
-        let declaration = self.hosted.get(name)?;
+        let declaration = self.hosted.get(name).or_else(|| self.leaving.get(name))?;
         Some(objects::Hosted {
             name,
             namespace: &self.setting.namespace,
@@ -122,11 +131,16 @@ impl Fleet {
             return;
         }
         let (mut wanted, mut troubles) = (Vec::new(), Vec::new());
-        for hosted in self.hosted.keys().filter_map(|name| self.hosted(name)) {
+        let mut templates = BTreeMap::new();
+        let kept = self.hosted.keys().filter(|name| !self.is_paused(name));
+        for hosted in kept.filter_map(|name| self.hosted(name)) {
             let name = hosted.name;
             let address = self.cluster_ip(&names::own(name));
             match objects::for_broker(&hosted, &self.setting.objects, address.as_deref()) {
-                Ok(objects) => wanted.extend(objects),
+                Ok(objects) => {
+                    templates.extend(objects::template_of(&objects).map(|hash| (name.clone(), hash)));
+                    wanted.extend(objects);
+                }
                 Err(error) => {
                     let text = format!("Broker/{name}: its objects cannot be written down: {error}");
                     troubles.push((format!("objects/{name}"), text));
@@ -136,36 +150,12 @@ impl Fleet {
         if let Ok(budget) = objects::Wanted::of(&objects::disruption_budget(&self.setting.namespace)) {
             wanted.push(budget);
         }
+        self.templates = templates;
         for (about, text) in troubles {
             self.conductor.trouble(about, Some(text));
         }
         for wanted in wanted {
             self.writer.want(wanted);
-        }
-    }
-
-    /// Makes anew what somebody deleted.
-    pub(super) fn repair(&mut self) {
-        let mirrored = &self.setting.watched;
-        for broker in self.hosted.keys() {
-            let own = names::own(broker);
-            let missing = [
-                (
-                    "Service",
-                    broker.as_str(),
-                    self.is_here(&mirrored.services, broker.as_str()),
-                ),
-                ("Service", own.as_str(), self.is_here(&mirrored.services, &own)),
-                (
-                    "EndpointSlice",
-                    own.as_str(),
-                    self.is_here(&mirrored.slices, &own),
-                ),
-                ("ConfigMap", own.as_str(), self.is_here(&mirrored.reports, &own)),
-            ];
-            for (kind, name, _) in missing.into_iter().filter(|(.., is_here)| !is_here) {
-                self.writer.repair(&Key::of(kind, name));
-            }
         }
     }
 

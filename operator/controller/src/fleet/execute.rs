@@ -82,12 +82,14 @@ impl Ground for Fleet {
                 }
                 self.migrations.record(migration.clone(), &now);
                 self.write_migration(migration);
+                self.forget_migrations(&migration.broker);
             }
             Directive::Retire { broker } => {
                 self.conductor.placed.remove(broker);
                 self.users.forget(broker);
                 self.given.remove(broker);
                 self.serving.remove(broker);
+                self.release(broker);
                 self.watch_brokers();
                 self.hear_pods();
             }

@@ -55,16 +55,6 @@ impl Fleet {
         store.state_filter(|object| object.meta().namespace.as_deref() == Some(&self.setting.namespace))
     }
 
-    /// Whether a mirror has something of this name in this namespace.
-    pub(super) fn is_here<K>(&self, store: &Store<K>, name: &str) -> bool
-    where
-        K: Resource<DynamicType = ()> + Clone + 'static,
-    {
-        store
-            .get(&ObjectRef::<K>::new(name).within(&self.setting.namespace))
-            .is_some()
-    }
-
     /// The address of a Service, if it has one yet.
     pub(super) fn cluster_ip(&self, name: &str) -> Option<String> {
         let reference = ObjectRef::<Service>::new(name).within(&self.setting.namespace);

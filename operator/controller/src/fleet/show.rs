@@ -1,6 +1,6 @@
 //! The status of custom resources, written where it changed; and Migrations, which are Skein's to make when a broker fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
@@ -19,6 +19,9 @@ use crate::metrics::METRICS;
 use crate::names;
 use crate::objects::Wanted;
 use crate::status::{self, Seen};
+
+/// How many Migrations of a broker's failures stay.
+const KEPT: usize = 10;
 
 impl Fleet {
     /// Takes up the migrations of an earlier life.
@@ -63,6 +66,22 @@ impl Fleet {
         }
     }
 
+    /// Deletes the oldest Migrations of a broker's failures that are over. The newest tell enough, and which number comes next.
+    pub(super) fn forget_migrations(&mut self, broker: &BrokerName) {
+        let failures = self.migrations.records().iter().rev().filter(|record| {
+            let migration = &record.migration;
+            migration.broker == *broker && migration.reason == Reason::Failure
+        });
+        let old: Vec<String> = failures
+            .skip(KEPT)
+            .filter(|record| record.is_over())
+            .map(|record| record.migration.name.clone())
+            .collect();
+        for name in old {
+            self.writer.want_gone(ApiResource::erase::<Migration>(&()), &name);
+        }
+    }
+
     /// Writes what has changed.
     pub(super) fn show(&mut self) {
         let engine = self.conductor.engine.status();
@@ -76,6 +95,12 @@ impl Fleet {
         let objects = self.objections();
         let fleet = self.conductor.fleet.clone();
         let problems = self.problems.clone();
+        let paused: BTreeSet<BrokerName> = self
+            .hosted
+            .iter()
+            .filter(|(_, declaration)| declaration.is_paused)
+            .map(|(name, _)| name.clone())
+            .collect();
         let seen = Seen {
             fleet: &fleet,
             plan: self.conductor.engine.plan(),
@@ -83,6 +108,7 @@ impl Fleet {
             problems: &problems,
             refused: problems.iter().any(|problem| problem.severity == Severity::Error),
             objects: &objects,
+            paused: &paused,
             now: jiff::Timestamp::now(),
         };
         let [brokers, routes, topics] = &self.setting.watched.declared;

@@ -110,7 +110,13 @@ fn a_broker_that_says_nothing() {
 #[test]
 fn a_broker_that_keeps_nothing_has_no_volume() {
     let set = set(r#"{"durability": "none"}"#, &Settings::default());
-    assert!(set.spec.volume_claim_templates.is_none());
+    let settings = Settings::default();
+    assert!(
+        with(&spec(r#"{"durability": "none"}"#), |hosted| volume_claim(
+            hosted, &settings
+        ))
+        .is_none()
+    );
     let volumes = set.spec.template.spec.unwrap().volumes.unwrap();
     assert!(
         volumes
@@ -120,13 +126,40 @@ fn a_broker_that_keeps_nothing_has_no_volume() {
 }
 
 #[test]
+fn a_volume_goes_with_its_broker_only_where_that_is_wanted() {
+    let owners = |delete_volumes| {
+        let settings = Settings {
+            delete_volumes,
+            ..Settings::default()
+        };
+        let claim = with(&spec("{}"), |hosted| volume_claim(hosted, &settings)).unwrap();
+        claim.metadata.owner_references.unwrap_or_default().len()
+    };
+    assert_eq!((owners(false), owners(true)), (0, 1));
+}
+
+#[test]
+fn every_kind_that_is_written_is_watched() {
+    let wanted = all(&spec("{}"), &Settings::default(), None);
+    let watched = kinds();
+    for wanted in &wanted {
+        let kind = &wanted.resource.kind;
+        assert!(watched.iter().any(|watched| watched.kind == *kind), "{kind}");
+    }
+    assert_eq!(template_of(&wanted), Some(hash("{}", &Settings::default())));
+}
+
+#[test]
 fn every_mount_has_its_volume() {
     for text in ["{}", r#"{"durability": "none"}"#] {
         let set = set(text, &Settings::default());
-        let claims = set.spec.volume_claim_templates.into_iter().flatten();
-        let mut names: Vec<_> = claims.filter_map(|claim| claim.metadata.name).collect();
         let pod = set.spec.template.spec.unwrap();
-        names.extend(pod.volumes.iter().flatten().map(|volume| volume.name.clone()));
+        let names: Vec<_> = pod
+            .volumes
+            .iter()
+            .flatten()
+            .map(|volume| volume.name.clone())
+            .collect();
         for mount in containers(&pod).flat_map(|container| container.volume_mounts.iter().flatten()) {
             let volumes = names.iter().filter(|name| **name == mount.name).count();
             assert_eq!(volumes, 1, "{} of {text}", mount.name);
@@ -181,7 +214,11 @@ fn a_pod_is_found_by_what_never_changes() {
 
 #[test]
 fn what_is_a_brokers_goes_with_it() {
-    for wanted in all(&spec(RICH), &Settings::default(), None) {
+    let settings = Settings {
+        delete_volumes: true,
+        ..Settings::default()
+    };
+    for wanted in all(&spec(RICH), &settings, None) {
         let metadata = &wanted.body["metadata"];
         let owner = json!({
             "apiVersion": "mqtt.skein.dev/v1alpha1", "kind": "Broker", "name": "a", "uid": "0a1b",
@@ -317,7 +354,7 @@ fn a_pod_is_of_another_template_exactly_if_its_spec_is_another() {
 /// Should a release change this on purpose, it restarts every broker that runs.
 #[test]
 fn a_release_does_not_change_the_template_by_accident() {
-    assert_eq!(hash("{}", &Settings::default()), "2fa64638d6a176fa");
+    assert_eq!(hash("{}", &Settings::default()), "d78e296e307aed78");
 }
 
 #[test]

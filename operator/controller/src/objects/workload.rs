@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 
 use fnv::FnvHasher;
-use k8s_openapi::api::apps::v1::{
-    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
-};
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecurityContext, TCPSocketAction, TopologySpreadConstraint, Volume,
-    VolumeMount, VolumeResourceRequirements,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource, PodSecurityContext,
+    PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, TCPSocketAction,
+    TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -36,19 +34,14 @@ const STATE: (&str, &str) = ("state", "/var/lib/skein");
 const DATA: (&str, &str) = ("data", "/var/lib/skein/data");
 const SCRATCH: (&str, &str) = ("tmp", "/tmp");
 
-/// The `StatefulSet` of a broker: one pod, which the controller alone replaces, as a planned restart.
-///
-/// Its claim for a volume cannot be changed once it is there; the API server refuses an apply that would.
+/// The `StatefulSet` of a broker: one pod, which the controller alone replaces, as a planned restart. Of what is said here the API
+/// server lets everything be changed that a declaration can change: a template of claims would not, so there is none
+/// ([`volume_claim`]).
 ///
 /// # Errors
 /// None that is known: serialising could fail only on a map whose keys are no text.
 pub fn stateful_set(hosted: &Hosted<'_>, settings: &Settings) -> Result<StatefulSet, serde_json::Error> {
     let pod = pod(hosted, &settings.images);
-    let when_deleted = if settings.delete_volumes {
-        "Delete"
-    } else {
-        "Retain"
-    };
     Ok(StatefulSet {
         metadata: hosted.meta(hosted.name.to_string()),
         spec: StatefulSetSpec {
@@ -59,10 +52,6 @@ pub fn stateful_set(hosted: &Hosted<'_>, settings: &Settings) -> Result<Stateful
                 type_: Some("OnDelete".to_owned()),
                 rolling_update: None,
             }),
-            persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
-                when_deleted: Some(when_deleted.to_owned()),
-                when_scaled: Some("Retain".to_owned()),
-            }),
             selector: hosted.selector(),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
@@ -72,7 +61,6 @@ pub fn stateful_set(hosted: &Hosted<'_>, settings: &Settings) -> Result<Stateful
                 }),
                 spec: Some(pod),
             },
-            volume_claim_templates: has_volume(hosted).then(|| vec![claim(hosted)]),
             ..StatefulSetSpec::default()
         },
         status: None,
@@ -92,9 +80,11 @@ pub fn template_hash(pod: &PodSpec) -> Result<String, serde_json::Error> {
 
 fn pod(hosted: &Hosted<'_>, images: &Images) -> PodSpec {
     let mut volumes: Vec<_> = [PROGRAM, STATE, SCRATCH].map(|(name, _)| empty(name)).into();
-    if !has_volume(hosted) {
-        volumes.push(empty(DATA.0));
-    }
+    volumes.push(if has_volume(hosted) {
+        claimed(DATA.0, hosted.own())
+    } else {
+        empty(DATA.0)
+    });
     let spread = |topology: &str| TopologySpreadConstraint {
         topology_key: topology.to_owned(),
         max_skew: 1,
@@ -211,16 +201,21 @@ fn has_volume(hosted: &Hosted<'_>) -> bool {
     hosted.spec.durability != Some(Durability::None)
 }
 
-fn claim(hosted: &Hosted<'_>) -> PersistentVolumeClaim {
+/// The claim for the volume that a broker keeps its store on, if it keeps one. It may grow where its storage class lets it. It
+/// goes with the broker only where `delete_volumes` says so.
+#[must_use]
+pub fn volume_claim(hosted: &Hosted<'_>, settings: &Settings) -> Option<PersistentVolumeClaim> {
+    if !has_volume(hosted) {
+        return None;
+    }
     let storage = hosted.spec.storage.as_ref();
     let size = storage.map_or_else(|| VOLUME.to_owned(), |storage| storage.size.to_string());
-    PersistentVolumeClaim {
-        metadata: ObjectMeta {
-            name: Some(DATA.0.to_owned()),
-            // Only what never changes: a template of claims cannot.
-            labels: Some(names::selector(hosted.name)),
-            ..ObjectMeta::default()
-        },
+    let mut metadata = hosted.meta(hosted.own());
+    if !settings.delete_volumes {
+        metadata.owner_references = None;
+    }
+    Some(PersistentVolumeClaim {
+        metadata,
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(words(&["ReadWriteOnce"])),
             storage_class_name: storage.and_then(|storage| storage.class_name.clone()),
@@ -231,7 +226,7 @@ fn claim(hosted: &Hosted<'_>) -> PersistentVolumeClaim {
             ..PersistentVolumeClaimSpec::default()
         }),
         status: None,
-    }
+    })
 }
 
 /// As the restricted profile of the Pod Security Standards asks for of each container.
@@ -251,6 +246,17 @@ fn empty(name: &str) -> Volume {
     Volume {
         name: name.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    }
+}
+
+fn claimed(name: &str, claim: String) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: claim,
+            read_only: None,
+        }),
         ..Volume::default()
     }
 }

@@ -10,6 +10,7 @@ use skein_planner::plan::{Candidate, Equivalence};
 
 use super::conditions::{Verdict, Verdicts};
 use super::{MOST, Seen, declared};
+use crate::names;
 
 /// The status of the broker `name`, whose spec is of this generation.
 #[must_use]
@@ -108,6 +109,13 @@ fn matched(
                 seen,
                 name,
                 &format!("it has not said yet that it uses configuration {given}"),
+            ),
+        ),
+        (Some(given), Some(loaded)) if given == loaded && seen.paused.contains(name) => Verdict::yes(
+            "Paused",
+            format!(
+                "it uses the configuration that it was given; its objects are left as they are, for it is annotated {}",
+                names::PAUSED
             ),
         ),
         (Some(given), Some(loaded)) if given == loaded => Verdict::yes(

@@ -5,7 +5,7 @@ mod migrations;
 mod routes;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use skein_api::fleet::{Fleet, FleetBuilder};
@@ -25,6 +25,7 @@ struct Scene {
     problems: Vec<Problem>,
     refused: bool,
     objects: BTreeMap<BrokerName, String>,
+    paused: BTreeSet<BrokerName>,
     now: Timestamp,
 }
 
@@ -81,6 +82,7 @@ impl Scene {
             problems: Vec::new(),
             refused: false,
             objects: BTreeMap::new(),
+            paused: BTreeSet::new(),
             now: at("2026-01-01T00:00:00.5Z"),
         }
     }
@@ -93,6 +95,7 @@ impl Scene {
             problems: &self.problems,
             refused: self.refused,
             objects: &self.objects,
+            paused: &self.paused,
             now: self.now,
         }
     }

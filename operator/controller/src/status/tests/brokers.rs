@@ -32,6 +32,16 @@ fn a_healthy_broker_is_ready_and_says_who_would_take_over() {
 }
 
 #[test]
+fn a_paused_broker_is_ready_and_says_that_it_is_paused() {
+    let mut scene = Scene::new(ring());
+    scene.paused.insert(name("a"));
+    let status = broker(&scene.seen(), "a", Some(4), None);
+    assert_eq!(letters(&status.conditions), "TTTT");
+    assert_eq!(condition(&status.conditions, "Matched").reason, "Paused");
+    says(&status.conditions, "Matched", &["mqtt.skein.dev/paused"]);
+}
+
+#[test]
 fn a_broker_that_another_serves_for_is_fenced_and_told_how_to_come_back() {
     let view = View {
         down: [name("a")].into(),

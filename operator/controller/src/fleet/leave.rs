@@ -1,0 +1,94 @@
+//! Brokers that are deleted, kept until nobody gets anything from them any more.
+//!
+//! A finalizer holds the Broker, and with it all that it owns, until the engine has led the links around it and taken what waited
+//! there: it says when (`Directive::Retire`), and does so soon where the broker cannot be asked.
+
+use std::collections::BTreeMap;
+
+use kube::Resource as _;
+use kube::core::ApiResource;
+use serde_json::json;
+use skein_api::name::BrokerName;
+use skein_api::resources::Broker;
+
+use super::Fleet;
+use crate::declared::Declaration;
+use crate::names;
+use crate::objects::Wanted;
+
+impl Fleet {
+    /// Has each broker that runs be held, before anything waits there.
+    pub(super) fn hold(&mut self) {
+        let hosted: Vec<Wanted> = self
+            .hosted
+            .iter()
+            .map(|(name, declaration)| self.held(name, declaration))
+            .collect();
+        for wanted in hosted {
+            self.writer.want(wanted);
+        }
+    }
+
+    /// The uid, so that a Broker that is gone already is not made anew by this.
+    fn held(&self, name: &BrokerName, declaration: &Declaration) -> Wanted {
+        Wanted {
+            resource: ApiResource::erase::<Broker>(&()),
+            name: name.to_string(),
+            body: json!({
+                "apiVersion": Broker::api_version(&()),
+                "kind": Broker::kind(&()),
+                "metadata": {
+                    "name": name,
+                    "namespace": self.setting.namespace,
+                    "uid": declaration.uid,
+                    "finalizers": [names::FINALIZER],
+                },
+            }),
+        }
+    }
+
+    /// Takes note of who is being deleted. Those that the engine has nothing to do with may go at once.
+    pub(super) fn take_leave(&mut self, leaving: BTreeMap<BrokerName, Declaration>) {
+        self.leaving = leaving;
+        self.leaving
+            .retain(|_, declaration| !self.released.contains(&declaration.uid));
+        let is_unknown = |name: &&BrokerName| {
+            let given = self.given.get(*name);
+            given.is_none_or(|given| given.kept.is_empty())
+        };
+        let unknown: Vec<BrokerName> = self.leaving.keys().filter(is_unknown).cloned().collect();
+        for name in unknown {
+            self.release(&name);
+        }
+    }
+
+    /// Lets a deleted broker go; its objects go with it.
+    pub(super) fn release(&mut self, name: &BrokerName) {
+        if let Some(declaration) = self.leaving.remove(name) {
+            self.released.insert(declaration.uid);
+            self.writer
+                .want_free(ApiResource::erase::<Broker>(&()), name.as_str());
+        }
+    }
+
+    /// Whether a person has the objects of this broker left as they are.
+    pub(super) fn is_paused(&self, name: &BrokerName) -> bool {
+        self.hosted
+            .get(name)
+            .is_some_and(|declaration| declaration.is_paused)
+    }
+}
+
+/// Whether an object says that its reconciliation is paused.
+pub(crate) fn pauses(object: &impl kube::ResourceExt) -> bool {
+    object
+        .annotations()
+        .get(names::PAUSED)
+        .is_some_and(|value| value == "true")
+}
+
+/// Whether it is being deleted, and waits for us.
+pub(crate) fn is_held(object: &impl kube::ResourceExt) -> bool {
+    object.meta().deletion_timestamp.is_some()
+        && object.finalizers().iter().any(|one| one == names::FINALIZER)
+}

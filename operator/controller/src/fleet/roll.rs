@@ -1,0 +1,166 @@
+//! Pods replaced because their template changed: one broker at a time, drained before and given its clients back after.
+//!
+//! Nothing of that is remembered: the drain is a Migration, and which template a pod is from it says itself. So a controller that
+//! begins goes on where another ended.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::ApiResource;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
+use serde_json::json;
+use skein_api::name::BrokerName;
+use skein_api::resources::{Migration, MigrationReason};
+use skein_engine::directive::{BrokerPhase, MigrationPhase, Reason};
+
+use super::Fleet;
+use crate::names;
+use crate::objects::{TEMPLATE, Wanted};
+use crate::writer::Key;
+
+/// What is to be done for a broker whose pod is of an older template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Lead its clients away.
+    Drain,
+    /// Delete its pod: it has no clients, or there is nobody to take them.
+    Replace,
+}
+
+impl Fleet {
+    /// Takes the next step, if there is one.
+    pub(super) fn roll(&mut self) {
+        let outdated: Vec<BrokerName> = self
+            .hosted
+            .keys()
+            .filter(|name| self.is_outdated(name))
+            .cloned()
+            .collect();
+        for (name, broker) in self.rolls() {
+            if !outdated.contains(&broker) && self.is_back(&broker) {
+                self.writer.want_gone(ApiResource::erase::<Migration>(&()), &name);
+            }
+        }
+        if outdated.is_empty() {
+            return;
+        }
+        let empty = outdated.iter().find(|broker| self.is_drained(broker));
+        if let Some(broker) = empty.cloned() {
+            self.step(&broker, Step::Replace);
+        } else if self.is_calm() {
+            // Who serves others' clients has its turn when they have gone home.
+            let serves = |broker: &&BrokerName| self.serving.values().any(|server| server == *broker);
+            if let Some(broker) = outdated.iter().find(|broker| !serves(broker)).cloned() {
+                let step = if self.has_substitute(&broker) {
+                    Step::Drain
+                } else {
+                    Step::Replace
+                };
+                self.step(&broker, step);
+            }
+        }
+    }
+
+    fn step(&mut self, broker: &BrokerName, step: Step) {
+        match step {
+            Step::Drain => {
+                let name = names::roll(broker);
+                let (label, ours) = names::MANAGED_BY;
+                self.tell(&format!(
+                    "Broker/{broker}: its pod is to be another; it is drained for that"
+                ));
+                self.writer.want(Wanted {
+                    resource: ApiResource::erase::<Migration>(&()),
+                    body: json!({
+                        "apiVersion": Migration::api_version(&()),
+                        "kind": Migration::kind(&()),
+                        "metadata": {
+                            "name": name,
+                            "namespace": self.setting.namespace,
+                            "labels": {label: ours, names::BROKER: broker},
+                        },
+                        "spec": {"broker": broker, "reason": "Drain"},
+                    }),
+                    name,
+                });
+            }
+            Step::Replace => {
+                let uid = self.pod_of(broker).and_then(|pod| pod.metadata.uid.clone());
+                if let Some(uid) = uid {
+                    let resource = ApiResource::erase::<Pod>(&());
+                    self.writer.want_replaced(resource, &names::pod(broker), uid);
+                }
+            }
+        }
+    }
+
+    /// Its pod is there, and is not of the template that is wanted, which the `StatefulSet` has by now.
+    fn is_outdated(&self, broker: &BrokerName) -> bool {
+        let is_written = || {
+            let kind = StatefulSet::kind(&());
+            self.writer.is_written(&Key::of(&kind, broker.as_str()))
+        };
+        let Some(wanted) = self.templates.get(broker).filter(|_| !self.is_paused(broker)) else {
+            return false;
+        };
+        self.pod_of(broker)
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+            .is_some_and(|pod| pod.annotations().get(TEMPLATE) != Some(wanted))
+            && is_written()
+    }
+
+    fn pod_of(&self, broker: &BrokerName) -> Option<std::sync::Arc<Pod>> {
+        let reference = ObjectRef::<Pod>::new(&names::pod(broker)).within(&self.setting.namespace);
+        self.setting.watched.pods.get(&reference)
+    }
+
+    /// The drains that were made for this, by name.
+    fn rolls(&self) -> Vec<(String, BrokerName)> {
+        let (label, ours) = names::MANAGED_BY;
+        let migrations = self.migration_resources().into_iter();
+        let ours = migrations.filter(|migration| {
+            migration.spec.reason == MigrationReason::Drain
+                && migration.labels().get(label).is_some_and(|value| value == ours)
+        });
+        ours.map(|migration| (migration.name_any(), migration.spec.broker))
+            .collect()
+    }
+
+    /// It answers, in a pod that is to stay; or it is not declared any more.
+    fn is_back(&self, broker: &BrokerName) -> bool {
+        if !self.hosted.contains_key(broker) {
+            return true;
+        }
+        let runs = self.heard.get(broker).is_some_and(super::place::Heard::runs);
+        runs && self.phases.get(broker) == Some(&BrokerPhase::Ready)
+    }
+
+    /// Its clients are elsewhere, whoever wanted that.
+    fn is_drained(&self, broker: &BrokerName) -> bool {
+        let mut records = self.migrations.records().iter().rev();
+        let newest = records.find(|record| record.migration.broker == *broker);
+        newest.is_some_and(|record| {
+            record.migration.reason == Reason::Drain && record.migration.phase == MigrationPhase::Completed
+        })
+    }
+
+    /// Nothing is out of order, and nobody is on the way anywhere: the next may begin.
+    fn is_calm(&self) -> bool {
+        let is_moving = |record: &skein_adapter::migrations::MigrationRecord| {
+            let phase = record.migration.phase;
+            !phase.is_over() && phase != MigrationPhase::Failed
+        };
+        self.rolls().is_empty()
+            && !self.migrations.records().iter().any(is_moving)
+            && self
+                .hosted
+                .keys()
+                .all(|broker| self.phases.get(broker) == Some(&BrokerPhase::Ready))
+            && self.conductor.engine.status().settled
+    }
+
+    fn has_substitute(&self, broker: &BrokerName) -> bool {
+        let planned = self.conductor.engine.plan().substitutes.get(broker);
+        planned.is_some_and(|planned| !planned.candidates.is_empty())
+    }
+}
