@@ -33,12 +33,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use self::given::Given;
+pub(crate) use self::given::fleet_secret;
 pub(crate) use self::leave::{is_held, pauses};
 use self::place::Heard;
 use crate::declared::{Declaration, Declarations};
 use crate::metrics::METRICS;
 use crate::pods::Pods;
 use crate::say;
+use crate::standby::Memory;
 use crate::watching::{About, Change, Watched};
 use crate::writer::{Done, End, Writer};
 use crate::{names, objects};
@@ -120,11 +122,11 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Cares for a fleet for ever. What stands in its way is said and tried again.
-    pub(crate) async fn care(setting: Setting, mut changes: mpsc::UnboundedReceiver<Change>) {
+    pub(crate) async fn care(setting: Setting, memory: Memory, mut changes: mpsc::UnboundedReceiver<Change>) {
         let namespace = setting.namespace.clone();
         let mut pause = Duration::from_millis(200);
         loop {
-            match Self::begin(&setting).await {
+            match Self::begin(&setting, &memory).await {
                 Ok((fleet, channels)) => {
                     fleet.turn(channels, &mut changes).await;
                     return;
@@ -136,13 +138,14 @@ impl Fleet {
         }
     }
 
-    async fn begin(setting: &Setting) -> Result<(Self, Channels), given::Unreadable> {
+    async fn begin(setting: &Setting, memory: &Memory) -> Result<(Self, Channels), given::Unreadable> {
         let kept = given::Kept::read(&setting.client, &setting.namespace).await?;
         let (outcomes_sender, outcomes) = mpsc::unbounded_channel();
         let instance = instance();
         let watch = Watch::start(skein_mqtt::Settings::new(instance.clone()), outcomes_sender);
         let (envoys, returned) = Envoys::new();
-        let pods = Pods::new(envoys.way_back().clone());
+        let mut pods = Pods::new(envoys.way_back().clone());
+        pods.remember(memory.clone());
         let plugin = |name: &str| format!("{PLUGINS}/{name}");
         let settings = Settings {
             start: START,

@@ -14,6 +14,7 @@ pub mod names;
 pub mod objects;
 mod pods;
 mod serve;
+mod standby;
 pub mod status;
 mod watching;
 mod writer;
@@ -36,6 +37,7 @@ use crate::lease::Candidacy;
 pub use crate::lease::{LeaseNameError, LeaseSettings};
 use crate::metrics::METRICS;
 use crate::serve::Sight;
+use crate::standby::{Memory, Standby};
 use crate::watching::{About, Change, ROUND, Watched};
 
 /// What the controller is told at its start.
@@ -140,11 +142,15 @@ async fn care(options: &Options, candidacy: &mut Option<Candidacy>) -> Result<()
     }
     is_ready.set(true);
     let candidacy = candidacy.insert(Candidacy::begin(config, options.lease.as_ref())?);
+    let mut standby = Standby::new(client.clone(), watched.clone());
+    let mut look = tokio::time::interval(standby::LOOK);
     loop {
         tokio::select! {
+            biased;
             led = candidacy.lead() => break led?,
             // The mirror has it already.
             Some(_) = changes.recv() => {}
+            _ = look.tick() => standby.look().await,
         }
     }
     METRICS.leads(true);
@@ -153,6 +159,7 @@ async fn care(options: &Options, candidacy: &mut Option<Candidacy>) -> Result<()
         options,
         client,
         watched,
+        memory: standby.remembered(),
         running: BTreeMap::new(),
     };
     fleets.begin();
@@ -172,6 +179,8 @@ struct Fleets<'a> {
     options: &'a Options,
     client: Client,
     watched: Watched,
+    /// What was remembered of fleets that have not begun.
+    memory: BTreeMap<String, Memory>,
     running: BTreeMap<String, (mpsc::UnboundedSender<Change>, JoinHandle<()>)>,
 }
 
@@ -192,7 +201,8 @@ impl Fleets<'_> {
                     watched: self.watched.clone(),
                     objects: self.options.objects.clone(),
                 };
-                let task = tokio::task::spawn_local(Fleet::care(fleet, told));
+                let memory = self.memory.remove(&namespace).unwrap_or_default();
+                let task = tokio::task::spawn_local(Fleet::care(fleet, memory, told));
                 self.running.insert(namespace, (changes, task));
             }
         }

@@ -67,24 +67,57 @@ impl Pods {
         if let Some(followed) = self.followed.get(broker) {
             followed.pod.send_replace(pod);
         } else {
-            let (place, pod) = watch::channel(pod);
-            let (orders, asked) = mpsc::unbounded_channel();
-            let follower = Follower {
-                broker: broker.clone(),
-                events: self.events.clone(),
-                told: Told::default(),
-                serial: None,
-                rests: Instant::now(),
-                pause: AGAIN.0,
-            };
-            let watched = Followed {
-                pod: place,
-                orders,
-                told: None,
-                task: tokio::spawn(follower.run(pod, asked)),
-            };
-            self.followed.insert(broker.clone(), watched);
+            self.begin(broker, pod, Told::default());
         }
+    }
+
+    fn begin(&mut self, broker: &BrokerName, pod: Option<Pod>, told: Told) {
+        let (place, pod) = watch::channel(pod);
+        let (orders, asked) = mpsc::unbounded_channel();
+        let sessions = told.sessions.clone();
+        let follower = Follower {
+            broker: broker.clone(),
+            events: self.events.clone(),
+            told,
+            serial: None,
+            rests: Instant::now(),
+            pause: AGAIN.0,
+        };
+        let followed = Followed {
+            pod: place,
+            orders,
+            told: sessions,
+            task: tokio::spawn(follower.run(pod, asked)),
+        };
+        self.followed.insert(broker.clone(), followed);
+    }
+
+    /// Takes up what another remembered of brokers that it followed, which may be gone by now.
+    pub(crate) fn remember(&mut self, memory: BTreeMap<BrokerName, Arc<ClientSessions>>) {
+        for (broker, sessions) in memory {
+            let told = Told {
+                // Whatever its pod says from now on is news.
+                version: 0,
+                sessions: Some(sessions),
+            };
+            let known = Event::SessionsRead {
+                broker: broker.clone(),
+                sessions: told.sessions.clone(),
+                serial: None,
+            };
+            // Nobody listens only when the fleet has ended.
+            let _ = self.events.send(known);
+            self.begin(&broker, None, told);
+        }
+    }
+
+    /// All that was told, by broker.
+    pub(crate) fn told(&self) -> BTreeMap<BrokerName, Arc<ClientSessions>> {
+        let told = |(broker, followed): (&BrokerName, &Followed)| {
+            let sessions = followed.told.clone()?;
+            Some((broker.clone(), sessions))
+        };
+        self.followed.iter().filter_map(told).collect()
     }
 
     /// Follows it no more, and forgets what it kept.

@@ -195,16 +195,32 @@ impl Kept {
             key,
             why,
         };
-        let secret = data.get(SECRET).map(String::as_str).unwrap_or_default();
-        let secret =
-            FleetSecret::parse(secret).map_err(|error: SecretError| content(SECRET, error.to_string()))?;
         Ok(Self {
-            secret,
+            secret: parsed_secret(&data)?,
             classes: parsed(&data, CLASSES).map_err(|why| content(CLASSES, why))?,
             sessions: parsed(&data, SESSIONS).map_err(|why| content(SESSIONS, why))?,
             given,
         })
     }
+}
+
+/// What the passwords of a fleet follow from, if it has one yet.
+pub(crate) async fn fleet_secret(
+    client: &Client,
+    namespace: &str,
+) -> Result<Option<FleetSecret>, Unreadable> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let secret = api.get_opt(names::FLEET).await?;
+    secret.map(|secret| parsed_secret(&texts(&secret))).transpose()
+}
+
+fn parsed_secret(data: &BTreeMap<String, String>) -> Result<FleetSecret, Unreadable> {
+    let secret = data.get(SECRET).map(String::as_str).unwrap_or_default();
+    FleetSecret::parse(secret).map_err(|error: SecretError| Unreadable::Content {
+        name: names::FLEET.to_owned(),
+        key: SECRET,
+        why: error.to_string(),
+    })
 }
 
 /// What the fleet's Secret holds beside the secret itself, which is made once and never written again.

@@ -210,6 +210,29 @@ async fn what_a_pod_kept_is_remembered_when_it_is_gone() {
 }
 
 #[tokio::test]
+async fn what_one_controller_remembered_another_takes_up() {
+    let (store, mut first) = (Store::new(), Scene::new());
+    store.save(2, &["t"]);
+    let pod = Pod::of(&store).await;
+    first.follow(Some(pod.address));
+    first.waiting().await;
+    pod.end().await;
+    // Its pod is gone, and so is who followed it.
+    let mut next = Scene::new();
+    next.pods.remember(first.pods.told());
+    drop(first);
+    assert_eq!(next.waiting().await, (Some(2), None));
+    assert_eq!(next.filters(), ["t"]);
+    next.pods.read(&name(), 9);
+    assert_eq!(next.waiting().await, (Some(2), Some(9)), "nobody else knows");
+    // Whatever a new one says counts, though it counts its news from the beginning.
+    store.save(2, &["t"]);
+    let pod = Pod::of(&store).await;
+    next.follow(Some(pod.address));
+    assert_eq!(next.waiting().await, (Some(2), Some(9)));
+}
+
+#[tokio::test]
 async fn a_pod_that_does_not_know_the_token_yet_is_asked_until_it_does() {
     let (store, mut scene) = (Store::new(), Scene::new());
     store.save(2, &["t"]);
