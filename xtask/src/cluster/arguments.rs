@@ -12,7 +12,7 @@ use super::settings::MAX_NODES;
 #[command(after_help = "\
 A first look, as root:
 
-  cargo xtask cluster up              # the first time it builds everything, in some 9 minutes
+  cargo xtask cluster up              # the first time it builds everything, in some 14 minutes
   eval \"$(cargo xtask cluster env)\"
   kubectl get nodes
   cargo test -p skein-e2e --test cluster_basics -- --test-threads 1
