@@ -109,6 +109,11 @@ impl Conductor {
         declared.is_some_and(|declared| matches!(declared.hosting, Hosting::External(_)))
     }
 
+    /// The topics that a probe speaks for, each once.
+    pub fn probed(&self, topic: &str, consumer: &str) -> impl Iterator<Item = &TopicName> {
+        self.probing.topics(topic, consumer)
+    }
+
     /// Sends the probes of paths and the markers of connections, quickly at first: something changed.
     fn send_probes(&self) {
         let mut probes = self.probing.probes();
@@ -357,6 +362,8 @@ pub trait Ground {
                     self.observe(event);
                 }
             }
+            // The check proves that links carry no message twice; a copy is one that was sent again, and decides nothing.
+            Outcome::Doubled { .. } => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A probe belongs to a class and a pair of brokers as they serve now; several topics of the class, and declared
 //! brokers that one substitute serves, share it. A path with commands passes messages if probes arrive both ways.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use skein_api::fleet::Fleet;
@@ -132,13 +132,18 @@ impl Probing {
             .collect()
     }
 
+    /// The topics that a probe speaks for, each once.
+    pub fn topics(&self, topic: &str, consumer: &str) -> impl Iterator<Item = &TopicName> {
+        let flows = pair(topic, consumer).and_then(|pair| self.pairs.get(&pair));
+        let topics: BTreeSet<&TopicName> = flows.into_iter().flatten().map(|(topic, ..)| topic).collect();
+        topics.into_iter()
+    }
+
     /// A probe's outcome: what it means for every path it speaks for.
     pub fn events(&mut self, topic: &str, consumer: &str, took: Option<Duration>) -> Vec<Event> {
-        let ends = topic.strip_prefix(PROBE).and_then(|ends| ends.split_once('/'));
-        let Some((class, producer)) = ends else {
+        let Some(key) = pair(topic, consumer) else {
             return Vec::new();
         };
-        let key = (class.to_owned(), producer.to_owned(), consumer.to_owned());
         let Some(flows) = self.pairs.get(&key) else {
             return Vec::new();
         };
@@ -156,6 +161,12 @@ impl Probing {
         };
         flows.iter().filter_map(event).collect()
     }
+}
+
+/// Which pair a probe on this topic is of, if it is one of a path.
+fn pair(topic: &str, consumer: &str) -> Option<Pair> {
+    let (class, producer) = topic.strip_prefix(PROBE)?.split_once('/')?;
+    Some((class.to_owned(), producer.to_owned(), consumer.to_owned()))
 }
 
 #[cfg(test)]
@@ -239,6 +250,18 @@ mod tests {
             })
             .collect();
         assert_eq!(topics, ["air", "soil"]);
+        let topics = |topic, consumer| {
+            probing
+                .topics(topic, consumer)
+                .map(TopicName::as_str)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(topics("$skein/probe/soil/i", "a"), ["air", "soil"]);
+        assert_eq!(topics("$skein/probe/soil/i", "b"), ["soil"]);
+        assert!(
+            topics("$skein/marker/soil/i", "b").is_empty(),
+            "no probe of a path"
+        );
         assert_eq!(plan.class_names().len(), 2);
     }
 

@@ -37,7 +37,7 @@ pub(crate) use self::given::fleet_secret;
 pub(crate) use self::leave::{is_held, pauses};
 use self::place::Heard;
 use crate::declared::{Declaration, Declarations};
-use crate::metrics::METRICS;
+use crate::metrics::{Figures, METRICS};
 use crate::pods::Pods;
 use crate::say;
 use crate::standby::Memory;
@@ -117,6 +117,7 @@ pub(crate) struct Fleet {
     shown: BTreeMap<String, serde_json::Value>,
     looked: Instant,
     measured: Instant,
+    figures: Figures,
     said: BTreeSet<String>,
 }
 
@@ -186,6 +187,7 @@ impl Fleet {
             shown: BTreeMap::new(),
             looked: Instant::now(),
             measured: Instant::now(),
+            figures: Figures::default(),
             said: BTreeSet::new(),
             setting: setting.clone(),
         };
@@ -282,7 +284,7 @@ impl Fleet {
         if self.measured + MEASURE <= now {
             self.measured = now;
             let status = self.conductor.engine.status();
-            METRICS.observe_status(&self.setting.namespace, &status);
+            METRICS.observe_status(&self.setting.namespace, &status, &self.figures);
         }
     }
 

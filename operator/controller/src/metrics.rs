@@ -1,25 +1,20 @@
-//! What the controller counts and measures, for Prometheus: one table of all of it, from which `docs/metrics.md` is written, too.
+//! What the controller counts and measures, for Prometheus: what each is, [`skein_metrics::controller`] says.
 //!
-//! Series are bounded by what is declared: those of brokers, paths and namespaces that are gone go with them.
-
-mod table;
+//! Series are bounded by what is declared: those of brokers, paths, topics and namespaces that are gone go with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus::{
-    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
-};
-use skein_api::name::BrokerName;
+use skein_api::name::{BrokerName, TopicName};
 use skein_engine::directive::{BrokerPhase, MigrationPhase, Status};
-
-use self::table::{
-    BROKER_PHASE, HEARTBEAT, Kind, LAST_CONTACT, LEADER, MIGRATIONS, PATH_LATENCY, PATH_UP, PLAN, PROBLEMS,
-    RECONCILES, Row, TABLE, WRITES,
+use skein_metrics::controller::{
+    BROKER_PHASE, BROKER_REPLACED, DECLARATION_ERRORS, HEARTBEAT, LAST_CONTACT, LEADER, LINKS, LINKS_UP,
+    MIGRATIONS, PATH_LATENCY, PATH_UP, PLAN, PROBES, PROBLEMS, RECONCILES, TABLE, TOPIC_LATENCY, WRITES,
 };
+use skein_metrics::{Families, Row};
 
-pub use self::table::page;
+use crate::status::HeldLinks;
 
 /// Those of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -32,37 +27,37 @@ const BROKER_PHASES: [BrokerPhase; 5] = [
     BrokerPhase::Returning,
 ];
 
-/// From a plan of a few brokers to one of a thousand, in seconds.
-const PLAN_BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-
-enum Family {
-    Gauge(GaugeVec),
-    Counter(IntCounterVec),
-    Histogram(HistogramVec),
+/// What came of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// It came, and took so long.
+    Arrived(Duration),
+    /// It did not, in its time.
+    Lost,
+    /// It came before.
+    Doubled,
 }
 
-impl Family {
-    fn new(row: &Row, registry: &Registry) -> prometheus::Result<Self> {
-        let options = Opts::new(row.name, row.help);
-        match row.kind {
-            Kind::Gauge => {
-                let gauge = GaugeVec::new(options, row.labels)?;
-                registry.register(Box::new(gauge.clone()))?;
-                Ok(Self::Gauge(gauge))
-            }
-            Kind::Counter => {
-                let counter = IntCounterVec::new(options, row.labels)?;
-                registry.register(Box::new(counter.clone()))?;
-                Ok(Self::Counter(counter))
-            }
-            Kind::Histogram => {
-                let options = HistogramOpts::from(options).buckets(PLAN_BUCKETS.to_vec());
-                let histogram = HistogramVec::new(options, row.labels)?;
-                registry.register(Box::new(histogram.clone()))?;
-                Ok(Self::Histogram(histogram))
-            }
+impl Probed {
+    const WORDS: [&'static str; 3] = ["arrived", "lost", "doubled"];
+
+    fn word(self) -> &'static str {
+        let [arrived, lost, doubled] = Self::WORDS;
+        match self {
+            Self::Arrived(_) => arrived,
+            Self::Lost => lost,
+            Self::Doubled => doubled,
         }
     }
+}
+
+/// What is not in the engine's status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// By the broker that holds them.
+    pub links: BTreeMap<BrokerName, HeldLinks>,
+    /// How much of what is declared is wrong.
+    pub errors: usize,
 }
 
 /// A row's name, and a value for each of its labels.
@@ -70,50 +65,43 @@ type Series = (&'static str, Vec<String>);
 
 /// All that is counted and measured.
 pub struct Metrics {
-    registry: Registry,
-    /// By name. A row that Prometheus did not take would be missing; a test sees that none is.
-    families: BTreeMap<&'static str, Family>,
+    families: Families,
     /// What follows from a namespace's status, as shown.
     shown: Mutex<BTreeMap<String, BTreeSet<Series>>>,
     /// When brokers answered last: namespace, broker.
     contacts: Mutex<BTreeMap<(String, String), Instant>>,
+    /// The topics whose probes were counted: namespace, topic.
+    probed: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Metrics {
     fn new() -> Self {
-        let registry = Registry::new();
-        let family = |row: &&Row| Some((row.name, Family::new(row, &registry).ok()?));
-        let families = TABLE.iter().filter_map(family).collect();
         Self {
-            registry,
-            families,
+            families: Families::new(&TABLE),
             shown: Mutex::default(),
             contacts: Mutex::default(),
+            probed: Mutex::default(),
         }
     }
 
     /// This controller acts, or another.
     pub fn leads(&self, leads: bool) {
-        self.set(&LEADER, &[], f64::from(u8::from(leads)));
+        self.families.set::<&str>(LEADER.name, &[], is(leads));
     }
 
     /// What a namespace declares was read, and given to its engine.
     pub fn reconciled(&self, namespace: &str) {
-        self.count(&RECONCILES, &[namespace]);
+        self.families.add(RECONCILES.name, &[namespace], 1.0);
     }
 
     /// A plan was made, and took so long.
     pub fn planned(&self, took: Duration) {
-        if let Some(Family::Histogram(histogram)) = self.families.get(PLAN.name)
-            && let Ok(histogram) = histogram.get_metric_with_label_values::<&str>(&[])
-        {
-            histogram.observe(took.as_secs_f64());
-        }
+        self.families.observe::<&str>(PLAN.name, &[], took.as_secs_f64());
     }
 
     /// A write of an object of this kind ended: `ok`, or why not in a word.
     pub fn wrote(&self, kind: &str, result: &str) {
-        self.count(&WRITES, &[kind, result]);
+        self.families.add(WRITES.name, &[kind, result], 1.0);
     }
 
     /// A broker answered now.
@@ -126,11 +114,31 @@ impl Metrics {
         lock(&self.contacts).insert(broker, at);
     }
 
+    /// This came of a probe of a topic.
+    pub fn probed(&self, namespace: &str, topic: &TopicName, what: Probed) {
+        let topic = topic.as_str();
+        self.families
+            .add(PROBES.name, &[namespace, topic, what.word()], 1.0);
+        if let Probed::Arrived(took) = what {
+            self.families
+                .observe(TOPIC_LATENCY.name, &[namespace, topic], took.as_secs_f64());
+        }
+        let counted = (namespace.to_owned(), topic.to_owned());
+        if lock(&self.probed).insert(counted) {
+            // What has not happened yet is counted, too: a rate begins with the first time that it does.
+            for word in Probed::WORDS {
+                self.families.add(PROBES.name, &[namespace, topic, word], 0.0);
+            }
+        }
+    }
+
     /// Shows a fleet as its engine sees it, and nothing of what is not in it any more.
-    pub fn observe_status(&self, namespace: &str, status: &Status) {
+    pub fn observe_status(&self, namespace: &str, status: &Status, figures: &Figures) {
         let declared: BTreeSet<&str> = status.brokers.iter().map(|broker| broker.name.as_str()).collect();
         lock(&self.contacts)
             .retain(|(there, broker), _| there != namespace || declared.contains(broker.as_str()));
+        let topics: BTreeSet<&str> = status.paths.iter().map(|path| path.topic.as_str()).collect();
+        self.forget_probes(namespace, |topic| topics.contains(topic));
         let mut wanted: BTreeMap<Series, f64> = BTreeMap::new();
         let mut show = |row: &Row, labels: &[&str], value: f64| {
             let labels = std::iter::once(namespace).chain(labels.iter().copied());
@@ -139,12 +147,21 @@ impl Metrics {
         for broker in &status.brokers {
             let name = broker.name.as_str();
             for phase in BROKER_PHASES {
-                let is_in = f64::from(u8::from(broker.phase == phase));
-                show(&BROKER_PHASE, &[name, &format!("{phase:?}")], is_in);
+                show(
+                    &BROKER_PHASE,
+                    &[name, &format!("{phase:?}")],
+                    is(broker.phase == phase),
+                );
             }
             if let Some(took) = broker.heartbeat_ms {
                 show(&HEARTBEAT, &[name], took / 1000.0);
             }
+            if let Some(by) = broker.served_by.as_ref().filter(|by| **by != broker.name) {
+                show(&BROKER_REPLACED, &[name, by.as_str()], 1.0);
+            }
+            let held = figures.links.get(&broker.name).copied().unwrap_or_default();
+            show(&LINKS, &[name], number(held.planned));
+            show(&LINKS_UP, &[name], number(held.up));
         }
         for path in &status.paths {
             let labels = [
@@ -152,7 +169,7 @@ impl Metrics {
                 path.producer.as_str(),
                 path.consumer.as_str(),
             ];
-            show(&PATH_UP, &labels, f64::from(u8::from(path.up)));
+            show(&PATH_UP, &labels, is(path.up));
             if let Some(took) = path.probe_ms {
                 show(&PATH_LATENCY, &labels, took / 1000.0);
             }
@@ -165,36 +182,48 @@ impl Metrics {
             show(&MIGRATIONS, &[&format!("{phase:?}")], number(in_it.count()));
         }
         show(&PROBLEMS, &[], number(status.problems.len()));
+        show(&DECLARATION_ERRORS, &[], number(figures.errors));
         self.show(namespace, &wanted);
     }
 
     /// A namespace has no fleet any more, or another controller cares for it.
     pub fn forget(&self, namespace: &str) {
         self.show(namespace, &BTreeMap::new());
+        self.forget_probes(namespace, |_| false);
         lock(&self.contacts).retain(|(there, _), _| there != namespace);
-        self.remove(RECONCILES.name, &[namespace]);
+        self.families.remove(RECONCILES.name, &[namespace]);
+    }
+
+    fn forget_probes(&self, namespace: &str, is_there: impl Fn(&str) -> bool) {
+        lock(&self.probed).retain(|(there, topic)| {
+            let stays = there != namespace || is_there(topic);
+            if !stays {
+                for word in Probed::WORDS {
+                    self.families.remove(PROBES.name, &[namespace, topic, word]);
+                }
+                self.families.remove(TOPIC_LATENCY.name, &[namespace, topic]);
+            }
+            stays
+        });
     }
 
     /// All of it, as Prometheus reads it.
     ///
     /// # Errors
     /// If a value cannot be written down.
-    pub fn text(&self) -> Result<String, prometheus::Error> {
+    pub fn text(&self) -> Result<String, impl std::error::Error + use<>> {
         self.text_at(Instant::now())
     }
 
-    fn text_at(&self, now: Instant) -> Result<String, prometheus::Error> {
+    fn text_at(&self, now: Instant) -> Result<String, impl std::error::Error + use<>> {
         // An age has to be reckoned when it is asked for.
-        if let Some(Family::Gauge(gauge)) = self.families.get(LAST_CONTACT.name) {
-            gauge.reset();
-        }
+        self.families.clear(LAST_CONTACT.name);
         for ((namespace, broker), at) in &*lock(&self.contacts) {
             let age = now.saturating_duration_since(*at);
-            self.set(&LAST_CONTACT, &[namespace, broker], age.as_secs_f64());
+            self.families
+                .set(LAST_CONTACT.name, &[namespace, broker], age.as_secs_f64());
         }
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        self.families.text()
     }
 
     fn show(&self, namespace: &str, wanted: &BTreeMap<Series, f64>) {
@@ -202,42 +231,13 @@ impl Metrics {
         let now: BTreeSet<Series> = wanted.keys().cloned().collect();
         let before = shown.remove(namespace).unwrap_or_default();
         for (name, labels) in before.difference(&now) {
-            self.remove(name, labels);
+            self.families.remove(name, labels);
         }
         for ((name, labels), value) in wanted {
-            self.set_named(name, labels, *value);
+            self.families.set(name, labels, *value);
         }
         if !now.is_empty() {
             shown.insert(namespace.to_owned(), now);
-        }
-    }
-
-    fn set(&self, row: &Row, labels: &[&str], value: f64) {
-        self.set_named(row.name, labels, value);
-    }
-
-    fn set_named<L: AsRef<str> + std::fmt::Debug>(&self, name: &str, labels: &[L], value: f64) {
-        if let Some(Family::Gauge(gauge)) = self.families.get(name)
-            && let Ok(gauge) = gauge.get_metric_with_label_values(labels)
-        {
-            gauge.set(value);
-        }
-    }
-
-    fn count(&self, row: &Row, labels: &[&str]) {
-        if let Some(Family::Counter(counter)) = self.families.get(row.name)
-            && let Ok(counter) = counter.get_metric_with_label_values(labels)
-        {
-            counter.inc();
-        }
-    }
-
-    fn remove<L: AsRef<str> + std::fmt::Debug>(&self, name: &str, labels: &[L]) {
-        // Nothing to remove is as good as removed.
-        match self.families.get(name) {
-            Some(Family::Gauge(gauge)) => drop(gauge.remove_label_values(labels)),
-            Some(Family::Counter(counter)) => drop(counter.remove_label_values(labels)),
-            Some(Family::Histogram(_)) | None => {}
         }
     }
 }
@@ -245,6 +245,10 @@ impl Metrics {
 /// What is counted here would do no harm half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is(so: bool) -> f64 {
+    f64::from(u8::from(so))
 }
 
 fn number(count: usize) -> f64 {

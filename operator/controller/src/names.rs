@@ -37,6 +37,9 @@ pub const STATUS_MANAGER: &str = "skein-status";
 /// The port of clients and bridges, by number and name.
 pub const PORT: (i32, &str) = (1883, "mqtt");
 
+/// The port at which a broker's pod is asked, by number and name: by the controller, and by Prometheus.
+pub const ASKED: (u16, &str) = (skein_sight::wire::PORT, "skein");
+
 /// The name of what belongs to a broker and is not called as it is.
 #[must_use]
 pub fn own(broker: &BrokerName) -> String {

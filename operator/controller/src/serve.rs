@@ -54,7 +54,7 @@ impl Sight {
             "/metrics" => match METRICS.text() {
                 Ok(metrics) => {
                     let mut answer = text(StatusCode::OK, metrics);
-                    let format = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+                    let format = HeaderValue::from_static(skein_metrics::FORMAT);
                     answer.headers_mut().insert(CONTENT_TYPE, format);
                     answer
                 }

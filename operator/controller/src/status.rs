@@ -26,7 +26,7 @@ use skein_planner::plan::Plan;
 
 pub use broker::broker;
 pub use migration::{from_status, migration};
-pub use route::route;
+pub use route::{HeldLinks, held_links, route};
 pub use topic::topic;
 
 /// The most entries of a list that could grow without end.

@@ -99,6 +99,13 @@ pub enum Outcome {
         /// End to end time (possibly longer than the probe interval), if it arrived.
         took: Option<Duration>,
     },
+    /// A probe arrived that had arrived before.
+    Doubled {
+        /// On which topic.
+        topic: Arc<str>,
+        /// At which consumer.
+        consumer: Arc<str>,
+    },
 }
 
 enum Command {
@@ -176,11 +183,29 @@ struct Awaited {
     consumer: Arc<str>,
     /// The newest round that arrived.
     newest: u64,
+    /// Which of that and the 63 rounds before it arrived: the lowest bit is the newest.
+    arrived: u64,
     /// When its last arrival was told.
     told: Option<Instant>,
     /// Since when no probe has arrived though one is under way; `None` while all sent have arrived. That a round
     /// begins late is no miss.
     unanswered_since: Option<Instant>,
+}
+
+impl Awaited {
+    /// Notes that a round arrived; whether it had before, as far as that is known.
+    fn notes(&mut self, round: u64) -> bool {
+        let shift = |by: u64| u32::try_from(by).unwrap_or(u32::MAX);
+        if let Some(newer) = round.checked_sub(self.newest).filter(|newer| *newer > 0) {
+            self.arrived = self.arrived.checked_shl(shift(newer)).unwrap_or(0) | 1;
+            self.newest = round;
+            return false;
+        }
+        let bit = 1_u64.checked_shl(shift(self.newest - round)).unwrap_or(0);
+        let had = self.arrived & bit != 0;
+        self.arrived |= bit;
+        had
+    }
 }
 
 /// At which broker, on which topic, and as which consumer a probe is awaited.
@@ -272,6 +297,7 @@ impl State {
                     topic: topic.clone(),
                     consumer: end.consumer.as_str().into(),
                     newest: self.round,
+                    arrived: 0,
                     told: None,
                     // The subscription takes its time: the next round may miss it without fault of the path.
                     unanswered_since: Some(Instant::now() + self.interval),
@@ -359,7 +385,12 @@ impl State {
         for (_, awaited) in ends {
             // As with heartbeats: an old probe is not the newest, but the path passed it now. Copies count for nothing.
             let fresh = round > awaited.newest;
-            awaited.newest = awaited.newest.max(round);
+            if awaited.notes(round) {
+                let _ = self.outcomes.send(Outcome::Doubled {
+                    topic: awaited.topic.clone(),
+                    consumer: awaited.consumer.clone(),
+                });
+            }
             let quiet = awaited.told.is_none_or(|told| at >= told + self.interval / QUICK);
             if fresh && (round == self.round || quiet) {
                 awaited.told = Some(at);
@@ -427,6 +458,29 @@ fn read_payload(payload: &[u8], instance: &str) -> Option<(u64, Duration)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_round_that_arrives_again_is_known_in_whatever_order() {
+        let mut awaited = Awaited {
+            topic: "t".into(),
+            consumer: "a".into(),
+            newest: 7,
+            arrived: 0,
+            told: None,
+            unanswered_since: None,
+        };
+        // What was before it began to await is no copy.
+        assert_eq!([7, 7].map(|round| awaited.notes(round)), [false, true]);
+        assert_eq!(
+            [9, 8, 9, 8].map(|round| awaited.notes(round)),
+            [false, false, true, true]
+        );
+        assert_eq!(
+            [200, 9, 137].map(|round| awaited.notes(round)),
+            [false, false, false]
+        );
+        assert_eq!([137, 200].map(|round| awaited.notes(round)), [true, true]);
+    }
 
     #[tokio::test]
     async fn a_round_that_begins_late_misses_nothing_that_arrived() {

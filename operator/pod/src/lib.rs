@@ -205,7 +205,7 @@ impl Pod {
         let (arrived, first) = oneshot::channel();
         let (told, token) = watch::channel(None);
         let courier = Courier::new(secrets, &object, directory.clone(), arrived, told);
-        let sight = Sight::start(&broker, &directory)?;
+        let sight = Sight::start(&namespace, &broker, &directory)?;
         let (reports, newest) = Reports::new(FileReports::new(directory.clone()));
         let posting = tokio::spawn(post(maps, object, uid, newest));
 

@@ -1,9 +1,11 @@
 //! Answers the controller's questions about the broker beside it, over HTTP: see [`skein_sight::wire`].
 //!
-//! It shows what is there and changes nothing. Whoever knows the token may ask, and nobody as long as there is none. Nothing that is
+//! It shows what is there and changes nothing. Whoever knows the token may ask, and nobody as long as there is none; but for figures
+//! ([`figures`]), which Prometheus may have without. Nothing that is
 //! asked keeps the supervisor waiting: requests, their number and their time are bounded.
 
 mod answer;
+mod figures;
 mod sight;
 #[cfg(test)]
 mod tests;

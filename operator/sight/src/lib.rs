@@ -7,6 +7,7 @@
 #[path = "../../store/tests/common/classic.rs"]
 #[allow(dead_code, reason = "shared with the tests of the store")]
 mod classic_store;
+pub mod queues;
 pub mod rooms;
 pub mod stores;
 pub mod values;

@@ -18,6 +18,9 @@ use skein_engine::event::Event;
 use skein_engine::sessions::{ClientSession, ClientSessions, Subscription};
 use skein_store::{End, Glance, Inventory, Kind, Session, Store, StoreError, glance};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+
+use crate::queues::Queues;
 
 /// How often a store is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -29,6 +32,7 @@ const SHARE: u32 = 200;
 #[derive(Debug)]
 pub struct Stores {
     orders: Sender<Order>,
+    queues: watch::Receiver<BTreeMap<BrokerName, Queues>>,
     told: BTreeMap<BrokerName, Arc<ClientSessions>>,
 }
 
@@ -46,12 +50,14 @@ impl Stores {
     /// Starts the thread, which ends with this.
     pub fn start(events: UnboundedSender<Event>) -> io::Result<Self> {
         let (orders, incoming) = mpsc::channel();
-        let mut reader = Reader::new(events);
+        let (told, queues) = watch::channel(BTreeMap::new());
+        let mut reader = Reader::new(events, told);
         thread::Builder::new()
             .name("stores".to_owned())
             .spawn(move || reader.run(&incoming))?;
         Ok(Self {
             orders,
+            queues,
             told: BTreeMap::new(),
         })
     }
@@ -78,6 +84,12 @@ impl Stores {
         }
     }
 
+    /// What waits in the sessions of a broker, as far as is known.
+    #[must_use]
+    pub fn queues(&self, broker: &BrokerName) -> Queues {
+        self.queues.borrow().get(broker).cloned().unwrap_or_default()
+    }
+
     /// The session of a client, as far as is known.
     #[must_use]
     pub fn session(&self, broker: &BrokerName, client_id: &str) -> Option<&ClientSession> {
@@ -88,6 +100,7 @@ impl Stores {
 /// What the thread knows.
 struct Reader {
     events: UnboundedSender<Event>,
+    queues: watch::Sender<BTreeMap<BrokerName, Queues>>,
     watched: BTreeMap<BrokerName, Watched>,
     /// New, or asked for.
     at_once: VecDeque<BrokerName>,
@@ -103,6 +116,7 @@ struct Watched {
     /// How its files looked before it was read last; none if it is to be read anyway.
     glance: Option<Glance>,
     told: Told,
+    queues: Queues,
     /// When the next session of it expires, in seconds since 1970.
     expires: Option<u64>,
     /// The number of the last request.
@@ -111,9 +125,10 @@ struct Watched {
 }
 
 impl Reader {
-    fn new(events: UnboundedSender<Event>) -> Self {
+    fn new(events: UnboundedSender<Event>, queues: watch::Sender<BTreeMap<BrokerName, Queues>>) -> Self {
         Self {
             events,
+            queues,
             watched: BTreeMap::new(),
             at_once: VecDeque::new(),
             due: BTreeSet::new(),
@@ -147,6 +162,8 @@ impl Reader {
     fn take(&mut self, order: Order) {
         match order {
             Order::Watch(directories) => {
+                self.queues
+                    .send_modify(|known| known.retain(|broker, _| directories.contains_key(broker)));
                 self.watched
                     .retain(|broker, watched| directories.get(broker) == Some(&watched.directory));
                 self.due.retain(|(_, broker)| self.watched.contains_key(broker));
@@ -199,6 +216,10 @@ impl Reader {
         let began = Instant::now();
         let seen = watched.look();
         let ended = Instant::now();
+        let queues = watched.queues.clone();
+        self.queues.send_modify(|known| {
+            known.insert(broker.clone(), queues);
+        });
         let is_read = !matches!(seen, Seen::Same);
         if is_read {
             self.rests = ended + (ended - began) * SHARE;
@@ -239,6 +260,7 @@ impl Watched {
             directory,
             glance: None,
             told: Told::Nothing,
+            queues: Queues::default(),
             expires: None,
             serial: None,
             asked: false,
@@ -251,10 +273,11 @@ impl Watched {
         let glance = glance(&self.directory).ok();
         let is_known = glance.is_some() && glance == self.glance && self.expires.is_none_or(|at| at > now);
         if is_known && !self.asked {
+            self.queues.unchanged(Instant::now());
             return Seen::Same;
         }
         self.glance = glance.filter(Glance::is_settled);
-        let read = read(&self.directory, now);
+        let read = read(&self.directory);
         if read.is_err() {
             self.glance = None;
         }
@@ -264,6 +287,11 @@ impl Watched {
             Err(StoreError::Busy { .. }) if !self.asked => return Seen::Read,
             Err(_) => None,
         };
+        match &read {
+            Some((inventory, _)) => self.queues.read(inventory, Instant::now()),
+            None => self.queues.forget(),
+        }
+        let read = read.map(|(inventory, saved)| of_clients(inventory, now, saved));
         self.expires = read.as_ref().and_then(|(_, expires)| *expires);
         let sessions = read.map(|(sessions, _)| sessions);
         let is_news = match (&self.told, &sessions) {
@@ -286,8 +314,8 @@ fn seconds_since_1970() -> u64 {
     now.map_or(0, |now| now.as_secs())
 }
 
-/// What is in a store, if there is one, and when the next session of it expires.
-fn read(directory: &Path, now: u64) -> Result<Option<(ClientSessions, Option<u64>)>, StoreError> {
+/// What is in a store, if there is one, and when it was saved if it is a classic one, in seconds since 1970.
+fn read(directory: &Path) -> Result<Option<(Inventory, Option<u64>)>, StoreError> {
     let Some(mut store) = Store::open(directory)? else {
         return Ok(None);
     };
@@ -299,7 +327,7 @@ fn read(directory: &Path, now: u64) -> Result<Option<(ClientSessions, Option<u64
             .and_then(|saved| saved.duration_since(SystemTime::UNIX_EPOCH).ok())
             .map(|saved| saved.as_secs()),
     };
-    Ok(Some(of_clients(store.inventory()?, now, saved)))
+    Ok(Some((store.inventory()?, saved)))
 }
 
 /// A save takes no longer than this, in seconds.

@@ -97,6 +97,32 @@ impl Look {
     }
 }
 
+/// What a process has taken so far.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usage {
+    /// Seconds on a processor.
+    pub cpu: f64,
+    /// Bytes of memory that are resident.
+    pub resident: u64,
+}
+
+impl Usage {
+    /// That of a process; none if it is gone.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let fields: Vec<&str> = stat_fields(&stat)?.collect();
+        // The first of these is field 3; user time, system time and resident pages are fields 14, 15 and 24.
+        let field = |number: usize| fields.get(number - 3)?.parse::<u32>().ok();
+        let ticks = f64::from(field(14)?) + f64::from(field(15)?);
+        let a_second = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+        Some(Self {
+            cpu: ticks / f64::from(a_second),
+            resident: u64::from(field(24)?) * u64::try_from(rustix::param::page_size()).ok()?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command, Stdio};
@@ -160,6 +186,20 @@ mod tests {
             assert_eq!(vitals.look(&broker, &burner.1, INTERVAL), Some(Activity::Busy));
             std::thread::sleep(INTERVAL);
         }
+    }
+
+    #[test]
+    fn what_a_process_has_taken_is_seen_until_it_is_gone() {
+        let mut burner = Process::start("sh", &["-c", "while :; do :; done"]);
+        let pid = burner.1.pid;
+        while Usage::of(pid).unwrap().cpu < 0.05 {
+            std::thread::yield_now();
+        }
+        let resident = Usage::of(pid).unwrap().resident;
+        assert!((100 << 10..100 << 20).contains(&resident), "{resident}");
+        burner.0.kill().unwrap();
+        burner.0.wait().unwrap();
+        assert_eq!(Usage::of(pid), None);
     }
 
     #[test]

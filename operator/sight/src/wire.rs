@@ -2,7 +2,8 @@
 //!
 //! | request | answer |
 //! | --- | --- |
-//! | `GET /healthz` | `ok`, to anybody; all else wants `Authorization: Bearer TOKEN` |
+//! | `GET /healthz` | `ok`, to anybody |
+//! | `GET /metrics` | figures for Prometheus, to anybody; all else wants `Authorization: Bearer TOKEN` |
 //! | `GET /sessions?after=N` | a [`Told`] as soon as its version is another than N; 204 after [`HOLD`] |
 //! | `POST /sessions` | a [`Told`] that was read after the request came |
 //! | `POST /values` with [`Wanted`] | the retained values, as [`crate::values::read`] gives them |
@@ -23,6 +24,8 @@ pub const PORT: u16 = 9883;
 
 /// Whether somebody answers.
 pub const HEALTH: &str = "/healthz";
+/// Figures for Prometheus.
+pub const METRICS: &str = "/metrics";
 /// What the store keeps of clients.
 pub const SESSIONS: &str = "/sessions";
 /// Retained values.

@@ -9,7 +9,7 @@ use crate::command::{cargo, output};
 
 /// Crates from the bottom up; those in one row do not know each other.
 const LAYERS: [&[&str]; 12] = [
-    &["skein-filters", "skein-contract"],
+    &["skein-filters", "skein-contract", "skein-metrics"],
     &["skein-api"],
     &["skein-mosquitto"],
     &["skein-planner", "skein-check"],
@@ -24,9 +24,10 @@ const LAYERS: [&[&str]; 12] = [
 ];
 
 /// Crates that do no I/O.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "skein-filters",
     "skein-contract",
+    "skein-metrics",
     "skein-api",
     "skein-mosquitto",
     "skein-planner",

@@ -11,7 +11,7 @@ use skein_engine::event::Event;
 use skein_mqtt::Outcome;
 
 use super::Fleet;
-use crate::metrics::METRICS;
+use crate::metrics::{METRICS, Probed};
 
 /// How long a pod may take to say it, at most; never more than a part of the heartbeat's interval.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -46,7 +46,24 @@ impl Fleet {
         {
             METRICS.contact(&self.setting.namespace, &broker);
         }
+        self.count_probe(&outcome);
         self.outcome(outcome);
+    }
+
+    /// Counts what came of a probe, for each topic that it speaks for.
+    fn count_probe(&self, outcome: &Outcome) {
+        let (topic, consumer, what) = match outcome {
+            Outcome::Probed {
+                topic,
+                consumer,
+                took,
+            } => (topic, consumer, took.map_or(Probed::Lost, Probed::Arrived)),
+            Outcome::Doubled { topic, consumer } => (topic, consumer, Probed::Doubled),
+            Outcome::Answered { .. } | Outcome::Missed { .. } => return,
+        };
+        for topic in self.conductor.probed(topic, consumer) {
+            METRICS.probed(&self.setting.namespace, topic, what);
+        }
     }
 
     /// What was done beside the loop.

@@ -15,7 +15,7 @@ use skein_api::resources::{Migration, MigrationStatus};
 use skein_engine::directive::{self, Reason};
 
 use super::Fleet;
-use crate::metrics::METRICS;
+use crate::metrics::{Figures, METRICS};
 use crate::names;
 use crate::objects::Wanted;
 use crate::status::{self, Seen};
@@ -85,7 +85,6 @@ impl Fleet {
     /// Writes what has changed.
     pub(super) fn show(&mut self) {
         let engine = self.conductor.engine.status();
-        METRICS.observe_status(&self.setting.namespace, &engine);
         let phases = engine
             .brokers
             .iter()
@@ -111,6 +110,14 @@ impl Fleet {
             paused: &paused,
             now: jiff::Timestamp::now(),
         };
+        let errors = problems
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error);
+        self.figures = Figures {
+            links: status::held_links(&seen),
+            errors: errors.count(),
+        };
+        METRICS.observe_status(&self.setting.namespace, &engine, &self.figures);
         let [brokers, routes, topics] = &self.setting.watched.declared;
         let mut wanted = Vec::new();
         for (store, say) in [

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use skein_api::resources::ManagedSpec;
 
-use crate::names::PORT;
+use crate::names::{ASKED, PORT};
 
 /// The ports at which a broker's pod is reached, by name.
 #[must_use]
@@ -39,7 +39,13 @@ pub fn objection(spec: &ManagedSpec) -> Option<(String, &'static str)> {
                 "give the listener another name",
             ));
         }
-        if port == i32::from(skein_sight::wire::PORT) {
+        if name == ASKED.1 {
+            return Some((
+                format!("{name} is the name of the port where Skein asks a broker's pod"),
+                "give the listener another name",
+            ));
+        }
+        if port == i32::from(ASKED.0) {
             return Some((
                 format!("the listener {name} is at {port}, where Skein asks a broker's pod"),
                 "give the listener another port",
@@ -83,7 +89,13 @@ mod tests {
     #[test]
     fn names_and_numbers_that_no_port_can_have_are_objected_to() {
         assert!(objection(&spec(&[("mqtt", 1883), ("tls", 8883), ("a-1", 1)])).is_none());
-        for wrong in [("mqtt", 1884), ("123", 1884), ("a--b", 1884), ("own", 9883)] {
+        for wrong in [
+            ("mqtt", 1884),
+            ("123", 1884),
+            ("a--b", 1884),
+            ("own", 9883),
+            ("skein", 1884),
+        ] {
             assert!(objection(&spec(&[wrong])).is_some(), "{wrong:?} is let through");
         }
     }

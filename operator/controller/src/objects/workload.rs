@@ -15,10 +15,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use skein_api::resources::Durability;
+use skein_sight::wire::METRICS;
 
 use super::ports::numbers;
-use super::{Hosted, Images, Settings, all_brokers};
-use crate::names::{self, PORT};
+use super::{Hosted, Images, Settings, all_brokers, text};
+use crate::names::{self, ASKED, PORT};
 
 /// The annotation of a pod that says which template it is from: a [`template_hash`].
 pub const TEMPLATE: &str = "mqtt.skein.dev/template";
@@ -56,7 +57,12 @@ pub fn stateful_set(hosted: &Hosted<'_>, settings: &Settings) -> Result<Stateful
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(names::labels(hosted.name)),
-                    annotations: Some([(TEMPLATE.to_owned(), template_hash(&pod)?)].into()),
+                    annotations: Some(text([
+                        (TEMPLATE, &template_hash(&pod)?),
+                        ("prometheus.io/scrape", "true"),
+                        ("prometheus.io/port", &ASKED.0.to_string()),
+                        ("prometheus.io/path", METRICS),
+                    ])),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod),
@@ -152,6 +158,7 @@ fn mosquitto(hosted: &Hosted<'_>, images: &Images) -> Container {
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     };
+    let asked = (ASKED.1.to_owned(), i32::from(ASKED.0));
     let modest = || ResourceRequirements {
         requests: Some(amounts([("cpu", "50m"), ("memory", "64Mi")])),
         ..ResourceRequirements::default()
@@ -178,7 +185,13 @@ fn mosquitto(hosted: &Hosted<'_>, images: &Images) -> Container {
             }),
             value: None,
         }]),
-        ports: Some(numbers(hosted.spec).into_iter().map(port).collect()),
+        ports: Some(
+            numbers(hosted.spec)
+                .into_iter()
+                .chain([asked])
+                .map(port)
+                .collect(),
+        ),
         volume_mounts: Some(vec![program, mount(STATE), mount(DATA), mount(SCRATCH)]),
         security_context: Some(restricted()),
         resources: Some(hosted.spec.resources.clone().unwrap_or_else(modest)),

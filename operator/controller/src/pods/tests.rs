@@ -91,7 +91,7 @@ struct Pod {
 
 impl Pod {
     async fn of(store: &Store) -> Self {
-        let sight = Sight::start(&name(), &store.directory()).unwrap();
+        let sight = Sight::start("farm", &name(), &store.directory()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (token, known) = watch::channel(Some(token().expose().to_owned()));

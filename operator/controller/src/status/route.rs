@@ -66,6 +66,48 @@ pub fn route(
     }
 }
 
+/// The links that a broker holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldLinks {
+    /// As the plan has it.
+    pub planned: usize,
+    /// On which something comes through.
+    pub up: usize,
+}
+
+/// How many links brokers hold, and how many of them are up.
+#[must_use]
+pub fn held_links(seen: &Seen<'_>) -> BTreeMap<BrokerName, HeldLinks> {
+    let mut by_edge: BTreeMap<(&BrokerName, &BrokerName), Vec<Tried<'_>>> = BTreeMap::new();
+    for path in &seen.status.paths {
+        for pair in path.path.windows(2) {
+            let [to, from] = pair else { continue };
+            let topic = &path.topic;
+            let tried = Tried {
+                topic,
+                to,
+                up: path.up,
+            };
+            by_edge
+                .entry((to.min(from), to.max(from)))
+                .or_default()
+                .push(tried);
+        }
+    }
+    let mut held: BTreeMap<BrokerName, HeldLinks> = BTreeMap::new();
+    for class in seen.plan.classes.values() {
+        for link in class.links.iter() {
+            let ends = (&link.downstream, &link.upstream);
+            let tried = by_edge.get(&(ends.0.min(ends.1), ends.0.max(ends.1)));
+            let is_up = is_up(seen, class, link, tried.map_or(&[], Vec::as_slice));
+            let held = held.entry(link.downstream.clone()).or_default();
+            held.planned += 1;
+            held.up += usize::from(is_up);
+        }
+    }
+    held
+}
+
 /// The links that use the route: of several routes between two brokers, the cheapest is used.
 fn carried(seen: &Seen<'_>, name: &RouteName, route: &Route) -> Vec<CarriedLink> {
     let mut ways = vec![(&route.a, &route.b), (&route.b, &route.a)];

@@ -1,5 +1,6 @@
 //! One request, answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -10,13 +11,13 @@ use serde::Serialize;
 use skein_filters::TopicFilter;
 use skein_sight::rooms::Room;
 use skein_sight::values;
-use skein_sight::wire::{ACTIVITY, HEALTH, ROOM, SESSIONS, VALUES, Wanted};
+use skein_sight::wire::{ACTIVITY, HEALTH, METRICS, ROOM, SESSIONS, VALUES, Wanted};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::Sight;
+use super::{Sight, figures};
 
 /// The longest body of a request, in bytes.
 const LONGEST: usize = 4 << 20;
@@ -32,7 +33,7 @@ type Answer = Response<Full<Bytes>>;
 /// Who answers.
 pub(super) struct Clerk {
     token: watch::Receiver<Option<String>>,
-    sight: Sight,
+    sight: Arc<Sight>,
     /// How long a question for news stays without an answer.
     hold: Duration,
 }
@@ -42,12 +43,22 @@ struct Refusal(StatusCode, String);
 
 impl Clerk {
     pub(super) fn new(token: watch::Receiver<Option<String>>, sight: Sight, hold: Duration) -> Self {
+        let sight = Arc::new(sight);
         Self { token, sight, hold }
     }
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
         if request.uri().path() == HEALTH && *request.method() == Method::GET {
             return text(StatusCode::OK, "ok".to_owned());
+        }
+        if request.uri().path() == METRICS && *request.method() == Method::GET {
+            let sight = self.sight.clone();
+            // It looks at files.
+            return match blocking(move || figures::text(&sight)).await {
+                Ok(Ok(figures)) => of_type(skein_metrics::FORMAT, Bytes::from(figures)),
+                Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+                Err(Refusal(status, why)) => text(status, why),
+            };
         }
         if !self.admits(&request) {
             let mut refused = text(

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use skein_agent::BrokerDirectory;
 use skein_api::name::BrokerName;
 use skein_engine::event::{Activity, Event};
+use skein_sight::queues::Queues;
 use skein_sight::stores::Stores;
 use skein_sight::vitals::Vitals;
 use skein_sight::wire::Told;
@@ -17,8 +18,9 @@ use tokio::sync::{mpsc, watch};
 /// The eyes on one broker.
 #[derive(Debug)]
 pub struct Sight {
-    broker: BrokerName,
-    directory: BrokerDirectory,
+    pub(super) namespace: String,
+    pub(super) broker: BrokerName,
+    pub(super) directory: BrokerDirectory,
     stores: Stores,
     /// The number of the last reading that was asked for.
     asked: AtomicU64,
@@ -39,7 +41,7 @@ impl Sight {
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn start(broker: &BrokerName, directory: &BrokerDirectory) -> io::Result<Self> {
+    pub fn start(namespace: &str, broker: &BrokerName, directory: &BrokerDirectory) -> io::Result<Self> {
         let (events, mut read) = mpsc::unbounded_channel();
         let mut stores = Stores::start(events)?;
         stores.watch([(broker.clone(), directory.data())].into());
@@ -59,6 +61,7 @@ impl Sight {
             }
         });
         Ok(Self {
+            namespace: namespace.to_owned(),
             broker: broker.clone(),
             directory: directory.clone(),
             stores,
@@ -82,6 +85,11 @@ impl Sight {
         let mut known = self.known.clone();
         let is_read = |known: &Known| known.serial.is_some_and(|it| it >= serial);
         Some(known.wait_for(is_read).await.ok()?.told.clone())
+    }
+
+    /// What waits in the broker's sessions, as far as is known.
+    pub(super) fn queues(&self) -> Queues {
+        self.stores.queues(&self.broker)
     }
 
     /// Where the store is.

@@ -12,6 +12,10 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+#[path = "../../../store/tests/common/classic.rs"]
+#[allow(dead_code, reason = "shared with the tests of the store")]
+mod classic;
+
 const TOKEN: &str = "token-of-a";
 const SOON: Duration = Duration::from_secs(10);
 
@@ -29,7 +33,7 @@ impl Scene {
         let temporary = tempfile::tempdir().unwrap();
         let directory = BrokerDirectory::new(temporary.path());
         directory.create().unwrap();
-        let sight = Sight::start(&BrokerName::new("a").unwrap(), &directory).unwrap();
+        let sight = Sight::start("farm", &BrokerName::new("a").unwrap(), &directory).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (token, known) = watch::channel(Some(TOKEN.to_owned()));
@@ -104,6 +108,61 @@ async fn nobody_is_told_anything_without_the_token() {
     }
     let health = scene.ask("GET /healthz", "Accept: */*", "").await;
     assert_eq!(health, (200, "ok".to_owned()), "anybody may know");
+}
+
+#[tokio::test]
+async fn figures_are_told_to_anybody() {
+    let scene = Scene::new().await;
+    let report = json!({
+        "supervisorPid": 1, "process": {"state": "running", "pid": std::process::id()}, "loaded": 3,
+        "rejected": {"epoch": 4, "reason": "no"}, "version": "2.1.2", "restarts": 2, "lastExit": null, "allBarred": null,
+        "startedAt": 1_790_000_000_500_u64, "at": 9,
+    });
+    fs::write(scene.directory.path().join("report.json"), report.to_string()).unwrap();
+    let config = include_str!("../../../mosquitto/tests/snapshots/compile__a_pull_broker.snap");
+    let config = config.splitn(3, "---\n").last().unwrap();
+    scene.directory.give(3, config, Value::Null).unwrap();
+    fs::rename(
+        scene.directory.path().join("desired.json"),
+        scene.directory.path().join("loaded.json"),
+    )
+    .unwrap();
+    let mut store = classic::Writer::new(6);
+    for number in 1..=5 {
+        store.message(number, "t", b"1234567", 1, 0);
+    }
+    store.client("valve", b"", u32::MAX, 0);
+    store.client("skein:a:b:pull:soil", b"", u32::MAX, 0);
+    for number in 1..=5 {
+        store.queued("valve", number, true);
+    }
+    fs::write(scene.directory.data().join("mosquitto.db"), &store.bytes).unwrap();
+    // So that it is read.
+    scene.json("POST /sessions", "").await;
+    let (status, text) = scene.ask("GET /metrics", "Accept: */*", "").await;
+    assert_eq!(status, 200, "{text}");
+    for line in [
+        "skein_broker_running{broker=\"a\",namespace=\"farm\"} 1",
+        "skein_broker_restarts_total{broker=\"a\",namespace=\"farm\"} 2",
+        "skein_broker_start_time_seconds{broker=\"a\",namespace=\"farm\"} 1790000000.5",
+        "skein_config_epoch{broker=\"a\",namespace=\"farm\"} 3",
+        "skein_config_rejected{broker=\"a\",namespace=\"farm\"} 1",
+        "skein_sessions{broker=\"a\",namespace=\"farm\",of=\"link\"} 1",
+        "skein_queue_messages{broker=\"a\",namespace=\"farm\",of=\"client\"} 5",
+        "skein_queue_bytes{broker=\"a\",namespace=\"farm\",of=\"client\"} 35",
+        "skein_queue_fill_ratio{broker=\"a\",namespace=\"farm\"} 0.00005",
+        "skein_queue_full_after_seconds{broker=\"a\",namespace=\"farm\"} inf",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}\n{text}");
+    }
+    for row in skein_metrics::pod::TABLE {
+        assert!(
+            text.contains(&format!("# TYPE {} ", row.name)),
+            "{} has no series",
+            row.name
+        );
+    }
+    assert!(!text.contains("valve"), "no client is named");
 }
 
 #[tokio::test]

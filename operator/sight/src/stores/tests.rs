@@ -33,7 +33,7 @@ impl Scene {
         let (sender, events) = unbounded_channel();
         Self {
             folder: tempfile::tempdir().unwrap(),
-            reader: Reader::new(sender),
+            reader: Reader::new(sender, watch::channel(BTreeMap::new()).0),
             events,
             now: Instant::now(),
             saves: Cell::new(0),

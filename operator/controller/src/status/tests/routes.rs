@@ -1,7 +1,7 @@
 //! Routes.
 
 use super::*;
-use crate::status::route;
+use crate::status::{HeldLinks, held_links, route};
 
 #[test]
 fn a_route_shows_the_links_that_use_it() {
@@ -48,6 +48,22 @@ fn a_link_is_up_if_anything_comes_through_each_way() {
         }
         assert_eq!(route(&scene.seen(), "a-x", None, None).up, Some(false), "{way:?}");
     }
+}
+
+#[test]
+fn links_are_counted_where_they_are_held() {
+    let mut scene = Scene::new(line().topic("air", "farm/+/air", "c", "b"));
+    let held = |scene: &Scene| {
+        let held = held_links(&scene.seen()).into_iter();
+        held.map(|(broker, HeldLinks { planned, up })| format!("{broker} {up}/{planned}"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(held(&scene), ["a 1/1", "b 2/2", "c 1/1"]);
+    let soil = |path: &&mut PathStatus| path.topic.as_str() == "soil";
+    scene.status.paths.iter_mut().find(soil).unwrap().up = false;
+    assert_eq!(held(&scene), ["a 0/1", "b 1/2", "c 0/1"]);
+    scene.broker("c").phase = BrokerPhase::Down;
+    assert_eq!(held(&scene), ["a 0/1", "b 0/2", "c 0/1"]);
 }
 
 #[test]
