@@ -1,5 +1,6 @@
 //! Generated files: the custom resource definitions in `crds/` and in their chart, from the types in `operator/api`, the contract's page in
-//! `docs/`, the controller's table of metrics there, and the readme's table of what was measured of the contract.
+//! `docs/`, the tables of metrics there, the readme's table of what was measured of the contract; Grafana's dashboards, and what the chart
+//! has of them and of the alerts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +8,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{cargo, output, root};
+use crate::command::root;
+use crate::dashboards;
+
+/// Prometheus's rules.
+const ALERTS: &str = "deploy/alerts/skein.yaml";
 
 /// `cargo xtask gen`
 #[derive(Debug, clap::Args)]
@@ -22,7 +27,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         return check();
     }
-    write_metrics()?;
     let drifted = drift()?;
     if drifted.is_empty() {
         println!("generated files are up to date");
@@ -37,21 +41,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             println!("removed {}", shown(&path));
         }
     }
-    Ok(())
-}
-
-/// Has the controller write `docs/metrics.md`, by the test that sees whether it is as it should be: these tasks need not be built
-/// with a client of Kubernetes for it.
-fn write_metrics() -> Result<()> {
-    let test = [
-        "test",
-        "--quiet",
-        "-p",
-        "skein-controller",
-        "--lib",
-        "the_page_is_as_the_table_says",
-    ];
-    output(cargo(&test).env("SKEIN_GEN", "1"))?;
     Ok(())
 }
 
@@ -85,10 +74,24 @@ fn drift() -> Result<BTreeMap<PathBuf, Option<String>>> {
     let readme = root().join("README.md");
     let text = fs::read_to_string(&readme).context("cannot read README.md")?;
     wanted.insert(readme, Some(crate::matrix::in_readme(&text)?));
-    for folder in [folder, chart] {
+    wanted.insert(root().join("docs/metrics.md"), Some(skein_metrics::page()));
+    let (boards, charted) = (
+        root().join("deploy/dashboards"),
+        root().join("charts/skein/dashboards"),
+    );
+    for (name, text) in dashboards::all() {
+        wanted.insert(boards.join(&name), Some(text.clone()));
+        wanted.insert(charted.join(name), Some(text));
+    }
+    let alerts = fs::read_to_string(root().join(ALERTS)).with_context(|| format!("cannot read {ALERTS}"))?;
+    wanted.insert(root().join("charts/skein/alerts.yaml"), Some(alerts));
+    for folder in [folder, chart, boards, charted] {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "yaml") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "yaml" || extension == "json")
+            {
                 wanted.entry(path).or_insert(None);
             }
         }

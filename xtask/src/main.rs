@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod cluster;
 mod command;
+mod dashboards;
 mod demo;
 mod generate;
 mod harm;
@@ -34,7 +35,7 @@ enum Task {
     Test(suite::Arguments),
     /// Judge the source: format, lints, generated files, licences, the crate graph, file sizes
     Check(check::Arguments),
-    /// Write the generated files (custom resource definitions, the contract's page, the readme's table)
+    /// Write the generated files (custom resource definitions, pages in docs, dashboards, what charts have of them)
     Gen(generate::Arguments),
     /// Run the benchmarks; print a table and keep the results as JSON in target/bench
     Bench(bench::Arguments),
