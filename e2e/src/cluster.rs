@@ -51,6 +51,20 @@ impl Cluster {
         Some(cluster)
     }
 
+    /// By which it is reached.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The one of this kubeconfig.
+    #[must_use]
+    pub fn at(kubeconfig: impl Into<PathBuf>) -> Self {
+        Self {
+            kubeconfig: kubeconfig.into(),
+        }
+    }
+
     fn command(&self) -> Program {
         let mut command = Program::new("kubectl");
         command

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use skein_e2e::{Cluster, wait_until};
 
@@ -59,6 +59,8 @@ async fn charts_are_judged_well() -> Result<()> {
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("mosquito.image=x", "mosquito"),
         ("namespace=Farm", "namespace"),
+        ("podMonitor.interval=often", "interval"),
+        ("dashboards.enable=true", "dashboards"),
     ] {
         let words = ["template", "skein", &repository("charts/skein"), "--set", value];
         let error = cluster.helm(&words).await.unwrap_err().to_string();
@@ -82,6 +84,8 @@ async fn charts_are_judged_well() -> Result<()> {
             "imagePullSecrets[0].name=registry",
             "--set",
             "metrics.annotations=false",
+            "--set",
+            "dashboards.enabled=true",
         ],
     ] {
         let words = [
@@ -93,6 +97,88 @@ async fn charts_are_judged_well() -> Result<()> {
         ];
         let objects = cluster.helm(&[&words, values].concat()).await?;
         cluster.judge(&objects).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_has_prometheus_and_grafana_is_given_what_they_want() -> Result<()> {
+    let Some(cluster) = Cluster::find("who_has_prometheus_and_grafana_is_given_what_they_want") else {
+        return Ok(());
+    };
+    let words = [
+        "template",
+        "skein",
+        &repository("charts/skein"),
+        "--set",
+        "podMonitor.enabled=true,prometheusRule.enabled=true,dashboards.enabled=true",
+        "--set",
+        "prometheusRule.runbooks=https://runbooks.example/skein",
+    ];
+    let rendered = objects(&cluster.helm(&words).await?);
+    let of_kind = |kind: &'static str| {
+        let found = rendered.iter().filter(move |(_, object)| object["kind"] == kind);
+        found.map(|(_, object)| object).collect::<Vec<_>>()
+    };
+    // The dashboards are there whole, where Grafana's sidecar looks for them.
+    let mut shown = Vec::new();
+    for map in of_kind("ConfigMap") {
+        ensure!(map["metadata"]["labels"]["grafana_dashboard"] == "1", "{map}");
+        for (file, text) in map["data"].as_object().into_iter().flatten() {
+            let plain = std::fs::read_to_string(repository(&format!(
+                "deploy/dashboards/{}",
+                file.trim_start_matches("skein-")
+            )))?;
+            let text: Value = serde_json::from_str(text.as_str().unwrap_or_default())?;
+            ensure!(
+                text == serde_json::from_str::<Value>(&plain)?,
+                "{file} is another"
+            );
+            shown.push(file.clone());
+        }
+    }
+    ensure!(shown.len() == 4, "{shown:?}");
+    // The rule has every alert, and knows where the runbooks are.
+    let [rule] = of_kind("PrometheusRule")[..] else {
+        anyhow::bail!("there is not one PrometheusRule");
+    };
+    let plain = std::fs::read_to_string(repository("deploy/alerts/skein.yaml"))?;
+    let plain = plain.replace("docs/runbooks.md", "https://runbooks.example/skein");
+    let plain: Value = serde_saphyr::from_str(&plain)?;
+    ensure!(rule["spec"] == plain, "{}", rule["spec"]);
+    // Each monitor selects pods that are there, at a port that they name.
+    let deployment = &of_kind("Deployment")[0]["spec"]["template"];
+    let [controllers, brokers] = of_kind("PodMonitor")[..] else {
+        anyhow::bail!("there are not two PodMonitors");
+    };
+    let selected = controllers["spec"]["selector"]["matchLabels"].as_object();
+    for (label, value) in selected.into_iter().flatten() {
+        ensure!(deployment["metadata"]["labels"][label] == *value, "{label}");
+    }
+    ensure!(brokers["spec"]["namespaceSelector"]["any"] == true, "{brokers}");
+    let snapshots = repository("operator/controller/src/objects/snapshots");
+    let broker = std::fs::read_to_string(format!(
+        "{snapshots}/skein_controller__objects__tests__a_broker_that_says_nothing.snap"
+    ))?;
+    let broker = objects(&broker);
+    let is_set = |(what, _): &&(String, Value)| what.starts_with("StatefulSet/");
+    let set = &broker.iter().find(is_set).context("no StatefulSet")?.1;
+    let pod = &set["spec"]["template"];
+    let selected = brokers["spec"]["selector"]["matchLabels"].as_object();
+    for (label, value) in selected.into_iter().flatten() {
+        ensure!(pod["metadata"]["labels"][label] == *value, "{label}");
+    }
+    for (monitor, pod) in [(controllers, deployment), (brokers, pod)] {
+        let endpoint = &monitor["spec"]["podMetricsEndpoints"][0];
+        ensure!(
+            endpoint["honorLabels"] == true && endpoint["path"] == "/metrics",
+            "{monitor}"
+        );
+        let mut ports = pod["spec"]["containers"][0]["ports"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        ensure!(ports.any(|port| port["name"] == endpoint["port"]), "{endpoint}");
     }
     Ok(())
 }
