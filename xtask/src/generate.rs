@@ -1,6 +1,6 @@
 //! Generated files: the custom resource definitions in `crds/` and in their chart, from the types in `operator/api`, the contract's page in
 //! `docs/`, the tables of metrics there, the readme's table of what was measured of the contract; Grafana's dashboards, and what the chart
-//! has of them and of the alerts.
+//! has of them and of the alerts; the picture of a failover.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::root;
-use crate::dashboards;
+use crate::{dashboards, picture};
 
 /// Prometheus's rules.
 const ALERTS: &str = "deploy/alerts/skein.yaml";
@@ -27,6 +27,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         return check();
     }
+    write()
+}
+
+/// Writes those that are not as they should be.
+pub(crate) fn write() -> Result<()> {
     let drifted = drift()?;
     if drifted.is_empty() {
         println!("generated files are up to date");
@@ -85,6 +90,9 @@ fn drift() -> Result<BTreeMap<PathBuf, Option<String>>> {
     }
     let alerts = fs::read_to_string(root().join(ALERTS)).with_context(|| format!("cannot read {ALERTS}"))?;
     wanted.insert(root().join("charts/skein/alerts.yaml"), Some(alerts));
+    let recording = fs::read_to_string(picture::file()).context("cannot read docs/failover.json")?;
+    let recording = serde_json::from_str(&recording).context("docs/failover.json is no recording")?;
+    wanted.insert(root().join("docs/failover.svg"), Some(picture::draw(&recording)));
     for folder in [folder, chart, boards, charted] {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry?.path();

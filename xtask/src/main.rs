@@ -12,6 +12,7 @@ mod harm;
 mod image;
 mod matrix;
 mod mosquitto;
+mod picture;
 mod soak;
 mod suite;
 
@@ -45,6 +46,8 @@ enum Task {
     Soak(soak::Arguments),
     /// Run a real Kubernetes for tests on this machine: control plane and nodes, without docker or a registry
     Cluster(cluster::Arguments),
+    /// Record a failover on a real cluster, and draw it (docs/failover.svg)
+    Picture(picture::Arguments),
     /// Build the container image of `skein`, as an archive for docker, podman, kind or the cluster for tests
     Image(image::Arguments),
     /// Put the oldest and the newest supported Mosquitto into the cache, without touching the system
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Matrix(arguments) => matrix::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Cluster(arguments) => cluster::run(&arguments),
+        Task::Picture(arguments) => picture::run(&arguments),
         Task::Image(arguments) => image::run(&arguments),
         Task::Mosquitto(arguments) => mosquitto::run(&arguments),
     };
