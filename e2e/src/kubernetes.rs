@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{Cluster, Namespace, repository, wait_for, wait_until};
+use crate::{Cluster, Namespace, RawClient, repository, wait_for, wait_until};
 
 /// Pods have to be scheduled, and their images unpacked.
 pub const START: Duration = Duration::from_mins(2);
@@ -168,4 +168,29 @@ pub async fn migration(
         Ok(migration) => Ok(migration),
         Err(error) => bail!("{error:#}\n{}", story(namespace).await),
     }
+}
+
+/// A client at a broker's Service, as soon as one is let in.
+pub async fn client(
+    namespace: &Namespace,
+    broker: &str,
+    id: &str,
+    clean: bool,
+    patience: Duration,
+) -> Result<RawClient> {
+    let path = [
+        "get",
+        &format!("service/{broker}"),
+        "--output",
+        "jsonpath={.spec.clusterIP}",
+    ];
+    let address = format!("{}:1883", namespace.kubectl(&path).await?);
+    wait_for(&format!("{broker} to take {id}"), patience, async || {
+        let connect = RawClient::connect(&address, id, clean, None);
+        tokio::time::timeout(Duration::from_millis(500), connect)
+            .await
+            .ok()?
+            .ok()
+    })
+    .await
 }

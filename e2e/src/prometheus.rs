@@ -43,8 +43,8 @@ impl Series {
 }
 
 impl Prometheus {
-    /// Starts `prometheus`, which scrapes every second and evaluates the rules of `deploy/alerts`.
-    pub async fn start(cluster: &Cluster) -> Result<Self> {
+    /// Starts `prometheus`, which scrapes so often (`1s`, `250ms`) and evaluates the rules of `deploy/alerts`.
+    pub async fn start(cluster: &Cluster, interval: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let scrape = fs::read_to_string(repository().join("deploy/prometheus/scrape.yaml"))?;
         let inside = "      - role: pod\n";
@@ -55,7 +55,7 @@ impl Prometheus {
         );
         let rules = repository().join("deploy/alerts/skein.yaml");
         let config = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\n{}",
+            "global: {{scrape_interval: {interval}, scrape_timeout: {interval}, evaluation_interval: {interval}}}\nrule_files: [{}]\n{}",
             rules.display(),
             scrape.replace(inside, &outside)
         );

@@ -6,36 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use skein_e2e::{
-    Cluster, Namespace, RawClient, SOON, START, all_ready, condition, get, migration, pod_of, sample,
+    Cluster, Namespace, RawClient, SOON, START, all_ready, client, condition, get, migration, pod_of, sample,
     wait_for, wait_until,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-
-/// A client at a broker's Service, as soon as one is let in.
-async fn client(
-    namespace: &Namespace,
-    broker: &str,
-    id: &str,
-    clean: bool,
-    patience: Duration,
-) -> Result<RawClient> {
-    let path = [
-        "get",
-        &format!("service/{broker}"),
-        "--output",
-        "jsonpath={.spec.clusterIP}",
-    ];
-    let address = format!("{}:1883", namespace.kubectl(&path).await?);
-    wait_for(&format!("{broker} to take {id}"), patience, async || {
-        let connect = RawClient::connect(&address, id, clean, None);
-        tokio::time::timeout(Duration::from_millis(500), connect)
-            .await
-            .ok()?
-            .ok()
-    })
-    .await
-}
 
 /// Publishes at one broker until it arrives at another's client; gives how long that took.
 async fn flows(publisher: &mut RawClient, subscriber: &mut RawClient, topic: &str) -> Result<Duration> {

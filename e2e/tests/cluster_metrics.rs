@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use skein_e2e::{
-    Cluster, Namespace, Prometheus, SOON, START, SampledSeries, all_ready, migration, repository, sample,
-    wait_for, wait_until,
+    Cluster, Namespace, Prometheus, SOON, START, SampledSeries, all_ready, client, migration, repository,
+    sample, wait_for, wait_until,
 };
 
 /// Of which nothing is to be seen as long as nobody is replaced.
@@ -107,7 +107,7 @@ async fn a_real_prometheus_answers_every_question() -> Result<()> {
         return Ok(());
     };
     let namespace = sample(&cluster, "farm", "metrics").await?;
-    let prometheus = Prometheus::start(&cluster).await?;
+    let prometheus = Prometheus::start(&cluster, "1s").await?;
     let outcome = asked(&namespace, &prometheus).await;
     if outcome.is_err() {
         let targets = prometheus.api("/api/v1/targets?state=active").await?;
@@ -157,6 +157,7 @@ async fn asked(namespace: &Namespace, prometheus: &Prometheus) -> Result<()> {
         }
     }
     println!("{} alerts", alerts.len());
+    filled(namespace, prometheus).await?;
     // When a broker dies whose clients move only if a person says so, and finds no node to come back to,
     let manual = "{\"spec\":{\"failover\":{\"policy\":\"Manual\"}}}";
     namespace
@@ -186,6 +187,36 @@ async fn asked(namespace: &Namespace, prometheus: &Prometheus) -> Result<()> {
         })
         .await?;
     }
+    Ok(())
+}
+
+/// What waits for a client that is away is counted where it waits.
+async fn filled(namespace: &Namespace, prometheus: &Prometheus) -> Result<()> {
+    const MANY: f64 = 50.0;
+    let mut office = client(namespace, "a", "office", false, SOON).await?;
+    ensure!(office.subscribe("farm/+/soil", 1).await?);
+    drop(office);
+    let mut sensor = client(namespace, "i", "sensor", true, SOON).await?;
+    for _ in 0..50 {
+        sensor.publish("farm/7/soil", "moist", 1, false).await?;
+    }
+    sensor.settle().await?;
+    let of = format!("{{namespace=\"{}\",broker=\"a\"", namespace.name());
+    for (query, least) in [
+        (format!("skein_queue_messages{of},of=\"client\"}}"), MANY),
+        (format!("skein_queue_bytes{of},of=\"client\"}}"), 5.0 * MANY),
+        (format!("skein_queue_fill_ratio{of}}}"), MANY / 100_000.0),
+        (format!("1e9 - skein_queue_full_after_seconds{of}}}"), 0.0),
+    ] {
+        wait_until(&format!("{query} to be {least}"), SOON, async || {
+            let found = prometheus.query(&query).await.unwrap_or_default();
+            found.first().is_some_and(|series| series.samples[0].1 >= least)
+        })
+        .await?;
+    }
+    // Its session ends, and nothing waits any more.
+    let office = client(namespace, "a", "office", true, SOON).await?;
+    drop(office);
     Ok(())
 }
 
