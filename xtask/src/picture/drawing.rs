@@ -52,7 +52,7 @@ pub(crate) fn draw(recording: &Recording) -> String {
         span: recording.span,
         narrow: Vec::new(),
     };
-    svg.add(format!(
+    svg.add(&format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
          <title>{TITLE}</title>\n<style>{STYLE}</style>\n\
          <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>"
@@ -76,7 +76,7 @@ pub(crate) fn draw(recording: &Recording) -> String {
         y += ROWS;
     }
     svg.legend(end + 60.0);
-    svg.add("</svg>".to_owned());
+    svg.add("</svg>");
     svg.text
 }
 
@@ -92,14 +92,14 @@ struct Drawing {
 }
 
 impl Drawing {
-    fn add(&mut self, element: String) {
-        self.text.push_str(&element);
+    fn add(&mut self, element: &str) {
+        self.text.push_str(element);
         self.text.push('\n');
     }
 
     fn words(&mut self, x: f64, y: f64, class: &str, anchor: &str, words: &str) {
         let words = words.replace('&', "&amp;").replace('<', "&lt;");
-        self.add(format!(
+        self.add(&format!(
             "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\" text-anchor=\"{anchor}\">{words}</text>"
         ));
     }
@@ -115,7 +115,7 @@ impl Drawing {
         let mut value = LEAST;
         while value <= MOST {
             let y = height_of(value);
-            self.add(format!(
+            self.add(&format!(
                 "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
             ));
             self.words(LEFT - 10.0, y + 4.0, "axis", "end", &format!("{value}"));
@@ -125,18 +125,24 @@ impl Drawing {
         let mut at = (from / 10.0).ceil() * 10.0;
         while at <= to {
             let x = self.x(at);
-            self.add(format!(
+            self.add(&format!(
                 "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{lowest:.1}\"/>"
             ));
             self.words(x, lowest + 18.0, "axis", "middle", &format!("{at:.0}"));
             at += 10.0;
         }
-        self.words((LEFT + RIGHT) / 2.0, lowest + 38.0, "axis", "middle", "seconds");
+        self.words(
+            f64::midpoint(LEFT, RIGHT),
+            lowest + 38.0,
+            "axis",
+            "middle",
+            "seconds",
+        );
     }
 
     fn event(&mut self, at: f64, what: &str) {
         let x = self.x(at);
-        self.add(format!(
+        self.add(&format!(
             "<line class=\"event\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/>",
             BOTTOM + 10.0
         ));
@@ -153,7 +159,7 @@ impl Drawing {
             }
             for (from, to) in gaps {
                 let (left, right) = (self.x(from), self.x(to));
-                self.add(format!(
+                self.add(&format!(
                     "<rect class=\"none\" x=\"{left:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"><title>nothing comes through {name}</title></rect>",
                     right - left,
                     BOTTOM - TOP
@@ -176,9 +182,9 @@ impl Drawing {
                     None => pen = 'M',
                 }
             }
-            self.add(format!("<path class=\"line\" stroke=\"{color}\" d=\"{path}\"/>"));
+            self.add(&format!("<path class=\"line\" stroke=\"{color}\" d=\"{path}\"/>"));
             let x = 640.0 + 120.0 * count(index);
-            self.add(format!(
+            self.add(&format!(
                 "<line stroke=\"{color}\" stroke-width=\"3\" x1=\"{x}\" x2=\"{:.1}\" y1=\"22\" y2=\"22\"/>",
                 x + 22.0
             ));
@@ -190,7 +196,7 @@ impl Drawing {
         let (left, right) = (self.x(band.from), self.x(band.to));
         let width = (right - left).max(1.0);
         let color = color(&band.state);
-        self.add(format!(
+        self.add(&format!(
             "<rect x=\"{left:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{ROW}\" rx=\"2\" fill=\"{color}\"><title>{} from {:.2} to {:.2} s</title></rect>",
             band.state, band.from, band.to
         ));
@@ -206,7 +212,7 @@ impl Drawing {
         let mut x = LEFT;
         for state in std::mem::take(&mut self.narrow) {
             let color = color(&state);
-            self.add(format!(
+            self.add(&format!(
                 "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"12\" height=\"12\" rx=\"2\" fill=\"{color}\"/>",
                 y - 10.0
             ));

@@ -27,10 +27,13 @@ pub(crate) struct Recording {
     /// When nodes took pods again.
     pub(crate) mended: f64,
     /// The latency of paths in seconds, by what they are called; none where nothing came through.
-    pub(crate) latencies: Vec<(String, Vec<(f64, Option<f64>)>)>,
+    pub(crate) latencies: Vec<(String, Line)>,
     /// In which state something was from when to when: the victim's phases, who served its clients, the migration's phases.
     pub(crate) bands: Vec<(String, Vec<Band>)>,
 }
+
+/// Samples by time; none where a gap begins.
+pub(crate) type Line = Vec<(f64, Option<f64>)>;
 
 /// A state, from when to when.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -150,8 +153,8 @@ impl Asking<'_> {
     }
 
     /// A sample for each step; none where there is none.
-    fn line(&self, series: &SampledSeries) -> Vec<(f64, Option<f64>)> {
-        let mut line: Vec<(f64, Option<f64>)> = Vec::new();
+    fn line(&self, series: &SampledSeries) -> Line {
+        let mut line = Line::new();
         for (at, value) in &series.samples {
             let at = self.relative(*at);
             if let Some((last, _)) = line.last().copied()
