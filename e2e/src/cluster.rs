@@ -165,6 +165,11 @@ impl Cluster {
         self.xtask(&["node", action, &number.to_string()]).await
     }
 
+    /// Stops the API server in its tracks (`hang`), or lets it go on (`resume`).
+    pub async fn server(&self, action: &str) -> Result<()> {
+        self.xtask(&["server", action]).await
+    }
+
     /// Lets others claim the volumes that tests have claimed and left, if they are ours. Done before each test, as they are left
     /// only some time after its end.
     pub async fn recycle_volumes(&self) -> Result<()> {
@@ -233,10 +238,27 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let mut command = self.cluster.command();
-        command.args(["delete", "namespace", &self.name, "--wait=false"]);
-        command.stdout(Stdio::null());
-        let _ = command.status();
+        let kubectl = |words: &[&str]| {
+            let mut command = self.cluster.command();
+            command.args(words);
+            command.stderr(Stdio::null()).output()
+        };
+        let _ = kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
+        // Nobody may be left to let Brokers go.
+        let brokers = kubectl(&["--namespace", &self.name, "get", "brokers", "--output=name"]);
+        let brokers = brokers.map(|brokers| brokers.stdout).unwrap_or_default();
+        for broker in String::from_utf8_lossy(&brokers).lines() {
+            let free = "{\"metadata\":{\"finalizers\":null}}";
+            let _ = kubectl(&[
+                "--namespace",
+                &self.name,
+                "patch",
+                broker,
+                "--type=merge",
+                "--patch",
+                free,
+            ]);
+        }
     }
 }
 

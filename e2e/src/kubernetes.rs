@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{Cluster, Namespace, RawClient, repository, wait_for, wait_until};
+use crate::{Cluster, Namespace, repository, wait_for, wait_until};
 
 /// Pods have to be scheduled, and their images unpacked.
 pub const START: Duration = Duration::from_mins(2);
@@ -170,27 +170,29 @@ pub async fn migration(
     }
 }
 
-/// A client at a broker's Service, as soon as one is let in.
-pub async fn client(
-    namespace: &Namespace,
-    broker: &str,
-    id: &str,
-    clean: bool,
-    patience: Duration,
-) -> Result<RawClient> {
+/// Where a broker's clients connect to, as long as the broker is declared.
+pub async fn service(namespace: &Namespace, broker: &str) -> Result<String> {
     let path = [
         "get",
         &format!("service/{broker}"),
         "--output",
         "jsonpath={.spec.clusterIP}",
     ];
-    let address = format!("{}:1883", namespace.kubectl(&path).await?);
-    wait_for(&format!("{broker} to take {id}"), patience, async || {
-        let connect = RawClient::connect(&address, id, clean, None);
-        tokio::time::timeout(Duration::from_millis(500), connect)
-            .await
-            .ok()?
-            .ok()
-    })
-    .await
+    Ok(format!("{}:1883", namespace.kubectl(&path).await?))
+}
+
+/// The pod of the controller that acts.
+pub async fn leader(cluster: &Cluster) -> Result<String> {
+    let holder = [
+        "--namespace",
+        "skein",
+        "get",
+        "lease/skein",
+        "--output",
+        "jsonpath={.spec.holderIdentity}",
+    ];
+    let holder = cluster.kubectl(&holder).await?;
+    ensure!(!holder.is_empty(), "nobody leads");
+    // What tells two lives of a pod apart follows.
+    Ok(holder.split('_').next().unwrap_or_default().to_owned())
 }

@@ -25,6 +25,7 @@
 
 mod broker;
 mod client;
+mod clients;
 mod cluster;
 mod declare;
 mod fleet;
@@ -32,6 +33,7 @@ mod flow;
 mod kubernetes;
 mod ledger;
 mod measure;
+mod middle;
 mod mosquitto;
 mod place;
 mod processes;
@@ -46,14 +48,18 @@ mod wire;
 
 pub use broker::PlainBroker;
 pub use client::{Listener, Message, echo, publish_once};
+pub use clients::{Sender, Taker, client, flows, wait_known};
 pub use cluster::{Cluster, Namespace};
 pub use declare::Manifest;
 pub use fleet::{Fleet, Up};
-pub use kubernetes::{SOON, START, all_ready, client, condition, get, install, migration, pod_of, sample};
+pub use kubernetes::{
+    SOON, START, all_ready, condition, get, install, leader, migration, pod_of, sample, service,
+};
 pub use ledger::{Ledger, Summary};
 pub use measure::{Burners, connect_options, cores, from_environment, is_bench, quantile};
+pub use middle::{Controller, Middle};
 pub use mosquitto::{Series, find_mosquitto, mosquitto, plugin, version_of};
-pub use place::{free_port, free_ports, repository, skein, user_folder};
+pub use place::{free_port, free_ports, operator, repository, skein, user_folder};
 pub use processes::{broker_processes, process};
 pub use prometheus::{Prometheus, Series as SampledSeries};
 pub use publisher::Publisher;

@@ -34,18 +34,32 @@ pub fn user_folder(variable: &str, in_home: &str) -> Result<PathBuf> {
 ///
 /// If it is missing; the message says how to build it.
 #[must_use]
-#[allow(clippy::panic, reason = "a test without the program under test cannot go on")]
 pub fn skein() -> PathBuf {
-    let path = named_path("SKEIN_BIN").unwrap_or_else(|| {
+    built("skein", "SKEIN_BIN", "skein-cli")
+}
+
+/// The built `skein-operator`: what `SKEIN_OPERATOR_BIN` names (`cargo xtask test` sets it), else the last debug build.
+///
+/// # Panics
+///
+/// If it is missing; the message says how to build it.
+#[must_use]
+pub fn operator() -> PathBuf {
+    built("skein-operator", "SKEIN_OPERATOR_BIN", "skein-kubernetes")
+}
+
+#[allow(clippy::panic, reason = "a test without the program under test cannot go on")]
+fn built(program: &str, variable: &str, package: &str) -> PathBuf {
+    let path = named_path(variable).unwrap_or_else(|| {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         target
             .unwrap_or_else(|| repository().join("target"))
             .join("debug")
-            .join("skein")
+            .join(program)
     });
     assert!(
         path.is_file(),
-        "no skein at {}: run `cargo build -p skein-cli`",
+        "no {program} at {}: run `cargo build -p {package}`",
         path.display()
     );
     path

@@ -4,27 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use skein_e2e::{
-    Cluster, Namespace, RawClient, SOON, START, all_ready, client, condition, get, migration, pod_of, sample,
-    wait_for, wait_until,
+    Cluster, Namespace, RawClient, SOON, START, all_ready, client, condition, flows, get, leader, migration,
+    pod_of, sample, wait_for, wait_known,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-
-/// Publishes at one broker until it arrives at another's client; gives how long that took.
-async fn flows(publisher: &mut RawClient, subscriber: &mut RawClient, topic: &str) -> Result<Duration> {
-    let begin = Instant::now();
-    while begin.elapsed() < SOON {
-        publisher.publish(topic, "7", 1, false).await?;
-        if let Some(message) = subscriber.receive(Duration::from_millis(200)).await? {
-            subscriber.acknowledge(&message).await?;
-            ensure!(message.topic == topic, "{} arrived", message.topic);
-            return Ok(begin.elapsed());
-        }
-    }
-    bail!("nothing arrives on {topic}")
-}
 
 /// A client that comes back as often as it is sent off, once it is served: nodes follow a change each in its own time, so it may be
 /// led to where it was before.
@@ -173,34 +157,6 @@ async fn a_lost_node_costs_moments() -> Result<()> {
     flows(&mut publisher, &mut room, "house/1/heating")
         .await
         .map(drop)
-}
-
-/// Waits until a pod tells of a client's session, which its broker's store has a moment after the client: what is known of it then is
-/// known to the controller, which asked before.
-async fn wait_known(namespace: &Namespace, broker: &str, client: &str) -> Result<()> {
-    let path = [
-        "get",
-        &format!("secret/{broker}-skein"),
-        "--output",
-        "go-template={{.data.token | base64decode}}",
-    ];
-    let token = namespace.kubectl(&path).await?;
-    let address = format!("{}:9883", pod_of(namespace, broker, ".status.podIP").await?);
-    let request = format!(
-        "GET /sessions?after=0 HTTP/1.1\r\nHost: pod\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
-    );
-    wait_until("the pod to tell of a session", SOON, async || {
-        let ask = async {
-            let mut stream = TcpStream::connect(&address).await?;
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        ask.await
-            .is_ok_and(|answer| answer.contains(&format!("\"{client}\"")))
-    })
-    .await
 }
 
 /// The twin takes over, and clients find it where they found the victim.
@@ -356,20 +312,4 @@ async fn another_controller_acts_when_one_dies() -> Result<()> {
     let mut office = client(&namespace, "b1", "office", true, SOON).await?;
     ensure!(office.subscribe("garden/#", 1).await?);
     flows(&mut publisher, &mut office, "garden/rain").await.map(drop)
-}
-
-/// The pod of the controller that acts.
-async fn leader(cluster: &Cluster) -> Result<String> {
-    let holder = [
-        "--namespace",
-        "skein",
-        "get",
-        "lease/skein",
-        "--output",
-        "jsonpath={.spec.holderIdentity}",
-    ];
-    let holder = cluster.kubectl(&holder).await?;
-    ensure!(!holder.is_empty(), "nobody leads");
-    // What tells two lives of a pod apart follows.
-    Ok(holder.split('_').next().unwrap_or_default().to_owned())
 }

@@ -68,6 +68,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Action::Load { archives } => cluster.load(archives),
         Action::Volumes => cluster.recycle(),
         Action::Node(action) => cluster.node(action),
+        Action::Server(action) => {
+            let settings = cluster.settings()?;
+            cluster.control_plane(&settings).server(*action)
+        }
         Action::NodeInit { number } => {
             boot::run(&cluster.settings()?, &cluster.cache, &cluster.state, *number)
         }

@@ -209,6 +209,9 @@ pub trait Ground {
 
     /// Tells the engine that time went by, if it wants to be told by now.
     fn tick(&mut self) {
+        if self.conductor_mut().envoys.is_released(Instant::now()) {
+            self.conductor_mut().send_probes();
+        }
         let due = self.conductor().next_wakeup();
         if due.is_some_and(|due| due <= Instant::now()) {
             self.observe(Event::Tick);

@@ -33,6 +33,8 @@ pub struct Access {
 #[derive(Debug)]
 pub struct Envoys {
     markers: Vec<Marker>,
+    /// Until then none is sent, and none counts.
+    held: Option<Instant>,
     done: mpsc::UnboundedSender<Event>,
     /// By broker, who may be busy with the sessions of its clients.
     turns: BTreeMap<BrokerName, Arc<Semaphore>>,
@@ -45,6 +47,7 @@ impl Envoys {
         let (done, events) = mpsc::unbounded_channel();
         let envoys = Self {
             markers: Vec::new(),
+            held: None,
             done,
             turns: BTreeMap::new(),
         };
@@ -62,10 +65,20 @@ impl Envoys {
         self.markers = markers;
     }
 
+    /// Sends no marker until then, so that those which come through prove something of all that is published by then.
+    pub fn hold(&mut self, until: Instant) {
+        self.held = self.held.max(Some(until));
+    }
+
+    /// Whether that is over, which is told once.
+    pub fn is_released(&mut self, now: Instant) -> bool {
+        self.held.take_if(|until| *until <= now).is_some()
+    }
+
     /// What to send and where to await it.
     pub fn probes(&self) -> impl Iterator<Item = Probe> {
         let mut probes: BTreeMap<(&BrokerName, &str), Vec<ProbeEnd>> = BTreeMap::new();
-        for marker in &self.markers {
+        for marker in self.markers.iter().filter(|_| self.held.is_none()) {
             let ends = probes.entry((&marker.origin, &marker.topic)).or_default();
             ends.push(ProbeEnd {
                 consumer: marker.broker.to_string(),
@@ -83,7 +96,7 @@ impl Envoys {
     /// The outcome of a message on a topic: a marker came through, if it is one of those awaited.
     #[must_use]
     pub fn event(&self, topic: &str, consumer: &str, took: Option<Duration>) -> Option<Event> {
-        took?;
+        took.filter(|_| self.held.is_none())?;
         let awaited = |marker: &&Marker| marker.topic == topic && marker.broker.as_str() == consumer;
         let marker = self.markers.iter().find(awaited)?;
         Some(Event::MarkerSeen {

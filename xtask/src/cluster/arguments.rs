@@ -69,12 +69,23 @@ pub(super) enum Action {
     /// Do something to one node
     #[command(subcommand)]
     Node(NodeAction),
+    /// Do something to the API server
+    #[command(subcommand)]
+    Server(ServerAction),
     /// What `up` starts as the first process of a node
     #[command(hide = true)]
     NodeInit { number: u8 },
     /// Takes the cluster down when its input ends, whatever the end of who started it was like
     #[command(hide = true)]
     Keeper,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(super) enum ServerAction {
+    /// Stop it in its tracks: connections stand, and nothing is answered
+    Hang,
+    /// Let it go on
+    Resume,
 }
 
 #[derive(Debug, Subcommand)]

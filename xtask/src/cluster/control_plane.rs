@@ -7,19 +7,16 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use rustix::process::Signal;
 
+use super::arguments::ServerAction;
 use super::places::{Cache, State};
 use super::process::Processes;
 use super::ready::{Api, wait_for};
 use super::settings::Settings;
 
 const PATIENCE: Duration = Duration::from_mins(1);
+const SERVER: &str = "kube-apiserver";
 /// In the order of their start.
-const PARTS: [&str; 4] = [
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-];
+const PARTS: [&str; 4] = ["etcd", SERVER, "kube-controller-manager", "kube-scheduler"];
 
 /// The four programs of one cluster.
 pub(super) struct ControlPlane<'a> {
@@ -33,9 +30,18 @@ impl ControlPlane<'_> {
         Processes::of(self.state)
     }
 
+    /// Stops the API server in its tracks, or lets it go on.
+    pub(super) fn server(&self, action: ServerAction) -> Result<()> {
+        let signal = match action {
+            ServerAction::Hang => Signal::STOP,
+            ServerAction::Resume => Signal::CONT,
+        };
+        self.processes().signal(SERVER, signal)
+    }
+
     /// Whether the API server runs.
     pub(super) fn is_up(&self) -> bool {
-        self.processes().alive("kube-apiserver").is_some()
+        self.processes().alive(SERVER).is_some()
     }
 
     /// Starts what does not run. The last two go on by themselves: see [`ControlPlane::wait_ready`].
@@ -43,8 +49,8 @@ impl ControlPlane<'_> {
         let api = Api::of(self.cache, self.state);
         self.begin("etcd", &self.etcd())?;
         self.wait("etcd", || api.is_healthy(&self.settings.etcd(), "/health"))?;
-        self.begin("kube-apiserver", &self.api_server())?;
-        self.wait("kube-apiserver", || api.agrees(&["get", "--raw", "/readyz"]))?;
+        self.begin(SERVER, &self.api_server())?;
+        self.wait(SERVER, || api.agrees(&["get", "--raw", "/readyz"]))?;
         self.begin("kube-controller-manager", &self.controller_manager())?;
         self.begin("kube-scheduler", &self.scheduler())
     }

@@ -74,6 +74,12 @@ impl Processes {
         record.is_alive().then_some(record)
     }
 
+    /// Sends one a signal that does not end it.
+    pub(super) fn signal(&self, name: &str, signal: Signal) -> Result<()> {
+        let record = self.alive(name).with_context(|| format!("{name} does not run"))?;
+        record.send(signal)
+    }
+
     /// An error that holds the last lines of its log, if it does not run any more.
     pub(super) fn still_runs(&self, name: &str) -> Result<()> {
         if self.alive(name).is_none() {
@@ -150,6 +156,12 @@ impl Record {
         let mut waited = [PollFd::new(&handle, PollFlags::IN)];
         let limit = Timespec::try_from(PATIENCE)?;
         Ok(poll(&mut waited, Some(&limit))? > 0)
+    }
+
+    /// Sends a signal that does not end it.
+    fn send(self, signal: Signal) -> Result<()> {
+        let handle = self.handle()?.context("it ended meanwhile")?;
+        Ok(pidfd_send_signal(&handle, signal)?)
     }
 
     fn handle(self) -> Result<Option<OwnedFd>> {

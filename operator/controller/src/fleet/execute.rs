@@ -63,6 +63,8 @@ impl Ground for Fleet {
                 self.look_after_users();
             }
             Directive::PointAddress { broker, to } => {
+                let before = self.serving.get(broker).unwrap_or(broker).clone();
+                self.hold_markers(&before, to);
                 if broker == to {
                     self.serving.remove(broker);
                 } else {

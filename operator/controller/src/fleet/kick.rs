@@ -24,7 +24,20 @@ const FROM_SUBSTITUTE: [Duration; 1] = [Duration::from_millis(1_500)];
 /// How long a broker may take to do it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long nodes may take to follow a change of a slice, and clients to be sent off that came to where it led before.
+const FOLLOWING: Duration = Duration::from_secs(6);
+
 impl Fleet {
+    /// An address leads elsewhere, or is about to. Until all nodes have followed, clients may publish where it led before: links
+    /// that carry what is published there may be let go only after that, so the markers that say so are sent only then.
+    pub(super) fn hold_markers(&mut self, before: &BrokerName, now: &BrokerName) {
+        let runs = self.heard.get(before).is_some_and(super::place::Heard::runs);
+        if before != now && runs {
+            let until = tokio::time::Instant::now() + FOLLOWING;
+            self.conductor.envoys.hold(until);
+        }
+    }
+
     /// A slice was written: whoever served before has connections that are to go, if it is another and still runs.
     pub(super) fn send_off(&mut self, broker: &BrokerName) {
         let now = self.serving.get(broker).unwrap_or(broker).clone();
@@ -32,6 +45,7 @@ impl Fleet {
         let Some(before) = before.filter(|before| *before != now) else {
             return;
         };
+        self.hold_markers(&before, &now);
         let runs = self.heard.get(&before).is_some_and(super::place::Heard::runs);
         let Some(address) = self.conductor.peer(&before).filter(|_| runs) else {
             return;

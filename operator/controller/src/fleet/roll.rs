@@ -1,7 +1,8 @@
 //! Pods replaced because their template changed: one broker at a time, drained before and given its clients back after.
 //!
 //! Nothing of that is remembered: the drain is a Migration, and which template a pod is from it says itself. So a controller that
-//! begins goes on where another ended.
+//! begins goes on where another ended. A drain waits until each client has got what waits for it; one that waits for clients that
+//! are away holds up no other broker.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -9,6 +10,7 @@ use kube::core::ApiResource;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
+use skein_adapter::migrations::MigrationRecord;
 use skein_api::name::BrokerName;
 use skein_api::resources::{Migration, MigrationReason};
 use skein_engine::directive::{BrokerPhase, MigrationPhase, Reason};
@@ -17,6 +19,12 @@ use super::Fleet;
 use crate::names;
 use crate::objects::{TEMPLATE, Wanted};
 use crate::writer::Key;
+
+/// How many seconds nodes may take to follow a change of a Service, and clients to be sent off who came to where it led before.
+const FOLLOWING: i64 = 5;
+
+/// How many seconds a drain that waits for clients holds up others.
+const PATIENCE: i64 = 60;
 
 /// What is to be done for a broker whose pod is of an older template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +57,9 @@ impl Fleet {
             self.step(&broker, Step::Replace);
         } else if self.is_calm() {
             // Who serves others' clients has its turn when they have gone home.
-            let serves = |broker: &&BrokerName| self.serving.values().any(|server| server == *broker);
-            if let Some(broker) = outdated.iter().find(|broker| !serves(broker)).cloned() {
+            let serves = |broker: &BrokerName| self.serving.values().any(|server| server == broker);
+            let next = |broker: &&BrokerName| !serves(broker) && !self.is_being_drained(broker);
+            if let Some(broker) = outdated.iter().find(next).cloned() {
                 let step = if self.has_substitute(&broker) {
                     Step::Drain
                 } else {
@@ -131,36 +140,80 @@ impl Fleet {
         if !self.hosted.contains_key(broker) {
             return true;
         }
-        let runs = self.heard.get(broker).is_some_and(super::place::Heard::runs);
-        runs && self.phases.get(broker) == Some(&BrokerPhase::Ready)
+        let wanted = self.templates.get(broker);
+        let is_newest =
+            |pod: &Pod| wanted.is_none_or(|wanted| pod.annotations().get(TEMPLATE) == Some(wanted));
+        self.is_well(broker) && self.pod_of(broker).is_some_and(|pod| is_newest(&pod))
+    }
+
+    /// Its pod stays and is ready, and its broker answers.
+    fn is_well(&self, broker: &BrokerName) -> bool {
+        let is_ready = |pod: &Pod| {
+            let conditions = pod
+                .status
+                .iter()
+                .flat_map(|status| status.conditions.iter().flatten());
+            let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+            pod.metadata.deletion_timestamp.is_none() && ready.any(|condition| condition.status == "True")
+        };
+        self.heard.get(broker).is_some_and(super::place::Heard::runs)
+            && self.phases.get(broker) == Some(&BrokerPhase::Ready)
+            && self.pod_of(broker).is_some_and(|pod| is_ready(&pod))
     }
 
     /// Its clients are elsewhere, whoever wanted that.
     fn is_drained(&self, broker: &BrokerName) -> bool {
         let mut records = self.migrations.records().iter().rev();
         let newest = records.find(|record| record.migration.broker == *broker);
+        let now = jiff::Timestamp::now();
         newest.is_some_and(|record| {
-            record.migration.reason == Reason::Drain && record.migration.phase == MigrationPhase::Completed
+            record.migration.reason == Reason::Drain
+                && record.migration.phase == MigrationPhase::Completed
+                && age(record, now).is_some_and(|age| age > FOLLOWING)
         })
     }
 
     /// Nothing is out of order, and nobody is on the way anywhere: the next may begin.
     fn is_calm(&self) -> bool {
-        let is_moving = |record: &skein_adapter::migrations::MigrationRecord| {
-            let phase = record.migration.phase;
-            !phase.is_over() && phase != MigrationPhase::Failed
+        let newest = |broker: &BrokerName| {
+            let mut records = self.migrations.records().iter().rev();
+            records.find(|record| record.migration.broker == *broker)
         };
-        self.rolls().is_empty()
+        let now = jiff::Timestamp::now();
+        let has_begun = |broker: &BrokerName| newest(broker).is_some_and(|record| is_blocked(record, now));
+        let is_moving = |record: &MigrationRecord| {
+            let phase = record.migration.phase;
+            !phase.is_over() && phase != MigrationPhase::Failed && !is_blocked(record, now)
+        };
+        self.rolls().iter().all(|(_, broker)| has_begun(broker))
             && !self.migrations.records().iter().any(is_moving)
-            && self
-                .hosted
-                .keys()
-                .all(|broker| self.phases.get(broker) == Some(&BrokerPhase::Ready))
-            && self.conductor.engine.status().settled
+            && self.hosted.keys().all(|broker| self.is_well(broker))
+    }
+
+    fn is_being_drained(&self, broker: &BrokerName) -> bool {
+        self.rolls().iter().any(|(_, rolled)| rolled == broker)
     }
 
     fn has_substitute(&self, broker: &BrokerName) -> bool {
         let planned = self.conductor.engine.plan().substitutes.get(broker);
         planned.is_some_and(|planned| !planned.candidates.is_empty())
     }
+}
+
+/// It still serves, and waits for clients that do not come.
+fn is_blocked(record: &MigrationRecord, now: jiff::Timestamp) -> bool {
+    let migration = &record.migration;
+    migration.reason == Reason::Drain
+        && !migration.phase.has_moved()
+        && migration.phase.is_active()
+        && age(record, now).is_some_and(|age| age > PATIENCE)
+}
+
+/// For how many seconds it has been in its phase.
+fn age(record: &MigrationRecord, now: jiff::Timestamp) -> Option<i64> {
+    let times = record
+        .times
+        .values()
+        .filter_map(|time| time.parse::<jiff::Timestamp>().ok());
+    times.max().map(|newest| now.as_second() - newest.as_second())
 }
