@@ -7,7 +7,6 @@ use skein_commands::{Failure, Running, Subject, manifests};
 use skein_contract::Profile;
 use skein_engine::collisions::Collision;
 use skein_engine::directive::BrokerPhase;
-use skein_local::manifests::read;
 use skein_local::{StateDirectory, client};
 use skein_mosquitto::config::{self, Persistence};
 use skein_planner::plan::View;
@@ -18,7 +17,7 @@ use crate::failure;
 /// Reads what the arguments say.
 pub(crate) fn subject(source: &Source) -> Result<Subject, Failure> {
     let mut subject = match &source.directory {
-        Some(directory) => Subject::declared(manifests::fleet(directory, read(directory))?),
+        Some(directory) => Subject::declared(manifests::fleet(directory)?),
         None => running(source.state.as_deref())?,
     };
     subject.suppose(&source.down)?;
@@ -66,7 +65,7 @@ fn running(state: Option<&Path>) -> Result<Subject, Failure> {
 
 /// Reads two directories; the problems of both are reported together. The newer plan keeps the older one's class names.
 pub(crate) fn both(old: &Path, new: &Path) -> Result<(Subject, Subject), Failure> {
-    let subject = |directory: &Path| manifests::fleet(directory, read(directory)).map(Subject::declared);
+    let subject = |directory: &Path| manifests::fleet(directory).map(Subject::declared);
     let (old, mut new) = manifests::both(subject, old, new)?;
     new.view.previous_classes = old.plan().class_names();
     Ok((old, new))

@@ -1,24 +1,34 @@
-//! A directory of manifests becomes a fleet, or the list of everything that is wrong with it. Who reads the directory is the
-//! caller.
+//! A directory of manifests becomes a fleet, or the list of everything that is wrong with it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use skein_adapter::declared::{self, Declared, ManifestFile, Problem};
+use skein_agent::files::texts;
 use skein_api::fleet::Fleet;
-use skein_api::manifest::Severity;
+use skein_api::manifest::{Severity, is_manifest};
 
 use crate::failure::Failure;
 use crate::output;
 use crate::paint::{BAD, CAREFUL, count, paint};
 
+/// The manifests of a directory (not of those in it), sorted by name; or the one file that `path` is.
+fn read(path: &Path) -> io::Result<Vec<ManifestFile>> {
+    let files = texts(path, is_manifest)?.into_iter();
+    let file = |(path, text): (PathBuf, String)| ManifestFile {
+        path: path.display().to_string(),
+        text,
+    };
+    Ok(files.map(file).collect())
+}
+
 /// The fleet of a directory (or of one file). Warnings are printed to standard error.
 ///
 /// # Errors
 /// If they could not be read, or are wrong.
-pub fn fleet(path: &Path, files: io::Result<Vec<ManifestFile>>) -> Result<Fleet, Failure> {
-    declared(path, files).map(|declared| Arc::unwrap_or_clone(declared.fleet))
+pub fn fleet(path: &Path) -> Result<Fleet, Failure> {
+    declared(path).map(|declared| Arc::unwrap_or_clone(declared.fleet))
 }
 
 /// Two directories; the problems of both are reported together.
@@ -42,8 +52,8 @@ pub fn both<T>(
 ///
 /// # Errors
 /// If they could not be read, or are wrong.
-pub fn declared(path: &Path, files: io::Result<Vec<ManifestFile>>) -> Result<Declared, Failure> {
-    let files = files.map_err(|error| {
+pub fn declared(path: &Path) -> Result<Declared, Failure> {
+    let files = read(path).map_err(|error| {
         let (error, place) = (error.to_string(), path.display().to_string());
         Failure::bad_input(if error.contains(&place) {
             error

@@ -25,6 +25,22 @@ pub fn show(view: &StatusView, format: Format, voice: &Voice) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints the status of several fleets, each under its name; for programs, as one list.
+///
+/// # Errors
+/// If they cannot be printed.
+pub fn show_all(views: &[StatusView], format: Format, voice: &Voice) -> Result<ExitCode, Failure> {
+    let now = Timestamp::now();
+    output::print(format, &views, || {
+        let texts = views.iter().map(|view| {
+            let title = paint(TITLE, format!("Fleet {}", view.fleet));
+            format!("{title}\n{}", human(view, now, voice))
+        });
+        texts.collect::<Vec<_>>().join("\n")
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Prints the status again whenever it changes; on a terminal in the place of the one before. Ends with Ctrl-C, or with the
 /// reader. `next` gives the next one, and may be given up at any time.
 ///
