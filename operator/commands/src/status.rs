@@ -172,6 +172,11 @@ fn summary(status: &StatusView) -> String {
     )
 }
 
+/// A cluster says nothing of processes, nor of how long things take.
+fn is_one_machine(status: &StatusView) -> bool {
+    status.pid.is_some()
+}
+
 fn brokers(status: &StatusView) -> Table {
     let mut table = Table::new(&[
         "BROKER",
@@ -184,6 +189,9 @@ fn brokers(status: &StatusView) -> Table {
         ">HEARTBEAT",
     ])
     .indented();
+    if !is_one_machine(status) {
+        table = table.without(&[">PID", ">HEARTBEAT"]);
+    }
     for broker in &status.brokers {
         let served = match &broker.served_by {
             None => Cell::styled("nobody", BAD),
@@ -219,6 +227,9 @@ fn phase(phase: BrokerPhase) -> Cell {
 
 fn paths(status: &StatusView) -> Table {
     let mut table = Table::new(&["TOPIC", "PRODUCER", "CONSUMER", "STATE", "PATH", ">PROBE"]).indented();
+    if !is_one_machine(status) {
+        table = table.without(&[">PROBE"]);
+    }
     for path in &status.paths {
         table.row(vec![
             Cell::from(&path.topic),

@@ -35,6 +35,8 @@ pub struct Table {
     heading: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
     indent: usize,
+    /// Columns whose cells are given and not shown.
+    hidden: Vec<usize>,
 }
 
 impl Table {
@@ -44,7 +46,18 @@ impl Table {
             heading: heading.to_vec(),
             rows: Vec::new(),
             indent: 0,
+            hidden: Vec::new(),
         }
+    }
+
+    /// Leaves out these columns, whose cells are given all the same.
+    #[must_use]
+    pub(crate) fn without(mut self, columns: &[&'static str]) -> Self {
+        let names = self.heading.iter().enumerate();
+        let hidden = names.filter(|(_, name)| columns.contains(name));
+        self.hidden = hidden.map(|(index, _)| index).collect();
+        self.heading.retain(|name| !columns.contains(name));
+        self
     }
 
     /// Moves it to the right.
@@ -55,7 +68,9 @@ impl Table {
 
     /// Adds a row; cells beyond the heading are dropped, missing ones empty.
     pub fn row(&mut self, cells: Vec<Cell>) {
-        self.rows.push(cells);
+        let cells = cells.into_iter().enumerate();
+        let shown = cells.filter(|(index, _)| !self.hidden.contains(index));
+        self.rows.push(shown.map(|(_, cell)| cell).collect());
     }
 
     /// No rows.
@@ -125,5 +140,13 @@ mod tests {
         table.row(vec!["a".into(), 3.into(), "".into()]);
         let text = anstream::adapter::strip_str(&table.text()).to_string();
         assert_eq!(text, "PATH   COST  NOTE\na ← b    12  x\na         3\n");
+    }
+
+    #[test]
+    fn a_column_that_is_left_out_takes_its_cells_with_it() {
+        let mut table = Table::new(&["PATH", ">COST", "NOTE"]).without(&[">COST"]);
+        table.row(vec!["a".into(), 3.into(), "x".into()]);
+        let text = anstream::adapter::strip_str(&table.text()).to_string();
+        assert_eq!(text, "PATH  NOTE\na     x\n");
     }
 }

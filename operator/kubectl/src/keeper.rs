@@ -32,7 +32,7 @@ impl Keeper {
             Err(keeper) => return keeper,
         };
         let Some(renewed) = first.renewed() else {
-            return Self::Nobody(None);
+            return Self::Nobody(first.0.renew_time.map(|time| time.0));
         };
         let age = Timestamp::now().duration_since(renewed);
         if age.abs() <= first.lasts() + DOUBT {
@@ -56,7 +56,7 @@ impl Keeper {
         let Self::Nobody(since) = self else { return None };
         let (namespace, name) = (&cluster.lease.namespace, &cluster.lease.name);
         let since = since.map_or_else(
-            || "nobody holds it".to_owned(),
+            || "nobody ever held it".to_owned(),
             |since| format!("last renewed at {}", since.strftime("%F %TZ")),
         );
         Some(format!(

@@ -169,7 +169,7 @@ impl<'a> Collection<'a> {
             .await?;
         self.kind::<StatefulSet>(archive, "fleet", namespace, ours)
             .await?;
-        self.kind::<PersistentVolumeClaim>(archive, "fleet", namespace, ours)
+        self.kind::<PersistentVolumeClaim>(archive, "fleet", namespace, Some(names::BROKER))
             .await?;
         self.kind::<NetworkPolicy>(archive, "fleet", namespace, None)
             .await?;
@@ -232,6 +232,7 @@ impl<'a> Collection<'a> {
                 for previous in [false, true].into_iter().take(1 + usize::from(has_ended)) {
                     let suffix = if previous { ".previous" } else { "" };
                     match self.log(namespace, name, &container, previous).await {
+                        Ok(log) if log.is_empty() => {}
                         Ok(log) => {
                             self.clients.learn_log(&log);
                             logs.push((format!("{folder}/{name}.{container}{suffix}.log"), log));

@@ -11,7 +11,7 @@ use serde_json::Value;
 pub(super) const STRUCK: &str = "REDACTED";
 
 /// What a name contains whose value nobody is to see.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 11] = [
     "password",
     "passwd",
     "passphrase",
@@ -23,7 +23,6 @@ const NAMES: [&str; 12] = [
     "access_key",
     "credential",
     "client_secret",
-    "psk",
 ];
 /// What it is, if it is nothing but this.
 const WHOLE: [&str; 3] = ["token", "secret", "salt"];
@@ -105,7 +104,7 @@ fn is_secret(name: &str) -> bool {
         .any(|end| name.ends_with(end));
     !refers
         && (WHOLE.contains(&name.as_str())
-            || name.ends_with("_token")
+            || ["_token", "_psk"].iter().any(|end| name.ends_with(end))
             || NAMES.iter().any(|part| name.contains(part)))
 }
 
