@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::{Cluster, Namespace, RawClient, repository, wait_for, wait_until};
 
@@ -191,6 +193,34 @@ pub async fn client(
             .await
             .ok()?
             .ok()
+    })
+    .await
+}
+
+/// Waits until a pod tells of a client's session, which its broker's store has a moment after the client: what is known of it then is
+/// known to the controller, which asked before.
+pub async fn wait_known(namespace: &Namespace, broker: &str, client: &str) -> Result<()> {
+    let path = [
+        "get",
+        &format!("secret/{broker}-skein"),
+        "--output",
+        "go-template={{.data.token | base64decode}}",
+    ];
+    let token = namespace.kubectl(&path).await?;
+    let address = format!("{}:9883", pod_of(namespace, broker, ".status.podIP").await?);
+    let request = format!(
+        "GET /sessions?after=0 HTTP/1.1\r\nHost: pod\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    wait_until("the pod to tell of a session", SOON, async || {
+        let ask = async {
+            let mut stream = TcpStream::connect(&address).await?;
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        ask.await
+            .is_ok_and(|answer| answer.contains(&format!("\"{client}\"")))
     })
     .await
 }

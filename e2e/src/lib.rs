@@ -49,11 +49,13 @@ pub use client::{Listener, Message, echo, publish_once};
 pub use cluster::{Cluster, Namespace};
 pub use declare::Manifest;
 pub use fleet::{Fleet, Up};
-pub use kubernetes::{SOON, START, all_ready, client, condition, get, install, migration, pod_of, sample};
+pub use kubernetes::{
+    SOON, START, all_ready, client, condition, get, install, migration, pod_of, sample, wait_known,
+};
 pub use ledger::{Ledger, Summary};
 pub use measure::{Burners, connect_options, cores, from_environment, is_bench, quantile};
 pub use mosquitto::{Series, find_mosquitto, mosquitto, plugin, version_of};
-pub use place::{free_port, free_ports, repository, skein, user_folder};
+pub use place::{free_port, free_ports, kubectl_skein, repository, skein, user_folder};
 pub use processes::{broker_processes, process};
 pub use prometheus::{Prometheus, Series as SampledSeries};
 pub use publisher::Publisher;

@@ -51,6 +51,23 @@ pub fn skein() -> PathBuf {
     path
 }
 
+/// The built `kubectl-skein`, beside [`skein`].
+///
+/// # Panics
+///
+/// If it is missing; the message says how to build it.
+#[must_use]
+#[allow(clippy::panic, reason = "a test without the program under test cannot go on")]
+pub fn kubectl_skein() -> PathBuf {
+    let path = skein().with_file_name("kubectl-skein");
+    assert!(
+        path.is_file(),
+        "no kubectl-skein at {}: run `cargo build -p kubectl-skein`",
+        path.display()
+    );
+    path
+}
+
 /// A TCP port on 127.0.0.1 that is free now.
 pub fn free_port() -> Result<u16> {
     free_ports(1).map(|ports| ports[0])

@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use skein_e2e::{
     Cluster, Namespace, RawClient, SOON, START, all_ready, client, condition, get, migration, pod_of, sample,
-    wait_for, wait_until,
+    wait_for, wait_known,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 /// Publishes at one broker until it arrives at another's client; gives how long that took.
 async fn flows(publisher: &mut RawClient, subscriber: &mut RawClient, topic: &str) -> Result<Duration> {
@@ -173,34 +171,6 @@ async fn a_lost_node_costs_moments() -> Result<()> {
     flows(&mut publisher, &mut room, "house/1/heating")
         .await
         .map(drop)
-}
-
-/// Waits until a pod tells of a client's session, which its broker's store has a moment after the client: what is known of it then is
-/// known to the controller, which asked before.
-async fn wait_known(namespace: &Namespace, broker: &str, client: &str) -> Result<()> {
-    let path = [
-        "get",
-        &format!("secret/{broker}-skein"),
-        "--output",
-        "go-template={{.data.token | base64decode}}",
-    ];
-    let token = namespace.kubectl(&path).await?;
-    let address = format!("{}:9883", pod_of(namespace, broker, ".status.podIP").await?);
-    let request = format!(
-        "GET /sessions?after=0 HTTP/1.1\r\nHost: pod\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
-    );
-    wait_until("the pod to tell of a session", SOON, async || {
-        let ask = async {
-            let mut stream = TcpStream::connect(&address).await?;
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        ask.await
-            .is_ok_and(|answer| answer.contains(&format!("\"{client}\"")))
-    })
-    .await
 }
 
 /// The twin takes over, and clients find it where they found the victim.

@@ -16,7 +16,7 @@ const PULSE: Duration = Duration::from_secs(1);
 /// A status that is looked at again and again.
 pub(crate) struct Watch {
     state: StateDirectory,
-    watch: StatusWatch,
+    changes: StatusWatch,
     last: Option<FleetStatus>,
 }
 
@@ -24,7 +24,7 @@ impl Watch {
     pub(crate) fn new(state: &StateDirectory) -> Self {
         Self {
             state: state.clone(),
-            watch: StatusWatch::new(state),
+            changes: StatusWatch::new(state),
             last: None,
         }
     }
@@ -33,7 +33,7 @@ impl Watch {
     /// Nothing if nobody wrote any yet.
     async fn next(&mut self) -> Result<(Option<FleetStatus>, bool), Failure> {
         tokio::select! {
-            status = self.watch.next() => self.last = Some(status.map_err(failure::of_client)?),
+            status = self.changes.next() => self.last = Some(status.map_err(failure::of_client)?),
             () = tokio::time::sleep(PULSE) => {}
         }
         Ok((self.last.clone(), self.state.holder().is_some()))

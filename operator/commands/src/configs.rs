@@ -42,6 +42,7 @@ pub fn all(fleet: &Fleet, plan: &Plan) -> Result<BTreeMap<BrokerName, Config>, F
 }
 
 /// Why [`all`] would fail, for those who only look at the plan. Warnings: the plan holds, and some broker cannot run yet.
+#[must_use]
 pub fn objections(fleet: &Fleet, plan: &Plan) -> Vec<Finding> {
     each(fleet, plan)
         .filter_map(|(name, compiled)| Some((name, compiled.err()?)))
@@ -98,6 +99,7 @@ pub fn version(declared: &Broker) -> Version {
 }
 
 /// What an engine needs to know of brokers as they are rendered here.
+#[must_use]
 pub fn settings() -> Settings {
     Settings {
         sqlite_plugin: Some(SQLITE_PLUGIN.to_owned()),

@@ -27,6 +27,7 @@ pub fn paint(style: Style, text: impl AsRef<str>) -> String {
 }
 
 /// The word and the style of a severity.
+#[must_use]
 pub fn severity(severity: Severity) -> (&'static str, Style) {
     match severity {
         Severity::Error => ("error", BAD.bold()),
@@ -36,6 +37,7 @@ pub fn severity(severity: Severity) -> (&'static str, Style) {
 }
 
 /// `1 broker`, `2 brokers`.
+#[must_use]
 pub fn count(number: usize, one: &str) -> String {
     match (number, one) {
         (1, _) => format!("1 {one}"),

@@ -41,6 +41,7 @@ pub struct Table {
 
 impl Table {
     /// An empty table. A column whose name begins with `>` is set right (numbers).
+    #[must_use]
     pub fn new(heading: &[&'static str]) -> Self {
         Self {
             heading: heading.to_vec(),
@@ -61,6 +62,7 @@ impl Table {
     }
 
     /// Moves it to the right.
+    #[must_use]
     pub fn indented(mut self) -> Self {
         self.indent = 2;
         self
@@ -74,11 +76,13 @@ impl Table {
     }
 
     /// No rows.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// The text, a line break at the end of each line.
+    #[must_use]
     pub fn text(&self) -> String {
         let names: Vec<&str> = self
             .heading
