@@ -425,6 +425,17 @@ async fn without_controller(cluster: &Cluster, plugin: &Plugin<'_>) -> Result<()
     let status = plugin.json(&["status"]).await?;
     ensure!(status["running"] == false, "{status}");
     ensure!(get(plugin.namespace, "migrations").await?["items"] == json!([]));
+    // And where the Lease is not to be found, what nobody takes notice of is not waited for without end.
+    let elsewhere = ["drain", "b1", "--lease", "skein/elsewhere"];
+    let (code, error) = plugin.refuses(&elsewhere).await?;
+    ensure!(
+        code == 1 && error.contains("no controller takes notice"),
+        "{error}"
+    );
+    plugin
+        .namespace
+        .kubectl(&["delete", "migration/drain-b1"])
+        .await?;
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! What is collected, from where.
 
+mod about;
+mod pods;
+
 use std::fmt::Debug;
 
 use jiff::Timestamp;
@@ -9,8 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod, S
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DynamicObject, ListParams, LogParams};
+use kube::api::{DynamicObject, ListParams};
 use kube::core::ApiResource;
 use kube::{Api, Error, Resource, ResourceExt as _};
 use serde_json::{Value, json};
@@ -28,10 +30,6 @@ use crate::refusal::Tried;
 
 /// What the controllers' objects are labelled with.
 const CONTROLLERS: &str = "app.kubernetes.io/name=skein";
-/// The most of one log: a bundle is sent by mail.
-const LOG_BYTES: i64 = 4 << 20;
-/// Where controllers tell their metrics.
-const METRICS_PORT: u16 = 8080;
 
 pub(super) struct Collection<'a> {
     cluster: &'a Cluster,
@@ -205,75 +203,6 @@ impl<'a> Collection<'a> {
         Ok(())
     }
 
-    async fn metrics(&self, namespace: &str, pod: &str) -> Result<String, Error> {
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{METRICS_PORT}/proxy/metrics");
-        let request = http::Request::get(path)
-            .body(Vec::new())
-            .map_err(Error::HttpError)?;
-        self.cluster.client.request_text(request).await
-    }
-
-    /// Pods, and what they logged.
-    async fn pods(
-        &mut self,
-        archive: &mut Archive,
-        folder: &str,
-        namespace: &str,
-        selector: Option<&str>,
-    ) -> Result<Vec<(String, String)>, Failure> {
-        let pods = self.list::<Pod>(namespace, selector).await;
-        self.objects(archive, &format!("{folder}/pods.yaml"), pods.clone())?;
-        let mut logs = Vec::new();
-        for pod in &pods {
-            let Some(name) = pod.pointer("/metadata/name").and_then(Value::as_str) else {
-                continue;
-            };
-            for (container, has_ended) in containers(pod) {
-                for previous in [false, true].into_iter().take(1 + usize::from(has_ended)) {
-                    let suffix = if previous { ".previous" } else { "" };
-                    match self.log(namespace, name, &container, previous).await {
-                        Ok(log) if log.is_empty() => {}
-                        Ok(log) => {
-                            self.clients.learn_log(&log);
-                            logs.push((format!("{folder}/{name}.{container}{suffix}.log"), log));
-                        }
-                        Err(error) => {
-                            let tried = Tried {
-                                verb: "get",
-                                resource: "pods/log",
-                                namespace: Some(namespace),
-                            };
-                            let what = format!("the log of {container} in Pod/{name}");
-                            self.lacks.push(format!("{what}: {}", tried.sentence(&error)));
-                        }
-                    }
-                }
-            }
-        }
-        Ok(logs)
-    }
-
-    async fn log(
-        &self,
-        namespace: &str,
-        pod: &str,
-        container: &str,
-        previous: bool,
-    ) -> Result<String, Error> {
-        let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), namespace);
-        let since = self.arguments.since.map(|since| since.get().as_secs());
-        let parameters = LogParams {
-            container: Some(container.to_owned()),
-            previous,
-            tail_lines: Some(self.arguments.lines),
-            limit_bytes: Some(LOG_BYTES),
-            since_seconds: since.and_then(|since| i64::try_from(since).ok()),
-            timestamps: true,
-            ..LogParams::default()
-        };
-        api.logs(pod, &parameters).await
-    }
-
     async fn kind<K>(
         &mut self,
         archive: &mut Archive,
@@ -331,73 +260,6 @@ impl<'a> Collection<'a> {
         }
         archive.add(name, &self.clients.text(&yaml(&objects)))
     }
-
-    async fn versions(&mut self) -> Value {
-        let server = self.cluster.client.apiserver_version().await;
-        let api: Api<CustomResourceDefinition> = Api::all(self.cluster.client.clone());
-        let mut definitions = serde_json::Map::new();
-        for plural in [
-            crate::objects::plural::<Broker>(),
-            crate::objects::plural::<NodeRoute>(),
-            crate::objects::plural::<Topic>(),
-            crate::objects::plural::<Migration>(),
-        ] {
-            match api.get(&plural).await {
-                Ok(definition) => {
-                    let versions = definition.spec.versions.iter();
-                    let versions: Vec<&str> = versions.map(|version| version.name.as_str()).collect();
-                    let labels = &definition.metadata.labels;
-                    definitions.insert(plural, json!({"versions": versions, "labels": labels}));
-                }
-                Err(error) => {
-                    let tried = Tried {
-                        verb: "get",
-                        resource: "customresourcedefinitions.apiextensions.k8s.io",
-                        namespace: None,
-                    };
-                    self.lacks.push(format!("{plural}: {}", tried.sentence(&error)));
-                }
-            }
-        }
-        json!({
-            "kubectl-skein": env!("CARGO_PKG_VERSION"),
-            "kubernetes": server.ok().map(|version| version.git_version),
-            "definitions": definitions,
-        })
-    }
-
-    fn manifest(&self, archive: &Archive, now: Timestamp) -> String {
-        let Cluster { namespace, lease, .. } = self.cluster;
-        let clients = if self.arguments.hide_clients {
-            "Client ids are replaced by numbers, as far as Migrations and logs name them."
-        } else {
-            "Client ids are as they are."
-        };
-        let mut text = format!(
-            "A fleet of Skein: namespace {namespace}, controllers by Lease {}/{}, collected at {}.\n\n\
-             Of Secrets there are keys and sizes. Passwords and tokens in texts are struck out as {}. {clients}\n\
-             Names of brokers, topics and nodes, and addresses, are as they are. Of each log there are the last {} lines.\n\nCollected:\n",
-            lease.namespace,
-            lease.name,
-            now.strftime("%F %TZ"),
-            super::redact::STRUCK,
-            self.arguments.lines,
-        );
-        text += &archive
-            .files()
-            .iter()
-            .map(|file| format!("  {file}\n"))
-            .collect::<String>();
-        if !self.lacks.is_empty() {
-            text += "\nNot collected:\n";
-            text += &self
-                .lacks
-                .iter()
-                .map(|lack| format!("  {lack}\n"))
-                .collect::<String>();
-        }
-        text
-    }
 }
 
 fn label() -> String {
@@ -412,20 +274,4 @@ fn ours() -> ListParams {
 fn yaml(objects: &[Value]) -> String {
     let one = |object: &Value| serde_saphyr::to_string(object).unwrap_or_else(|error| format!("# {error}\n"));
     objects.iter().map(one).collect::<Vec<_>>().join("---\n")
-}
-
-/// A pod's containers that have begun, and whether one was before that.
-fn containers(pod: &Value) -> Vec<(String, bool)> {
-    let mut found = Vec::new();
-    for list in ["/status/initContainerStatuses", "/status/containerStatuses"] {
-        let statuses = pod.pointer(list).and_then(Value::as_array);
-        for status in statuses.into_iter().flatten() {
-            let has_begun =
-                status.pointer("/state/waiting").is_none() || status["restartCount"].as_i64() > Some(0);
-            if let (Some(name), true) = (status["name"].as_str(), has_begun) {
-                found.push((name.to_owned(), status["restartCount"].as_i64() > Some(0)));
-            }
-        }
-    }
-    found
 }
