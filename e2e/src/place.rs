@@ -35,31 +35,41 @@ pub fn user_folder(variable: &str, in_home: &str) -> Result<PathBuf> {
 /// If it is missing; the message says how to build it.
 #[must_use]
 pub fn skein() -> PathBuf {
-    built("skein", "SKEIN_BIN", "skein-cli")
-}
-
-/// The built `skein-operator`: what `SKEIN_OPERATOR_BIN` names (`cargo xtask test` sets it), else the last debug build.
-///
-/// # Panics
-///
-/// If it is missing; the message says how to build it.
-#[must_use]
-pub fn operator() -> PathBuf {
-    built("skein-operator", "SKEIN_OPERATOR_BIN", "skein-kubernetes")
-}
-
-#[allow(clippy::panic, reason = "a test without the program under test cannot go on")]
-fn built(program: &str, variable: &str, package: &str) -> PathBuf {
-    let path = named_path(variable).unwrap_or_else(|| {
+    let path = named_path("SKEIN_BIN").unwrap_or_else(|| {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         target
             .unwrap_or_else(|| repository().join("target"))
             .join("debug")
-            .join(program)
+            .join("skein")
     });
+    built(path, "skein-cli")
+}
+
+/// The built `kubectl-skein`, which lies beside `skein`.
+///
+/// # Panics
+///
+/// As [`skein`] does.
+#[must_use]
+pub fn kubectl_skein() -> PathBuf {
+    built(skein().with_file_name("kubectl-skein"), "kubectl-skein")
+}
+
+/// The built `skein-operator`, which lies there, too.
+///
+/// # Panics
+///
+/// As [`skein`] does.
+#[must_use]
+pub fn operator() -> PathBuf {
+    built(skein().with_file_name("skein-operator"), "skein-kubernetes")
+}
+
+#[allow(clippy::panic, reason = "a test without the program under test cannot go on")]
+fn built(path: PathBuf, package: &str) -> PathBuf {
     assert!(
         path.is_file(),
-        "no {program} at {}: run `cargo build -p {package}`",
+        "{} is missing: run `cargo build -p {package}`",
         path.display()
     );
     path

@@ -107,6 +107,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             runner(matrix.args(["matrix", "--quick"]), &mut count)?;
         }
         if count.skipped > 0 {
+            run_command(&mut cargo(&[
+                "build",
+                "--package",
+                "kubectl-skein",
+                "--package",
+                "skein-kubernetes",
+            ]))?;
             // One after the other: some of them hurt nodes.
             on_cluster(&mut end_to_end(&["--test", "cluster_*"], "1"), &mut count)?;
         }

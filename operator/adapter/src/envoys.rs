@@ -16,6 +16,7 @@ use skein_mqtt::{
     end_subscriptions, open_client_session, seed,
 };
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 /// Sessions of clients that are opened or ended at one broker at a time: it may have thousands.
 const AT_ONCE: usize = 16;

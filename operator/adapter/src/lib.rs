@@ -10,6 +10,7 @@ pub mod declared;
 pub mod envoys;
 pub mod links;
 pub mod migrations;
+pub mod moves;
 mod probing;
 pub mod translate;
 pub mod users;

@@ -79,6 +79,35 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
     written.map_err(FileError::system("write", path))
 }
 
+/// The texts of a directory's files (not of those in directories in it) whose names are `wanted`, sorted by name; or that of the one
+/// file that `path` is, whatever it is called.
+///
+/// # Errors
+/// If the directory or a file cannot be read: which.
+pub fn texts(path: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<(PathBuf, String)>> {
+    let mut paths = Vec::new();
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            let file = entry?.path();
+            let name = file.file_name().and_then(|name| name.to_str());
+            if name.is_some_and(&wanted) && !file.is_dir() {
+                paths.push(file);
+            }
+        }
+        paths.sort();
+    } else {
+        paths.push(path.to_owned());
+    }
+    let one = |path: PathBuf| match fs::read_to_string(&path) {
+        Ok(text) => Ok((path, text)),
+        Err(error) => {
+            let text = format!("cannot read {}: {error}", path.display());
+            Err(io::Error::new(error.kind(), text))
+        }
+    };
+    paths.into_iter().map(one).collect()
+}
+
 /// [`write`] of a value as JSON.
 ///
 /// # Errors

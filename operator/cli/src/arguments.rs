@@ -1,12 +1,11 @@
 //! The command line: names, arguments and the help that teaches them. Knows nothing of what the commands do.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
-use skein_api::name::{BrokerName, NameError};
-use skein_api::resources::Period;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use skein_api::name::BrokerName;
+use skein_commands::arguments::{Down, Explained, Output, Waiting};
 
 use crate::help;
 
@@ -98,51 +97,6 @@ pub(crate) struct Source {
     pub(crate) down: Vec<Down>,
 }
 
-/// A broker to suppose down.
-#[derive(Clone, Debug)]
-pub(crate) struct Down {
-    pub(crate) broker: BrokerName,
-    pub(crate) substitute: Option<BrokerName>,
-}
-
-impl FromStr for Down {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (broker, substitute) = match text.split_once('=') {
-            Some((broker, substitute)) => (broker, Some(BrokerName::new(substitute)?)),
-            None => (text, None),
-        };
-        Ok(Self {
-            broker: BrokerName::new(broker)?,
-            substitute,
-        })
-    }
-}
-
-/// How results are printed.
-#[derive(Clone, Copy, Debug, Default, Args)]
-pub(crate) struct Output {
-    /// Tables for people; JSON or YAML, whose shapes are stable, for programs
-    #[arg(
-        short = 'o',
-        long = "output",
-        value_name = "FORMAT",
-        value_enum,
-        default_value_t
-    )]
-    pub(crate) format: Format,
-}
-
-/// An output format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    #[default]
-    Table,
-    Json,
-    Yaml,
-}
-
 /// `skein plan`
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
@@ -167,15 +121,8 @@ pub(crate) struct Check {
 /// `skein explain`
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// What: `topic/NAME`, `broker/NAME` or `route/NAME`
-    #[arg(value_name = "KIND/NAME")]
-    pub(crate) object: crate::object::Object,
-    /// Of a topic, only the paths from this producer
-    #[arg(long, value_name = "PRODUCER")]
-    pub(crate) from: Option<BrokerName>,
-    /// Of a topic, only the paths to this consumer
-    #[arg(long, value_name = "CONSUMER")]
-    pub(crate) to: Option<BrokerName>,
+    #[command(flatten)]
+    pub(crate) what: Explained,
     #[command(flatten)]
     pub(crate) source: Source,
     #[command(flatten)]
@@ -267,17 +214,6 @@ pub(crate) struct Mend {
     /// The running fleet to ask, if there are several: its state directory
     #[arg(long, value_name = "PATH")]
     pub(crate) state: Option<PathBuf>,
-}
-
-/// How long a command waits for what it asked for.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Waiting {
-    /// Return as soon as it is asked for
-    #[arg(long, conflicts_with_all = ["timeout", "format"])]
-    pub(crate) no_wait: bool,
-    /// Wait no longer than this (5s, 10m, 1h30m); it goes on all the same [default: as long as it takes]
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) timeout: Option<Period>,
 }
 
 /// `skein drain`

@@ -1,75 +1,27 @@
-//! Why a command ended without doing its work, and the exit code that says so.
+//! Why a running fleet could not be asked, as the end of a command.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
+use skein_commands::Failure;
 use skein_local::StateDirectory;
 use skein_local::client::{ClientError, MoveError};
 
-use crate::paint::{BAD, paint};
-
-/// The end of a command that did not do its work.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// What the user gave is wrong: exit code 2.
-    BadInput(String),
-    /// Manifests are wrong: exit code 2. A line for each problem, then how many they are.
-    Problems(String),
-    /// It could not be done: exit code 1.
-    CouldNot(String),
-}
-
-impl Failure {
-    /// Bad input.
-    pub(crate) fn bad_input(message: impl Into<String>) -> Self {
-        Self::BadInput(message.into())
-    }
-
-    /// It could not be done.
-    pub(crate) fn could_not(message: impl Into<String>) -> Self {
-        Self::CouldNot(message.into())
-    }
-
-    /// What the process ends with.
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::BadInput(_) | Self::Problems(_) => ExitCode::from(2),
-            Self::CouldNot(_) => ExitCode::FAILURE,
-        }
+/// A fleet could not be asked.
+pub(crate) fn of_client(error: ClientError) -> Failure {
+    match error {
+        ClientError::NoFleet { state } => Failure::BadInput(no_fleet(&state)),
+        ClientError::NoneRunning { .. } => Failure::CouldNot(none_running()),
+        ClientError::NoBroker { .. } => Failure::BadInput(error.to_string()),
+        error => Failure::CouldNot(error.to_string()),
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BadInput(message) | Self::CouldNot(message) => {
-                write!(f, "{} {message}", paint(BAD.bold(), "error:"))
-            }
-            // Each begins with its place, which terminals and editors recognise.
-            Self::Problems(lines) => f.write_str(lines),
-        }
-    }
-}
-
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::NoFleet { state } => Self::BadInput(no_fleet(&state)),
-            ClientError::NoneRunning { .. } => Self::CouldNot(none_running()),
-            ClientError::NoBroker { .. } => Self::BadInput(error.to_string()),
-            error => Self::CouldNot(error.to_string()),
-        }
-    }
-}
-
-impl From<MoveError> for Failure {
-    fn from(error: MoveError) -> Self {
-        match error {
-            MoveError::Client(error) => error.into(),
-            MoveError::NobodyRuns { .. } | MoveError::File(_) => Self::CouldNot(error.to_string()),
-            error => Self::BadInput(error.to_string()),
-        }
+/// A broker's clients could not be led away or back, or nothing be approved.
+pub(crate) fn of_move(error: MoveError) -> Failure {
+    match error {
+        MoveError::Client(error) => of_client(error),
+        MoveError::NobodyRuns { .. } | MoveError::File(_) => Failure::CouldNot(error.to_string()),
+        error => Failure::BadInput(error.to_string()),
     }
 }
 

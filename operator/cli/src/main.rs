@@ -7,26 +7,18 @@
 
 mod arguments;
 mod commands;
-mod configs;
 mod failure;
 mod help;
-mod manifests;
-mod object;
-mod output;
-mod paint;
-mod prose;
+mod seen;
 mod source;
-mod table;
-#[cfg(test)]
-mod tests;
-mod views;
+mod voice;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
 use clap::Parser as _;
-use failure::Failure;
+use skein_commands::{Failure, check, explain, graph, output, plan};
 use skein_local::process::{self, ProcessError};
 
 fn main() -> ExitCode {
@@ -54,11 +46,24 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             output::write_bytes(&script)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Plan(arguments) => commands::plan::run(&arguments),
-        Command::Check(arguments) => commands::check::run(&arguments),
-        Command::Explain(arguments) => commands::explain::run(&arguments),
+        Command::Plan(arguments) => plan::run(
+            &source::subject(&arguments.source)?,
+            arguments.output.format,
+            arguments.roles,
+        ),
+        Command::Check(arguments) => {
+            check::run(&source::subject(&arguments.source)?, arguments.output.format)
+        }
+        Command::Explain(arguments) => {
+            explain::judge(&arguments.what)?;
+            explain::run(
+                &source::subject(&arguments.source)?,
+                &arguments.what,
+                arguments.output.format,
+            )
+        }
         Command::Diff(arguments) => commands::diff::run(&arguments),
-        Command::Graph(arguments) => commands::graph::run(&arguments),
+        Command::Graph(arguments) => graph::run(&source::subject(&arguments.source)?),
         Command::Render(arguments) => commands::render::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
         Command::Up(arguments) => commands::up::run(&arguments),
@@ -91,12 +96,4 @@ fn done(result: Result<(), ProcessError>) -> Result<ExitCode, Failure> {
         Err(error @ ProcessError::Usage { .. }) => Err(Failure::bad_input(error.to_string())),
         Err(error) => Err(Failure::could_not(error.to_string())),
     }
-}
-
-/// What a command that waits for something runs on.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::could_not(format!("cannot start: {error}")))
 }

@@ -20,38 +20,38 @@ use crate::{names, objects};
 
 /// What is known of the custom resources of a namespace, from one reading to the next.
 #[derive(Debug, Default)]
-pub(crate) struct Declarations {
+pub struct Declarations {
     /// Each object's text as it was sound last, by `Kind/name`.
     sound: BTreeMap<String, String>,
 }
 
 /// What a reading came to.
 #[derive(Debug)]
-pub(crate) struct Reading {
+pub struct Reading {
     /// The fleet that is to be.
-    pub(crate) fleet: Arc<Fleet>,
+    pub fleet: Arc<Fleet>,
     /// All that is wrong, or may surprise.
-    pub(crate) problems: Vec<Problem>,
+    pub problems: Vec<Problem>,
     /// The brokers that Skein runs, as custom resources.
-    pub(crate) hosted: BTreeMap<BrokerName, Declaration>,
+    pub hosted: BTreeMap<BrokerName, Declaration>,
     /// Those that were, are being deleted, and wait to be let go.
-    pub(crate) leaving: BTreeMap<BrokerName, Declaration>,
+    pub leaving: BTreeMap<BrokerName, Declaration>,
 }
 
 /// The custom resource of a broker that Skein runs.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Declaration {
+pub struct Declaration {
     /// Its uid.
-    pub(crate) uid: String,
+    pub uid: String,
     /// What it says, as it is in force.
-    pub(crate) broker: Broker,
+    pub broker: Broker,
     /// A person has its objects left as they are.
-    pub(crate) is_paused: bool,
+    pub is_paused: bool,
 }
 
 impl Declarations {
     /// Reads these objects together.
-    pub(crate) fn read<'a>(&mut self, objects: impl IntoIterator<Item = &'a DynamicObject>) -> Reading {
+    pub fn read<'a>(&mut self, objects: impl IntoIterator<Item = &'a DynamicObject>) -> Reading {
         let mut uids = BTreeMap::new();
         let mut paused = BTreeSet::new();
         let mut leaving = BTreeMap::new();

@@ -1,11 +1,11 @@
 //! Manifests from files: which files count.
 
-use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use skein_adapter::declared::{Declared, ManifestFile, Problem, load};
 pub(crate) use skein_adapter::declared::{compare, differences};
+use skein_agent::files::texts;
 use skein_api::manifest::is_manifest;
 
 /// The manifests of a directory (not of those in it), sorted by name; or the one file that `path` is.
@@ -13,38 +13,18 @@ use skein_api::manifest::is_manifest;
 /// # Errors
 /// If the directory or a manifest in it cannot be read.
 pub fn read(path: &Path) -> io::Result<Vec<ManifestFile>> {
-    let mut paths = Vec::new();
-    if path.is_dir() {
-        for entry in fs::read_dir(path)? {
-            let file = entry?.path();
-            if file
-                .file_name()
-                .and_then(|name| name.to_str())
-                .is_some_and(is_manifest)
-                && !file.is_dir()
-            {
-                paths.push(file);
-            }
-        }
-        paths.sort();
-    } else {
-        paths.push(path.to_owned());
-    }
-    let one = |path: &Path| {
-        let text = fs::read_to_string(path).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()))
-        })?;
-        Ok(ManifestFile {
-            path: path.display().to_string(),
-            text,
-        })
+    let files = texts(path, is_manifest)?.into_iter();
+    let file = |(path, text): (PathBuf, String)| ManifestFile {
+        path: path.display().to_string(),
+        text,
     };
-    paths.iter().map(|path| one(path)).collect()
+    Ok(files.map(file).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn only_manifests_of_the_directory_itself_are_read_in_order() {

@@ -11,28 +11,17 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 pub use skein_adapter::approvals::{Approval, Step};
 pub(crate) use skein_adapter::approvals::{awaited, blocked};
+pub use skein_adapter::moves::DrainWish;
 use skein_agent::files::{self, FileError};
 use skein_api::name::BrokerName;
 
 pub use weigh::Drain;
-pub(crate) use weigh::{Wanted, unfit, weigh};
+pub(crate) use weigh::{Wanted, weigh};
 
 use crate::state::StateDirectory;
-
-/// A broker is to be without clients, as long as this is wished.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DrainWish {
-    /// Where its clients are to go; none: to its planned substitute.
-    #[serde(default)]
-    pub to: Option<BrokerName>,
-    /// Give up what waits for clients that do not get it.
-    #[serde(default)]
-    pub abandon: bool,
-}
 
 /// The wishes of a fleet: a directory of its state directory.
 ///

@@ -17,8 +17,8 @@ const LAYERS: [&[&str]; 12] = [
     &["skein-mqtt", "skein-agent", "skein-store", "skein-simulator"],
     &["skein-sight"],
     &["skein-adapter"],
-    &["skein-local", "skein-pod", "skein-controller"],
-    &["skein-cli", "skein-kubernetes"],
+    &["skein-local", "skein-pod", "skein-controller", "skein-commands"],
+    &["skein-cli", "skein-kubernetes", "kubectl-skein"],
     &["skein-e2e"],
     &["xtask"],
 ];
@@ -42,7 +42,7 @@ const IMPURE: [&str; 8] = [
 ];
 
 /// What lies below and is still no business of theirs: crate, and what it must not know.
-const STRANGERS: [(&str, &[&str]); 6] = [
+const STRANGERS: [(&str, &[&str]); 8] = [
     (
         "skein-mqtt",
         &["skein-api", "skein-planner", "skein-check", "skein-engine"],
@@ -61,7 +61,9 @@ const STRANGERS: [(&str, &[&str]); 6] = [
     ),
     // One machine needs no client of Kubernetes, and would hold it in memory.
     ("skein-local", &["kube"]),
+    ("skein-commands", &["kube"]),
     ("skein-cli", &["kube", "skein-controller", "skein-pod"]),
+    ("kubectl-skein", &["skein-local", "skein-pod", "skein-agent"]),
 ];
 
 /// Fails with every edge that must not be.

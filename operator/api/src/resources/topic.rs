@@ -164,4 +164,7 @@ pub struct PathStatus {
     /// Its cost over the least possible, as a decimal number such as `1.25`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stretch: Option<String>,
+    /// What was sent last to try it came through. Absent: nothing was sent yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<bool>,
 }

@@ -6,20 +6,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use skein_commands::paint::count;
+use skein_commands::{Failure, configs, output};
 use skein_mosquitto::config;
 
 use crate::arguments;
-use crate::configs;
-use crate::failure::Failure;
-use crate::output;
-use crate::paint::count;
-use crate::source::Subject;
+use crate::source;
 
 /// Lists what render wrote, so that the next render may replace it and nothing else.
 const LEDGER: &str = ".skein-render";
 
 pub(crate) fn run(arguments: &arguments::Render) -> Result<ExitCode, Failure> {
-    let subject = Subject::read(&arguments.source)?;
+    let subject = source::subject(&arguments.source)?;
     let configs = configs::all(&subject.fleet, &subject.plan())?;
     let files: BTreeMap<PathBuf, String> = configs
         .iter()

@@ -2,17 +2,17 @@
 
 use std::process::ExitCode;
 
+use skein_commands::{Failure, output};
 use skein_local::StateDirectory;
 use skein_local::client::{self, ClientError};
 
 use crate::arguments::{Break, Mend};
-use crate::failure::Failure;
-use crate::output;
+use crate::failure;
 
 pub(crate) fn break_broker(arguments: &Break) -> Result<ExitCode, Failure> {
-    let state = client::find(arguments.state.as_deref())?;
+    let state = client::find(arguments.state.as_deref()).map_err(failure::of_client)?;
     client::break_broker(&state, &arguments.broker, arguments.hang)
-        .map_err(|error| failure(error, &state))?;
+        .map_err(|error| self::failure(error, &state))?;
     let broker = &arguments.broker;
     let how = if arguments.hang { "hangs" } else { "is kept down" };
     output::write(&format!("{broker} {how} until `skein mend {broker}`\n"))?;
@@ -20,8 +20,8 @@ pub(crate) fn break_broker(arguments: &Break) -> Result<ExitCode, Failure> {
 }
 
 pub(crate) fn mend(arguments: &Mend) -> Result<ExitCode, Failure> {
-    let state = client::find(arguments.state.as_deref())?;
-    client::mend(&state, &arguments.broker).map_err(|error| failure(error, &state))?;
+    let state = client::find(arguments.state.as_deref()).map_err(failure::of_client)?;
+    client::mend(&state, &arguments.broker).map_err(|error| self::failure(error, &state))?;
     output::write(&format!("{} may come back\n", arguments.broker))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -33,6 +33,6 @@ pub(super) fn failure(error: ClientError, state: &StateDirectory) -> Failure {
             "there is no broker {broker}: Skein runs none in {state}; start the fleet with `skein up -f DIR --state {state}`",
             state = state.path().display()
         )),
-        error => error.into(),
+        error => failure::of_client(error),
     }
 }

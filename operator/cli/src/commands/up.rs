@@ -5,16 +5,14 @@ use std::process::ExitCode;
 
 use skein_api::manifest::Problem;
 use skein_api::name::BrokerName;
+use skein_commands::paint::{BAD, CAREFUL, FAINT, GOOD, TITLE, count, paint};
+use skein_commands::table::{Cell, Table};
+use skein_commands::{Failure, manifests, moving};
 use skein_engine::directive::MigrationPhase;
 use skein_local::{Up, UpError, UpEvent};
 use skein_planner::explain::{arrows, listed};
 
-use super::moving;
 use crate::arguments;
-use crate::failure::Failure;
-use crate::manifests;
-use crate::paint::{BAD, CAREFUL, FAINT, GOOD, TITLE, count, paint};
-use crate::table::{Cell, Table};
 
 pub(crate) fn run(arguments: &arguments::Up) -> Result<ExitCode, Failure> {
     let up = Up {

@@ -1,10 +1,11 @@
 //! What people wish, told to the engine: drains, by Migrations that they made, and approvals, in those that wait for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt as _;
 use skein_adapter::Ground as _;
 use skein_adapter::approvals::{Approval, Step, awaited, blocked};
+use skein_adapter::migrations::MigrationRecord;
 use skein_api::fleet::Failback;
 use skein_api::name::BrokerName;
 use skein_api::resources::{Migration as Resource, MigrationReason};
@@ -18,9 +19,25 @@ use super::Fleet;
 pub(super) struct Drains {
     /// None: an earlier life told it, and what exactly is not known.
     told: BTreeMap<BrokerName, Option<Wish>>,
-    /// The Migration that says so.
-    objects: BTreeMap<BrokerName, String>,
+    /// The Migration that says so, or did last.
+    objects: BTreeMap<BrokerName, Declared>,
+    /// The uids of the Migrations that drains of an earlier life were read from, and are called as.
+    restored: BTreeMap<String, String>,
 }
+
+/// The Migration by which a person has a broker drained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Declared {
+    /// Its name.
+    pub(super) name: String,
+    /// Its uid: one of the same name that is made later is about another drain.
+    pub(super) uid: String,
+    /// Drains that were over when it came: it says nothing of them.
+    earlier: BTreeSet<String>,
+}
+
+/// A Migration's name and uid.
+type Object = (String, String);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wish {
@@ -41,12 +58,33 @@ impl Drains {
     }
 
     /// The Migration by which a person has a broker drained.
-    pub(super) fn object(&self, broker: &BrokerName) -> Option<&String> {
-        self.objects.get(broker)
+    pub(super) fn object(&self, drain: &Migration) -> Option<&Declared> {
+        let object = self.objects.get(&drain.broker)?;
+        (!object.earlier.contains(&drain.name)).then_some(object)
+    }
+
+    /// Remembers which Migration a drain of an earlier life was read from.
+    pub(super) fn restore(&mut self, name: String, uid: String) {
+        self.restored.insert(name, uid);
+    }
+
+    /// The uid of that Migration.
+    pub(super) fn restored(&self, name: &str) -> Option<&String> {
+        self.restored.get(name)
+    }
+
+    /// Remembers which Migration a broker's drain is told of in.
+    fn take(&mut self, broker: &BrokerName, (name, uid): Object, over: impl FnOnce() -> BTreeSet<String>) {
+        let known = self.objects.get(broker);
+        if known.is_none_or(|known| known.uid != uid) {
+            let earlier = over();
+            self.objects
+                .insert(broker.clone(), Declared { name, uid, earlier });
+        }
     }
 
     /// What the engine is to be told now that these are wished, and no others.
-    fn news(&mut self, wished: BTreeMap<BrokerName, (String, Wish)>) -> Vec<Event> {
+    fn news(&mut self, wished: BTreeMap<BrokerName, Wish>) -> Vec<Event> {
         let ended = self.told.keys().filter(|broker| !wished.contains_key(*broker));
         let ended: Vec<BrokerName> = ended.cloned().collect();
         let mut news = Vec::new();
@@ -54,8 +92,7 @@ impl Drains {
             self.told.remove(&broker);
             news.push(Event::Undrain { broker });
         }
-        for (broker, (object, wish)) in wished {
-            self.objects.insert(broker.clone(), object);
+        for (broker, wish) in wished {
             let told = self.told.insert(broker.clone(), Some(wish.clone()));
             if told.flatten().as_ref() != Some(&wish) {
                 news.push(Event::Drain {
@@ -67,6 +104,14 @@ impl Drains {
         }
         news
     }
+}
+
+/// A broker's drains that are over.
+fn over(records: &[MigrationRecord], broker: &BrokerName) -> BTreeSet<String> {
+    let over = records.iter().filter(|record| {
+        record.migration.broker == *broker && record.migration.reason == Reason::Drain && record.is_over()
+    });
+    over.map(|record| record.migration.name.clone()).collect()
 }
 
 impl Fleet {
@@ -97,9 +142,13 @@ impl Fleet {
                     abandon: spec.abandon,
                 };
                 // The oldest counts.
-                wished
-                    .entry(spec.broker.clone())
-                    .or_insert_with(|| (migration.name_any(), wish));
+                if !wished.contains_key(&spec.broker) {
+                    let object = (migration.name_any(), migration.uid().unwrap_or_default());
+                    let records = self.migrations.records();
+                    self.drains
+                        .take(&spec.broker, object, || over(records, &spec.broker));
+                    wished.insert(spec.broker.clone(), wish);
+                }
             }
         }
         for event in self.drains.news(wished) {
@@ -112,19 +161,20 @@ impl Fleet {
     /// Tells the engine what people approved of what waits for that now, once for each step.
     pub(super) fn heed_approvals(&mut self) {
         let resources = self.migration_resources();
-        let failures = resources
+        // A drain waits for nobody but on the way back.
+        let waiting = resources
             .iter()
-            .filter(|resource| resource.spec.reason == MigrationReason::Failure);
+            .filter(|resource| resource.spec.reason == MigrationReason::Failure || resource.spec.end);
         let mut due = Vec::new();
-        for resource in failures {
+        for resource in waiting {
             let spec = &resource.spec;
             let name = resource.name_any();
             let records = self.migrations.records().iter().rev();
             let mut newest = records.filter(|record| record.migration.broker == spec.broker);
             let newest = newest
                 .next()
-                .map(|record| &record.migration)
-                .filter(|newest| newest.name == name);
+                .filter(|newest| self.resource_of(newest).0 == name)
+                .map(|record| &record.migration);
             let Some(phase) = self.phases.get(&spec.broker) else {
                 continue;
             };
@@ -155,14 +205,14 @@ impl Fleet {
 mod tests {
     use super::*;
 
-    fn wished(brokers: &[(&str, Option<&str>)]) -> BTreeMap<BrokerName, (String, Wish)> {
+    fn wished(brokers: &[(&str, Option<&str>)]) -> BTreeMap<BrokerName, Wish> {
         let name = |text: &str| BrokerName::new(text).unwrap();
         let wish = |(broker, to): &(&str, Option<&str>)| {
             let wish = Wish {
                 to: to.map(name),
                 abandon: false,
             };
-            (name(broker), (format!("drain-{broker}"), wish))
+            (name(broker), wish)
         };
         brokers.iter().map(wish).collect()
     }
@@ -184,6 +234,34 @@ mod tests {
             [Event::Undrain { .. }]
         ));
         assert!(drains.news(wished(&[])).is_empty());
+    }
+
+    #[test]
+    fn a_migration_that_is_made_anew_says_nothing_of_the_drain_before() {
+        let broker = BrokerName::new("a").unwrap();
+        let drain = |name: &str, phase| MigrationRecord {
+            migration: Migration {
+                phase,
+                reason: Reason::Drain,
+                ..Migration::new(name.to_owned(), broker.clone())
+            },
+            times: BTreeMap::new(),
+            abandoned: BTreeMap::new(),
+        };
+        let (first, second) = (
+            drain("a-1", MigrationPhase::FailedBack),
+            drain("a-2", MigrationPhase::Seeded),
+        );
+        let mut drains = Drains::default();
+        let object = |uid: &str| ("drain-a".to_owned(), uid.to_owned());
+        drains.take(&broker, object("one"), BTreeSet::new);
+        // While it is the same object, it tells of its drain to the end.
+        let records = [first.clone(), second.clone()];
+        drains.take(&broker, object("one"), || over(&records, &broker));
+        assert_eq!(drains.object(&first.migration).unwrap().uid, "one");
+        drains.take(&broker, object("two"), || over(&records, &broker));
+        assert_eq!(drains.object(&first.migration), None);
+        assert_eq!(drains.object(&second.migration).unwrap().uid, "two");
     }
 
     #[test]

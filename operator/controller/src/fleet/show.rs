@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use skein_adapter::migrations::{MigrationRecord, Migrations};
 use skein_api::manifest::Severity;
 use skein_api::name::BrokerName;
-use skein_api::resources::{Migration, MigrationStatus};
+use skein_api::resources::{Migration, MigrationReason, MigrationStatus};
 use skein_engine::directive::{self, Reason};
 
 use super::Fleet;
@@ -26,25 +26,35 @@ const KEPT: usize = 10;
 impl Fleet {
     /// Takes up the migrations of an earlier life.
     pub(super) fn restore_migrations(&mut self) {
-        let resources = self.migration_resources().into_iter();
-        let records = resources.filter_map(|resource| {
-            let status = resource.status.as_ref()?;
-            status::from_status(&resource.name_any(), &resource.spec, status)
-        });
-        let mut records: Vec<MigrationRecord> = records.collect();
+        let mut records: Vec<MigrationRecord> = Vec::new();
+        for resource in self.migration_resources() {
+            let name = resource.name_any();
+            let status = resource.status.as_ref();
+            let record = status.and_then(|status| status::from_status(&name, &resource.spec, status));
+            if record.is_some() && resource.spec.reason == MigrationReason::Drain {
+                self.drains.restore(name, resource.uid().unwrap_or_default());
+            }
+            records.extend(record);
+        }
         // In the order in which they began, which is not that in which people declared them.
         records.sort_by_key(|record| record.times.values().min().cloned());
         self.migrations = Migrations::new(records);
     }
 
-    /// The Migration that tells of a record: a person's, if it is the drain that a person wished.
-    fn resource_of(&self, record: &MigrationRecord) -> String {
+    /// The Migration that tells of a record, and its uid if that matters: a person's, if it is the drain that a person wished.
+    pub(super) fn resource_of(&self, record: &MigrationRecord) -> (String, Option<String>) {
         let migration = &record.migration;
         let wished = match migration.reason {
-            Reason::Drain => self.drains.object(&migration.broker),
+            Reason::Drain => self.drains.object(migration),
             Reason::Failure => None,
         };
-        wished.unwrap_or(&migration.name).clone()
+        match wished {
+            Some(object) => (object.name.clone(), Some(object.uid.clone())),
+            None => (
+                migration.name.clone(),
+                self.drains.restored(&migration.name).cloned(),
+            ),
+        }
     }
 
     /// Makes the Migration of a failure, if it is not there yet.
@@ -133,12 +143,11 @@ impl Fleet {
                 wanted.push((object.clone(), (say.0)(&object, before)));
             }
         }
-        let records: BTreeMap<String, &MigrationRecord> = self
-            .migrations
-            .records()
-            .iter()
-            .map(|record| (self.resource_of(record), record))
-            .collect();
+        let records = self.migrations.records().iter().map(|record| {
+            let (name, uid) = self.resource_of(record);
+            (name, (record, uid))
+        });
+        let records: BTreeMap<String, (&MigrationRecord, Option<String>)> = records.collect();
         for object in self.here(&self.setting.watched.migrations) {
             let name = object.name_any();
             let resource =
@@ -146,7 +155,9 @@ impl Fleet {
             let Ok(resource) = resource else { continue };
             let before = self.shown.get(&key(&object));
             let before: Option<MigrationStatus> = before.map_or(resource.status, parsed);
-            let (record, generation) = (records.get(&name).copied(), resource.metadata.generation);
+            let of_this = |(_, uid): &&(_, Option<String>)| uid.is_none() || *uid == object.metadata.uid;
+            let record = records.get(&name).filter(of_this).map(|(record, _)| *record);
+            let generation = resource.metadata.generation;
             let status = status::migration(&seen, &name, &resource.spec, record, generation, before.as_ref());
             wanted.push((object.clone(), json(&status)));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use skein_api::name::BrokerName;
 use skein_api::resources::{PathStatus, TopicStatus};
-use skein_engine::directive::{self, BrokerPhase};
+use skein_engine::directive::BrokerPhase;
 use skein_planner::explain::arrows;
 use skein_planner::plan::{Class, Path, Severity};
 
@@ -57,7 +57,7 @@ pub fn topic(
         }),
         cost: dearest.map(|path| i64::from(path.cost)),
         more_paths: super::more(paths.len()),
-        paths: listed(&paths),
+        paths: listed(seen, name, &paths),
         conditions: verdicts.conditions(generation, known, seen.now),
         observed_generation: generation,
     }
@@ -73,7 +73,8 @@ fn class<'a>(seen: &Seen<'a>, name: &str) -> Option<&'a Arc<Class>> {
     })
 }
 
-fn listed(paths: &[&Path]) -> Vec<PathStatus> {
+fn listed(seen: &Seen<'_>, name: &str, paths: &[&Path]) -> Vec<PathStatus> {
+    let heard = heard(seen, name);
     let mut listed: Vec<&Path> = paths.iter().copied().take(MOST).collect();
     listed.sort_by_key(|path| (&path.consumer, &path.producer));
     let status = |path: &Path| {
@@ -84,9 +85,19 @@ fn listed(paths: &[&Path]) -> Vec<PathStatus> {
             path: path.brokers.to_vec(),
             cost: exists.then(|| path.cost.into()),
             stretch: exists.then(|| decimal(path.stretch())),
+            up: heard.get(&(&path.producer, &path.consumer)).copied(),
         }
     };
     listed.into_iter().map(status).collect()
+}
+
+/// Which paths of a topic are up, as far as they were tried.
+fn heard<'a>(seen: &Seen<'a>, name: &str) -> BTreeMap<(&'a BrokerName, &'a BrokerName), bool> {
+    let paths = seen.status.paths.iter();
+    paths
+        .filter(|path| path.topic.as_str() == name)
+        .map(|path| ((&path.producer, &path.consumer), path.up))
+        .collect()
 }
 
 /// As `plan -o json` rounds it: three places at most.
@@ -136,14 +147,7 @@ fn finding(seen: &Seen<'_>, name: &str) -> Option<String> {
 }
 
 fn operational(seen: &Seen<'_>, name: &str, paths: &[&Path]) -> Verdict {
-    let of = |path: &&directive::PathStatus| path.topic.as_str() == name;
-    let heard: BTreeMap<(&BrokerName, &BrokerName), bool> = seen
-        .status
-        .paths
-        .iter()
-        .filter(of)
-        .map(|path| ((&path.producer, &path.consumer), path.up))
-        .collect();
+    let heard = heard(seen, name);
     let up = |path: &Path| heard.get(&(&path.producer, &path.consumer)).copied();
     if paths.is_empty() {
         return Verdict::unknown("NotPlanned", "it is not planned yet");

@@ -1,16 +1,16 @@
 //! Leading a broker's clients away and back, and approving: wishes that `skein up` heeds. Refuses what cannot be meant.
 
+use skein_adapter::moves::{Standing, approvable};
 use skein_agent::files::FileError;
-use skein_api::fleet::{Failback, Fleet};
+use skein_api::fleet::Failback;
 use skein_api::name::BrokerName;
 use skein_api::resources::{MigrationReason, MigrationSpec};
-use skein_engine::directive::{BrokerPhase, Reason};
 
 use super::ClientError;
 use crate::manifests::{self, Declared};
 use crate::state::StateDirectory;
 use crate::status::FleetStatus;
-use crate::wishes::{self, Approval, DrainWish, WishDirectory};
+use crate::wishes::{Approval, DrainWish, WishDirectory};
 
 /// Why a broker's clients are not led away or back, or nothing is approved.
 #[derive(Debug, thiserror::Error)]
@@ -93,18 +93,25 @@ pub enum MoveError {
 pub fn drain(state: &StateDirectory, broker: &BrokerName, wish: &DrainWish) -> Result<(), MoveError> {
     let (status, declared) = running(state, broker)?;
     refuse_declared(declared.as_ref(), broker, true)?;
-    if let (Some(to), Some(declared)) = (&wish.to, &declared)
-        && let Some(why) = not_there(broker, to, &declared.fleet, &status)
+    let phases = status.brokers.iter();
+    let phases = phases.map(|broker| (broker.name.clone(), broker.phase)).collect();
+    let fleet = declared.as_ref().map(|declared| &declared.fleet);
+    let standing = Standing {
+        fleet: &fleet.cloned().unwrap_or_default(),
+        phases: &phases,
+        drains: &status.drains,
+    };
+    if let (Some(to), Some(_)) = (&wish.to, fleet)
+        && let Some(why) = standing.not_there(broker, to)
     {
         return Err(MoveError::Target {
             broker: broker.clone(),
             to: to.clone(),
             why,
-            known: targets(broker, &declared.fleet, &status),
+            known: standing.targets(broker),
         });
     }
-    let phase = status.broker(broker.as_str()).map(|status| status.phase);
-    if matches!(phase, Some(BrokerPhase::Down | BrokerPhase::Returning)) {
+    if standing.is_out(broker) {
         return Err(MoveError::Down {
             broker: broker.clone(),
         });
@@ -142,32 +149,11 @@ pub fn approve(state: &StateDirectory, broker: &BrokerName, abandon: bool) -> Re
         });
     };
     let newest = status.newest_migration(broker);
-    let awaited = if abandon {
-        wishes::blocked(newest)
-    } else {
-        wishes::awaited(of_broker.phase, newest, failback)
-    };
-    let Some(awaited) = awaited else {
-        let drained = newest.is_some_and(|newest| newest.reason == Reason::Drain && !newest.phase.is_over());
-        let why = match of_broker.phase {
-            _ if abandon => {
-                Some("no message that waits elsewhere for a client of its keeps it from having them back")
-            }
-            BrokerPhase::Returning if wishes::blocked(newest).is_some() => Some(
-                "messages wait elsewhere for clients of its; let them come, or give those up with --abandon",
-            ),
-            _ if drained => Some("it is drained, which needs no approval"),
-            BrokerPhase::Ready => Some("it is well"),
-            BrokerPhase::Returning => {
-                Some("it is taken back by itself, as its spec.failover.failback is Automatic")
-            }
-            _ => None,
-        };
-        return Err(MoveError::NothingWaits {
+    let awaited =
+        approvable(of_broker.phase, newest, failback, abandon).map_err(|why| MoveError::NothingWaits {
             broker: broker.clone(),
             why,
-        });
-    };
+        })?;
     WishDirectory::of(state).approve(broker, &awaited)?;
     Ok(awaited)
 }
@@ -202,32 +188,4 @@ fn running(
         state: state.path().to_owned(),
     })?;
     Ok((status, declared(state)))
-}
-
-/// Why a broker's clients cannot be led to another one now.
-fn not_there(
-    broker: &BrokerName,
-    to: &BrokerName,
-    fleet: &Fleet,
-    status: &FleetStatus,
-) -> Option<&'static str> {
-    if let Some(unfit) = wishes::unfit(broker, to, fleet) {
-        return Some(unfit.why);
-    }
-    let phase = status.broker(to.as_str()).map(|status| status.phase);
-    if matches!(phase, Some(BrokerPhase::Down | BrokerPhase::Returning)) {
-        return Some("is down");
-    }
-    let drained = status.drains.iter().any(|drain| drain.broker == *to);
-    drained.then_some("is drained itself")
-}
-
-fn targets(broker: &BrokerName, fleet: &Fleet, status: &FleetStatus) -> Vec<String> {
-    let fits = |to: &&BrokerName| not_there(broker, to, fleet, status).is_none();
-    fleet
-        .brokers
-        .keys()
-        .filter(fits)
-        .map(ToString::to_string)
-        .collect()
 }

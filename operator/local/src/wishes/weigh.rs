@@ -2,26 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+pub use skein_adapter::moves::Drain;
+use skein_adapter::moves::{Unfit, unfit};
 use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
 use skein_api::resources::{MigrationReason, MigrationSpec};
 
 use super::{DrainWish, Found};
-
-/// A drain that is wished and can be begun.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Drain {
-    /// Which broker is to be without clients.
-    pub broker: BrokerName,
-    /// Where its clients are to go; none: to its planned substitute.
-    pub to: Option<BrokerName>,
-    /// Give up what waits for clients that do not get it.
-    pub abandon: bool,
-    /// The Migration among the manifests that says so; none: a command did.
-    pub declared_by: Option<String>,
-}
 
 /// What is wished of a broker that is to be drained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,27 +81,6 @@ pub(crate) fn weigh(found: &Found, declared: &BTreeMap<String, MigrationSpec>, f
         }
     }
     weighed
-}
-
-/// A broker that clients cannot be led to.
-pub(crate) struct Unfit<'a> {
-    pub(crate) to: &'a BrokerName,
-    /// As in "it …".
-    pub(crate) why: &'static str,
-}
-
-/// Why a broker's clients cannot be led to another one, whatever state that is in.
-pub(crate) fn unfit<'a>(broker: &BrokerName, to: &'a BrokerName, fleet: &Fleet) -> Option<Unfit<'a>> {
-    let why = if to == broker {
-        "is the broker itself"
-    } else {
-        match fleet.brokers.get(to) {
-            None => "is not declared",
-            Some(declared) if !declared.is_controlled() => "is external, so Skein leads no clients there",
-            Some(_) => return None,
-        }
-    };
-    Some(Unfit { to, why })
 }
 
 /// `None`: the broker is none that can be drained.
