@@ -83,13 +83,13 @@ impl Pods {
             rests: Instant::now(),
             pause: AGAIN.0,
         };
-        let followed = Followed {
+        let watched = Followed {
             pod: place,
             orders,
             told: sessions,
             task: tokio::spawn(follower.run(pod, asked)),
         };
-        self.followed.insert(broker.clone(), followed);
+        self.followed.insert(broker.clone(), watched);
     }
 
     /// Takes up what another remembered of brokers that it followed, which may be gone by now.

@@ -33,7 +33,7 @@ impl Server {
                 let body = body
                     .collect()
                     .await
-                    .map(|body| body.to_bytes())
+                    .map(http_body_util::Collected::to_bytes)
                     .unwrap_or_default();
                 let body = serde_json::from_slice(&body).unwrap_or_default();
                 let (code, answer) = server.answer(&parts.method, parts.uri.path(), &body);
@@ -86,8 +86,8 @@ impl Server {
     }
 
     /// Somebody else changes an object; gives what a watch would tell of it.
-    fn meddle(&self, path: &str, patch: &Value) -> Version {
-        let (_, changed) = self.answer(&Method::PATCH, path, patch);
+    fn meddle(&self, path: &str, change: &Value) -> Version {
+        let (_, changed) = self.answer(&Method::PATCH, path, change);
         self.0.lock().unwrap().writes.clear();
         Version::of(&serde_json::from_value(changed["metadata"].clone()).unwrap())
     }
