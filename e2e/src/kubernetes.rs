@@ -17,8 +17,8 @@ fn read(path: &str) -> Result<String> {
     std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Skein on the cluster, as `deploy/kubernetes` has it, with the images of the test cluster, and kept from the nodes that tests hurt.
-pub async fn install(cluster: &Cluster) -> Result<()> {
+/// Has a cluster know the resources.
+pub async fn definitions(cluster: &Cluster) -> Result<()> {
     let crds = repository().join("crds").display().to_string();
     cluster
         .kubectl(&["apply", "--server-side", "--force-conflicts", "--filename", &crds])
@@ -30,7 +30,12 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
         "--filename",
         &crds,
     ];
-    cluster.kubectl(&established).await?;
+    cluster.kubectl(&established).await.map(drop)
+}
+
+/// Skein on the cluster, as `deploy/kubernetes` has it, with the images of the test cluster, and kept from the nodes that tests hurt.
+pub async fn install(cluster: &Cluster) -> Result<()> {
+    definitions(cluster).await?;
     let policy = "- {name: SKEIN_PULL_POLICY, value: IfNotPresent}";
     let images = "- {name: SKEIN_PULL_POLICY, value: Never}\n            - {name: SKEIN_MOSQUITTO_IMAGE, value: \"localhost/mosquitto:1\"}";
     let account = "      serviceAccountName: skein\n";

@@ -53,7 +53,7 @@ pub use cluster::{Cluster, Namespace};
 pub use declare::Manifest;
 pub use fleet::{Fleet, Up};
 pub use kubernetes::{
-    SOON, START, all_ready, condition, get, install, leader, migration, pod_of, sample, service,
+    SOON, START, all_ready, condition, definitions, get, install, leader, migration, pod_of, sample, service,
 };
 pub use ledger::{Ledger, Summary};
 pub use measure::{Burners, connect_options, cores, from_environment, is_bench, quantile};

@@ -3,39 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use skein_e2e::{Cluster, Namespace};
-
-fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
-}
+use skein_e2e::{Cluster, Namespace, definitions, repository};
 
 /// A namespace of a cluster that knows the resources, and in which nobody else writes what they say.
 async fn fleet(test: &str) -> Result<Option<Namespace>> {
     let Some(cluster) = Cluster::find(test) else {
         return Ok(None);
     };
-    let folder = repository("crds").display().to_string();
-    cluster
-        .kubectl(&[
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--filename",
-            &folder,
-        ])
-        .await?;
-    let established = [
-        "wait",
-        "--for=condition=Established",
-        "--timeout=30s",
-        "--filename",
-        &folder,
-    ];
-    cluster.kubectl(&established).await?;
+    definitions(&cluster).await?;
     cluster.without_controller().await?;
     cluster.namespace(test).await.map(Some)
 }
@@ -496,7 +473,7 @@ async fn every_sample_is_taken() -> Result<()> {
     let Some(fleet) = fleet("samples").await? else {
         return Ok(());
     };
-    for entry in std::fs::read_dir(repository("deploy/samples"))? {
+    for entry in std::fs::read_dir(repository().join("deploy/samples"))? {
         let path = entry?.path().display().to_string();
         fleet
             .kubectl(&["apply", "--dry-run=server", "--recursive", "--filename", &path])

@@ -2,18 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use skein_api::name::BrokerName;
-use skein_commands::arguments::{Down, Explained, Output, Waiting};
+use skein_commands::arguments::{Down, Explained, Output, STYLES, Waiting};
 
 use crate::help;
-
-const STYLES: Styles = Styles::styled()
-    .header(AnsiColor::Green.on_default().bold())
-    .usage(AnsiColor::Green.on_default().bold())
-    .literal(AnsiColor::Cyan.on_default().bold())
-    .placeholder(AnsiColor::Cyan.on_default());
 
 /// One federation out of plain Mosquitto brokers: declare the flows, and never hand-write a bridge again.
 #[derive(Debug, Parser)]

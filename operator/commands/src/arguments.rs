@@ -2,11 +2,19 @@
 
 use std::str::FromStr;
 
+use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, ValueEnum};
 use skein_api::name::{BrokerName, NameError};
 use skein_api::resources::Period;
 
 use crate::object::Object;
+
+/// How help looks.
+pub const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
 
 /// A broker to suppose down.
 #[derive(Clone, Debug)]

@@ -2,20 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use skein_api::name::BrokerName;
 use skein_api::resources::Period;
-use skein_commands::arguments::{Down, Explained, Output, Waiting};
+use skein_commands::arguments::{Down, Explained, Output, STYLES, Waiting};
 use skein_controller::LeaseSettings;
 
 use crate::help;
-
-const STYLES: Styles = Styles::styled()
-    .header(AnsiColor::Green.on_default().bold())
-    .usage(AnsiColor::Green.on_default().bold())
-    .literal(AnsiColor::Cyan.on_default().bold())
-    .placeholder(AnsiColor::Cyan.on_default());
 
 /// A fleet of Mosquitto brokers on a cluster: is it well, why does it flow so, and lead clients away from a broker.
 #[derive(Debug, Parser)]

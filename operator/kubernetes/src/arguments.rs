@@ -3,22 +3,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 use skein_api::name::BrokerName;
 use skein_controller::LeaseSettings;
 
 use crate::help;
 
-const STYLES: Styles = Styles::styled()
-    .header(AnsiColor::Green.on_default().bold())
-    .usage(AnsiColor::Green.on_default().bold())
-    .literal(AnsiColor::Cyan.on_default().bold())
-    .placeholder(AnsiColor::Cyan.on_default());
-
 /// What Skein runs on Kubernetes: the controller of fleets, and the supervisor in each broker's pod.
 #[derive(Debug, Parser)]
-#[command(name = "skein-operator", version, styles = STYLES, max_term_width = 110)]
+#[command(name = "skein-operator", version, max_term_width = 110)]
 #[command(
     disable_help_subcommand = true,
     subcommand_required = true,

@@ -12,7 +12,7 @@ use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 use skein_adapter::migrations::MigrationRecord;
 use skein_api::name::BrokerName;
-use skein_api::resources::{Migration, MigrationReason};
+use skein_api::resources::Migration;
 use skein_engine::directive::{BrokerPhase, MigrationPhase, Reason};
 
 use super::Fleet;
@@ -123,16 +123,19 @@ impl Fleet {
         self.setting.watched.pods.get(&reference)
     }
 
-    /// The drains that were made for this, by name.
+    /// The drains that were made for this, by name. It is asked often, so of all others no more is read than their labels.
     fn rolls(&self) -> Vec<(String, BrokerName)> {
         let (label, ours) = names::MANAGED_BY;
-        let migrations = self.migration_resources().into_iter();
-        let ours = migrations.filter(|migration| {
-            migration.spec.reason == MigrationReason::Drain
-                && migration.labels().get(label).is_some_and(|value| value == ours)
+        let migrations = self.here(&self.setting.watched.migrations);
+        let ours = migrations.iter().filter(|migration| {
+            migration.labels().get(label).is_some_and(|value| value == ours)
+                && migration.data["spec"]["reason"] == "Drain"
         });
-        ours.map(|migration| (migration.name_any(), migration.spec.broker))
-            .collect()
+        ours.filter_map(|migration| {
+            let broker = BrokerName::new(migration.data["spec"]["broker"].as_str()?).ok()?;
+            Some((migration.name_any(), broker))
+        })
+        .collect()
     }
 
     /// It answers, in a pod that is to stay; or it is not declared any more.
