@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use skein_e2e::{Cluster, wait_until};
+use skein_e2e::{Cluster, definitions, wait_until};
 
 fn repository(path: &str) -> String {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
@@ -67,6 +67,7 @@ async fn charts_are_judged_well() -> Result<()> {
         ensure!(error.contains(about), "{value}: {error}");
     }
     // The API server takes all of it, whichever way it is turned.
+    definitions(&cluster).await?;
     for values in [
         &[] as &[&str],
         &[
@@ -192,6 +193,7 @@ async fn the_plain_manifests_are_what_the_chart_says() -> Result<()> {
         "template",
         "skein",
         &repository("charts/skein"),
+        "--skip-tests",
         "--namespace",
         "skein",
         "--set",
@@ -292,6 +294,18 @@ async fn a_fleet_outlives_its_release() -> Result<()> {
     ]
     .concat();
     release.helm(&install).await?;
+    // it stands its own test, of which nothing is left;
+    let said = release
+        .helm(&["test", "skein", "--logs", "--timeout", "180s"])
+        .await?;
+    ensure!(
+        said.contains("published at skein-test-a, received at skein-test-b"),
+        "{said}"
+    );
+    let left = home
+        .kubectl(&["get", "brokers,noderoutes,topics", "--output", "name"])
+        .await?;
+    ensure!(left.is_empty(), "{left}");
     // it runs a fleet;
     let namespace = cluster.namespace("outlives").await?;
     namespace
