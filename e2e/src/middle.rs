@@ -10,18 +10,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use hyper::body::Incoming;
-use hyper::client::conn::http1 as client;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use crate::Cluster;
+use crate::proxy::{ApiProxy, ask};
 
 /// See the head of this module. Ends with this value.
 #[derive(Debug)]
@@ -29,7 +28,7 @@ pub struct Middle {
     shared: Arc<Shared>,
     folder: TempDir,
     accepting: tokio::task::JoinHandle<()>,
-    _proxy: Child,
+    _proxy: ApiProxy,
 }
 
 #[derive(Debug)]
@@ -52,22 +51,9 @@ struct Gate {
 impl Middle {
     /// Stands before the API server of a cluster, and is open.
     pub async fn start(cluster: &Cluster) -> Result<Self> {
-        let mut proxy = Command::new("kubectl")
-            .arg("--kubeconfig")
-            .arg(cluster.kubeconfig())
-            .args(["proxy", "--port=0", "--keepalive=5s"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot run `kubectl proxy`")?;
-        let said = proxy.stdout.take().context("no output")?;
-        let line = BufReader::new(said).lines().next_line().await?;
-        let line = line.context("`kubectl proxy` said nothing")?;
-        let behind = line.rsplit(' ').next().unwrap_or_default().parse();
-        let behind = behind.with_context(|| format!("`kubectl proxy` names no address: {line}"))?;
+        let proxy = ApiProxy::start(cluster).await?;
         let shared = Arc::new(Shared {
-            behind,
+            behind: proxy.address(),
             gate: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             round: watch::channel(0).0,
@@ -175,11 +161,7 @@ impl Shared {
     }
 
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<Incoming>> {
-        let stream = TcpStream::connect(self.behind).await?;
-        let (mut sender, connection) = client::handshake(TokioIo::new(stream)).await?;
-        // Whether it ended well shows in the answer.
-        tokio::spawn(async { drop(connection.await) });
-        Ok(sender.send_request(request).await?)
+        ask(self.behind, request).await
     }
 }
 

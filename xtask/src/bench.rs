@@ -13,7 +13,7 @@ use serde_json::Value;
 use skein_e2e::Series;
 
 use crate::command::{cargo, root, run as run_command, shown};
-use crate::{mosquitto, suite};
+use crate::{cluster, image, mosquitto, suite};
 
 /// Packages that have benchmarks, and whether these take a built `skein` and real brokers.
 const PACKAGES: [(&str, bool); 3] = [
@@ -22,6 +22,9 @@ const PACKAGES: [(&str, bool); 3] = [
     ("skein-e2e", true),
 ];
 
+/// Benchmarks that take a cluster, too.
+const ON_CLUSTER: [&str; 1] = ["deployed"];
+
 /// What a figure should be.
 enum Goal {
     AtMost(f64),
@@ -29,7 +32,7 @@ enum Goal {
 }
 
 /// Goals by benchmark and figure, with what the figure is. A figure without a goal is shown as it is.
-const GOALS: [(&str, &str, Goal, &str); 19] = [
+const GOALS: [(&str, &str, Goal, &str); 23] = [
     (
         "planning",
         "tree_ratio",
@@ -134,6 +137,30 @@ const GOALS: [(&str, &str, Goal, &str); 19] = [
         Goal::AtMost(2.0),
         "its processor time with 100 brokers and heartbeats of 1 s, of one core",
     ),
+    (
+        "deployed",
+        "topic_p50_ms",
+        Goal::AtMost(300.0),
+        "on Kubernetes: a Topic changed until every broker concerned has loaded it, median",
+    ),
+    (
+        "deployed",
+        "topic_p95_ms",
+        Goal::AtMost(1500.0),
+        "the same, 95th percentile",
+    ),
+    (
+        "deployed",
+        "route_p50_ms",
+        Goal::AtMost(300.0),
+        "the same of a NodeRoute, by which a path moves without loss",
+    ),
+    (
+        "deployed",
+        "route_p95_ms",
+        Goal::AtMost(1500.0),
+        "the same, 95th percentile",
+    ),
 ];
 
 /// `cargo xtask bench`
@@ -172,10 +199,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 command.env("SKEIN_BIN", suite::built("release", "skein")?);
                 command.env("SKEIN_BENCH_MINUTES", arguments.minutes.to_string());
             }
+            let lease = if ON_CLUSTER.contains(&bench.as_str()) {
+                let lease = cluster::Lease::begin()?;
+                lease.load(&image::for_benches()?)?;
+                command.envs(lease.environment()?);
+                Some(lease)
+            } else {
+                None
+            };
             println!("\n== {}", shown(&command));
             for result in measure(&mut command)? {
                 let name = result["bench"].as_str().unwrap_or(&bench).to_owned();
                 results.insert(name, result);
+            }
+            if let Some(lease) = lease {
+                lease.end()?;
             }
         }
     }
@@ -318,6 +356,7 @@ mod tests {
             ("hang", "e2e/benches/hang.rs"),
             ("calm", "e2e/benches/calm.rs"),
             ("footprint", "e2e/benches/footprint.rs"),
+            ("deployed", "e2e/benches/deployed.rs"),
         ];
         for (bench, figure, ..) in GOALS {
             let (_, path) = sources.iter().find(|(name, _)| *name == bench).unwrap();

@@ -66,8 +66,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// The image as tests use it; gives its archive.
 pub(crate) fn for_tests() -> Result<PathBuf> {
-    let file = Profile::Dev.file();
-    make(Profile::Dev, &file)?;
+    made(Profile::Dev)
+}
+
+/// The image as everybody else does.
+pub(crate) fn for_benches() -> Result<PathBuf> {
+    made(Profile::Release)
+}
+
+fn made(profile: Profile) -> Result<PathBuf> {
+    let file = profile.file();
+    make(profile, &file)?;
     Ok(file)
 }
 

@@ -1,0 +1,108 @@
+//! The API server, asked in plain HTTP: `kubectl proxy` speaks TLS and shows who we are. `kubectl` itself takes a tenth of a second to
+//! begin, which is no way to measure.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::Cluster;
+
+/// A way to the API server. Ends with this value.
+#[derive(Debug)]
+pub struct ApiProxy {
+    address: SocketAddr,
+    _child: Child,
+}
+
+impl ApiProxy {
+    /// To the API server of a cluster.
+    pub async fn start(cluster: &Cluster) -> Result<Self> {
+        let mut child = Command::new("kubectl")
+            .arg("--kubeconfig")
+            .arg(cluster.kubeconfig())
+            .args(["proxy", "--port=0", "--keepalive=5s"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot run `kubectl proxy`")?;
+        let said = child.stdout.take().context("no output")?;
+        let line = BufReader::new(said).lines().next_line().await?;
+        let line = line.context("`kubectl proxy` said nothing")?;
+        let address = line.rsplit(' ').next().unwrap_or_default().parse();
+        let address = address.with_context(|| format!("`kubectl proxy` names no address: {line}"))?;
+        Ok(Self {
+            address,
+            _child: child,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes an object by a merge patch.
+    pub async fn patch(&self, path: &str, change: &Value) -> Result<()> {
+        let request = Request::builder()
+            .method(Method::PATCH)
+            .uri(path)
+            .header(HOST, self.address.to_string())
+            .header(CONTENT_TYPE, "application/merge-patch+json")
+            .body(Full::new(Bytes::from(change.to_string())))?;
+        let answer = ask(self.address, request).await?;
+        let status = answer.status();
+        let said = answer.into_body().collect().await?.to_bytes();
+        ensure!(
+            status.is_success(),
+            "{path}: {status}: {}",
+            String::from_utf8_lossy(&said)
+        );
+        Ok(())
+    }
+
+    /// Hands over each change that a watch tells of, until that ends.
+    pub async fn watch(&self, path: &str, mut take: impl FnMut(Value)) -> Result<()> {
+        let request = Request::get(path)
+            .header(HOST, self.address.to_string())
+            .body(Full::new(Bytes::new()))?;
+        let mut body = ask(self.address, request).await?.into_body();
+        let mut text = Vec::new();
+        while let Some(frame) = body.frame().await {
+            text.extend_from_slice(frame?.data_ref().map_or(&[][..], |data| data));
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                take(serde_json::from_slice(&line)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One request on a connection of its own.
+pub(crate) async fn ask<B>(at: SocketAddr, request: Request<B>) -> Result<Response<Incoming>>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let stream = TcpStream::connect(at).await?;
+    stream.set_nodelay(true)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Whether it ended well shows in the answer.
+    tokio::spawn(async { drop(connection.await) });
+    Ok(sender.send_request(request).await?)
+}
