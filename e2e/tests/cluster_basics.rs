@@ -213,7 +213,7 @@ async fn skein_runs_in_an_image_of_its_own() -> Result<()> {
     namespace.apply(SKEIN).await?;
     finish(&namespace, "skein", "Succeeded").await?;
     let said = namespace.kubectl(&["logs", "skein"]).await?;
-    ensure!(said.starts_with("skein "), "it says {said}");
+    ensure!(said.starts_with("skein-operator "), "it says {said}");
     Ok(())
 }
 

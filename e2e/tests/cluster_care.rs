@@ -353,7 +353,15 @@ async fn fixed_point(namespace: &Namespace) -> Result<BTreeMap<String, Value>> {
             continue;
         }
         let key = format!("{}/{name}", item["kind"].as_str().unwrap_or_default());
-        let mut conditions = item["status"]["conditions"].clone();
+        // What others say of an object comes in their own time.
+        let is_ours = item["apiVersion"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("mqtt.skein.dev/"));
+        let mut conditions = if is_ours {
+            item["status"]["conditions"].clone()
+        } else {
+            Value::Null
+        };
         for condition in conditions.as_array_mut().into_iter().flatten() {
             *condition = json!([condition["type"], condition["status"], condition["reason"]]);
         }
