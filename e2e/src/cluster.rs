@@ -140,6 +140,12 @@ impl Cluster {
         self.kubectl(&gone).await.map(drop)
     }
 
+    /// Lets Brokers go that wait for a controller, where there is none.
+    pub fn free_brokers(&self) {
+        let kubectl = |words: &[&str]| self.command().args(words).stderr(Stdio::null()).output();
+        free_brokers(&kubectl, &["--all-namespaces"]);
+    }
+
     /// Applies manifests that say where they belong.
     pub async fn apply(&self, manifests: &str) -> Result<()> {
         self.apply_with(&[], manifests).await
@@ -245,15 +251,28 @@ impl Drop for Namespace {
         };
         let _ = kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
         // Nobody may be left to let Brokers go.
-        let brokers = kubectl(&["--namespace", &self.name, "get", "brokers", "--output=name"]);
-        let brokers = brokers.map(|brokers| brokers.stdout).unwrap_or_default();
-        for broker in String::from_utf8_lossy(&brokers).lines() {
+        free_brokers(&kubectl, &["--namespace", &self.name]);
+    }
+}
+
+/// Takes the finalizers from Brokers that are being deleted, until there are none.
+fn free_brokers(kubectl: &dyn Fn(&[&str]) -> std::io::Result<std::process::Output>, place: &[&str]) {
+    for _ in 0..20 {
+        let each = "--output=jsonpath={range .items[?(@.metadata.finalizers)]}{.metadata.namespace} {.metadata.name}{\"\\n\"}{end}";
+        let held = kubectl(&[place, &["get", "brokers", each]].concat());
+        let held = held.map(|held| held.stdout).unwrap_or_default();
+        let held = String::from_utf8_lossy(&held).into_owned();
+        if held.trim().is_empty() {
+            return;
+        }
+        for (namespace, name) in held.lines().filter_map(|line| line.split_once(' ')) {
             let free = "{\"metadata\":{\"finalizers\":null}}";
             let _ = kubectl(&[
                 "--namespace",
-                &self.name,
+                namespace,
                 "patch",
-                broker,
+                "broker",
+                name,
                 "--type=merge",
                 "--patch",
                 free,

@@ -264,6 +264,7 @@ async fn a_fleet_outlives_its_release() -> Result<()> {
         &repository("deploy/kubernetes"),
     ];
     cluster.kubectl(&delete).await?;
+    cluster.free_brokers();
     let crds = [
         "delete",
         "--ignore-not-found",

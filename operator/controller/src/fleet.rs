@@ -42,7 +42,7 @@ use crate::pods::Pods;
 use crate::say;
 use crate::standby::Memory;
 use crate::watching::{About, Change, Watched};
-use crate::writer::{Done, End, Writer};
+use crate::writer::{Done, End, Writer, is_ending};
 use crate::{names, objects};
 
 /// Changes of what is declared are gathered for so long: `kubectl apply` of a folder is many.
@@ -132,6 +132,7 @@ impl Fleet {
                     fleet.turn(channels, &mut changes).await;
                     return;
                 }
+                Err(given::Unreadable::Api(error)) if is_ending(&error) => leave::let_go(&setting).await,
                 Err(error) => say(&format!("{namespace}: {error}; it is tried again")),
             }
             tokio::time::sleep(pause).await;

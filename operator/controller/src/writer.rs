@@ -418,32 +418,10 @@ async fn write(
                 _ => Ok(None),
             }
         }
-        Wish::Free(resource) => {
-            let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, resource);
-            let there = api.get_metadata_opt(&key.name).await.map_err(failed)?;
-            let Some(there) =
-                there.filter(|there| there.finalizers().iter().any(|one| one == names::FINALIZER))
-            else {
-                return Ok(None);
-            };
-            let left: Vec<&String> = there
-                .finalizers()
-                .iter()
-                .filter(|one| *one != names::FINALIZER)
-                .collect();
-            // Of what was read, and of nothing that came in between.
-            let patch = json!({"metadata": {
-                "finalizers": left, "resourceVersion": there.resource_version(), "uid": there.uid(),
-            }});
-            let parameters = PatchParams {
-                field_manager: Some(names::MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
-            match api.patch(&key.name, &parameters, &Patch::Merge(patch)).await {
-                Err(error) if !is_not_found(&error) => Err(failed(error)),
-                _ => Ok(None),
-            }
-        }
+        Wish::Free(resource) => free(client, namespace, resource, &key.name)
+            .await
+            .map(|()| None)
+            .map_err(failed),
         Wish::Be(wanted) => {
             let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &wanted.resource);
             if key.status {
@@ -474,6 +452,34 @@ async fn write(
     }
 }
 
+/// Takes our finalizer from an object.
+pub(crate) async fn free(
+    client: Client,
+    namespace: &str,
+    resource: &ApiResource,
+    name: &str,
+) -> Result<(), kube::Error> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, resource);
+    let there = api.get_metadata_opt(name).await?;
+    let is_ours = |finalizer: &String| finalizer == names::FINALIZER;
+    let Some(there) = there.filter(|there| there.finalizers().iter().any(is_ours)) else {
+        return Ok(());
+    };
+    let left: Vec<&String> = there.finalizers().iter().filter(|one| !is_ours(one)).collect();
+    // Of what was read, and of nothing that came in between.
+    let patch = json!({"metadata": {
+        "finalizers": left, "resourceVersion": there.resource_version(), "uid": there.uid(),
+    }});
+    let parameters = PatchParams {
+        field_manager: Some(names::MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    match api.patch(name, &parameters, &Patch::Merge(patch)).await {
+        Err(error) if !is_not_found(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// We made it; or it is no object of ours to begin with, but one that a person makes.
 fn is_ours(labels: &BTreeMap<String, String>, body: &Value) -> bool {
     let (label, ours) = names::MANAGED_BY;
@@ -494,7 +500,7 @@ fn is_conflict(error: &kube::Error) -> bool {
 }
 
 /// Nothing can be made where everything goes: that is as it should be.
-fn is_ending(error: &kube::Error) -> bool {
+pub(crate) fn is_ending(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
     };

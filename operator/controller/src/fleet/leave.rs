@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use kube::Resource as _;
 use kube::core::ApiResource;
+use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 use skein_api::name::BrokerName;
 use skein_api::resources::Broker;
@@ -15,6 +15,7 @@ use super::Fleet;
 use crate::declared::Declaration;
 use crate::names;
 use crate::objects::Wanted;
+use crate::writer::free;
 
 impl Fleet {
     /// Has each broker that runs be held, before anything waits there.
@@ -76,6 +77,24 @@ impl Fleet {
         self.hosted
             .get(name)
             .is_some_and(|declaration| declaration.is_paused)
+    }
+}
+
+/// Lets all go that are being deleted, where all of a namespace is: nothing can be made there any more, and nothing kept.
+pub(super) async fn let_go(setting: &super::Setting) {
+    let [brokers, ..] = &setting.watched.declared;
+    let in_it = |object: &kube::api::DynamicObject| {
+        object.metadata.namespace.as_ref() == Some(&setting.namespace) && is_held(object)
+    };
+    for object in brokers.state().iter().filter(|object| in_it(object)) {
+        let resource = ApiResource::erase::<Broker>(&());
+        let name = object.name_any();
+        if let Err(error) = free(setting.client.clone(), &setting.namespace, &resource, &name).await {
+            crate::say(&format!(
+                "{}: Broker/{name} cannot be let go: {error}; it is tried again",
+                setting.namespace
+            ));
+        }
     }
 }
 
