@@ -259,7 +259,7 @@ impl Drop for Namespace {
 fn free_brokers(kubectl: &dyn Fn(&[&str]) -> std::io::Result<std::process::Output>, place: &[&str]) {
     for _ in 0..20 {
         let each = "--output=jsonpath={range .items[?(@.metadata.finalizers)]}{.metadata.namespace} {.metadata.name}{\"\\n\"}{end}";
-        let held = kubectl(&[place, &["get", "brokers", each]].concat());
+        let held = kubectl(&[&["get", "brokers", each], place].concat());
         let held = held.map(|held| held.stdout).unwrap_or_default();
         let held = String::from_utf8_lossy(&held).into_owned();
         if held.trim().is_empty() {
