@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::place::named_path;
+use crate::story::{Kubectl, story};
 
 /// Names the kubeconfig of the cluster that tests may use.
 const CLUSTER: &str = "SKEIN_CLUSTER";
@@ -247,8 +248,10 @@ impl Drop for Namespace {
         let kubectl = |words: &[&str]| {
             let mut command = self.cluster.command();
             command.args(words);
-            command.stderr(Stdio::null()).output()
+            command.output()
         };
+        // A test runner keeps this to itself unless the test fails.
+        println!("{}", story(&kubectl, &self.name));
         let _ = kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
         // Nobody may be left to let Brokers go.
         free_brokers(&kubectl, &["--namespace", &self.name]);
@@ -256,7 +259,7 @@ impl Drop for Namespace {
 }
 
 /// Takes the finalizers from Brokers that are being deleted, until there are none.
-fn free_brokers(kubectl: &dyn Fn(&[&str]) -> std::io::Result<std::process::Output>, place: &[&str]) {
+fn free_brokers(kubectl: Kubectl<'_>, place: &[&str]) {
     for _ in 0..20 {
         let each = "--output=jsonpath={range .items[?(@.metadata.finalizers)]}{.metadata.namespace} {.metadata.name}{\"\\n\"}{end}";
         let held = kubectl(&[&["get", "brokers", each], place].concat());

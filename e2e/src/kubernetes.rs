@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{Cluster, Namespace, repository, wait_for, wait_until};
@@ -75,19 +75,16 @@ pub async fn sample(cluster: &Cluster, name: &str, test: &str) -> Result<Namespa
     Ok(namespace)
 }
 
-/// Waits until all that is declared is ready, and else tells the story.
+/// Waits until all that is declared is ready.
 pub async fn all_ready(namespace: &Namespace, patience: Duration) -> Result<()> {
-    let ready = wait_until("all of the fleet to be ready", patience, async || {
+    wait_until("all of the fleet to be ready", patience, async || {
         let objects = get(namespace, "brokers,noderoutes,topics")
             .await
             .unwrap_or_default();
         let items = objects["items"].as_array().cloned().unwrap_or_default();
         !items.is_empty() && items.iter().all(|item| condition(item, "Ready") == "True")
-    });
-    if let Err(error) = ready.await {
-        bail!("{error:#}\n{}", story(namespace).await);
-    }
-    Ok(())
+    })
+    .await
 }
 
 /// Objects as `kubectl` shows them.
@@ -108,44 +105,6 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
         .unwrap_or("absent")
 }
 
-/// What a person would look at when something does not work.
-async fn story(namespace: &Namespace) -> String {
-    let mut story = String::new();
-    for words in [
-        &[
-            "get",
-            "brokers,noderoutes,topics,migrations,pods",
-            "--output",
-            "wide",
-        ] as &[&str],
-        &[
-            "get",
-            "brokers",
-            "--output",
-            "jsonpath={range .items[*]}{.metadata.name}{\": \"}{.status.conditions}{\"\\n\"}{end}",
-        ],
-    ] {
-        story += &namespace
-            .kubectl(words)
-            .await
-            .unwrap_or_else(|error| format!("{error:#}\n"));
-    }
-    let log = [
-        "--namespace",
-        "skein",
-        "logs",
-        "--selector=app.kubernetes.io/name=skein",
-        "--prefix",
-        "--tail=40",
-    ];
-    story += &namespace
-        .cluster()
-        .kubectl(&log)
-        .await
-        .unwrap_or_else(|error| format!("{error:#}\n"));
-    story
-}
-
 /// What a JSON path gives of a broker's pod.
 pub async fn pod_of(namespace: &Namespace, broker: &str, path: &str) -> Result<String> {
     let pod = format!("pod/{broker}-0");
@@ -162,17 +121,14 @@ pub async fn migration(
     patience: Duration,
 ) -> Result<Value> {
     let awaited = format!("the Migration of {broker} to be {phase}");
-    let found = wait_for(&awaited, patience, async || {
+    wait_for(&awaited, patience, async || {
         let objects = get(namespace, "migrations").await.ok()?;
         let items = objects["items"].as_array()?.clone();
         items
             .into_iter()
             .find(|item| item["spec"]["broker"] == broker && item["status"]["phase"] == phase)
-    });
-    match found.await {
-        Ok(migration) => Ok(migration),
-        Err(error) => bail!("{error:#}\n{}", story(namespace).await),
-    }
+    })
+    .await
 }
 
 /// Where a broker's clients connect to, as long as the broker is declared.

@@ -43,6 +43,7 @@ mod publisher;
 mod raw;
 mod scene;
 mod secured;
+mod story;
 mod subscriber;
 mod wait;
 mod wire;

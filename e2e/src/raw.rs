@@ -16,6 +16,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// One MQTT 3.1.1 connection. What arrives while it waits for an answer is kept for [`RawClient::receive`].
 pub struct RawClient {
+    client_id: String,
     wire: Wire,
     session_present: bool,
     arrived: VecDeque<Publish>,
@@ -38,6 +39,7 @@ impl RawClient {
             .await
             .context("no answer to CONNECT")??;
         Ok(Self {
+            client_id: client_id.to_owned(),
             wire,
             session_present,
             arrived: VecDeque::new(),
@@ -63,7 +65,8 @@ impl RawClient {
             let left = deadline.saturating_duration_since(Instant::now());
             let packet = timeout(left, self.wire.receive())
                 .await
-                .with_context(|| format!("no {what}"))??;
+                .unwrap_or_else(|_| bail!("none for {ANSWER:?}"))
+                .with_context(|| format!("{} gets no {what}", self.client_id))?;
             if let Some(found) = pick(&packet) {
                 return Ok(found);
             }
@@ -135,7 +138,7 @@ impl RawClient {
         let next = async {
             loop {
                 match self.wire.receive().await? {
-                    Packet::Publish(publish) => return Ok(publish),
+                    Packet::Publish(publish) => return Ok::<_, anyhow::Error>(publish),
                     Packet::PubRel(release) => {
                         let complete = Packet::PubComp(PubComp::new(release.pkid));
                         self.wire.send(&[complete]).await?;
@@ -145,7 +148,9 @@ impl RawClient {
             }
         };
         match timeout(quiet, next).await {
-            Ok(received) => received.map(Some),
+            Ok(received) => received
+                .map(Some)
+                .with_context(|| format!("{} waits for messages", self.client_id)),
             Err(_) => Ok(None),
         }
     }

@@ -93,7 +93,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 .args(tests)
                 .args(&filter)
                 .args(["--", "--test-threads", threads])
-                .env("SKEIN_BIN", &skein);
+                .env("SKEIN_BIN", &skein)
+                // Fifty lines of a runtime's frames hide what went wrong.
+                .env("RUST_LIB_BACKTRACE", "0");
             for (series, (binary, _)) in &brokers {
                 command.env(series.variable(), binary);
             }
