@@ -15,7 +15,7 @@ pub(crate) fn story(kubectl: Kubectl<'_>, namespace: &str) -> String {
     let moves = "--output=jsonpath={range .items[*]}{.metadata.name}{\": \"}{.status}{\"\\n\"}{end}";
     let all = "brokers,noderoutes,topics,migrations,pods";
     let selector = "--selector=app.kubernetes.io/name=skein";
-    let mut story = String::new();
+    let mut story = Vec::new();
     for (place, words) in [
         (here, &["get", all, "--output=wide"] as &[&str]),
         (here, &["get", "brokers", conditions]),
@@ -27,14 +27,12 @@ pub(crate) fn story(kubectl: Kubectl<'_>, namespace: &str) -> String {
             &["logs", selector, "--prefix", "--timestamps", "--tail=80"],
         ),
     ] {
-        story += &format!("\n$ kubectl {}\n", [&place, words].concat().join(" "));
-        story += &match kubectl(&[&place, words].concat()) {
-            Ok(output) => {
-                let (said, complained) = (&output.stdout, &output.stderr);
-                String::from_utf8_lossy(&[said.as_slice(), complained].concat()).into_owned()
-            }
-            Err(error) => format!("{error}\n"),
-        };
+        let words = [&place, words].concat();
+        story.push(format!("$ kubectl {}", words.join(" ")));
+        story.push(match kubectl(&words) {
+            Ok(output) => String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+            Err(error) => error.to_string(),
+        });
     }
-    story
+    story.join("\n")
 }
