@@ -174,7 +174,11 @@ async fn a_deleted_broker_goes_when_all_that_waited_there_is_taken() -> Result<(
     all_ready(&namespace, SOON).await?;
     let mut office = Taker::start(&namespace, "c", "office").await?;
     office.wait_all(&sensor, SOON).await?;
-    namespace.kubectl(&["get", volume]).await.map(drop)
+    namespace.kubectl(&["get", volume]).await?;
+    // Where all is deleted, nothing is held.
+    drop((sensor, office));
+    let all = ["delete", "namespace", namespace.name(), "--timeout=60s"];
+    cluster.kubectl(&all).await.map(drop)
 }
 
 #[tokio::test]

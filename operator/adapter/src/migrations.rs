@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use skein_api::name::BrokerName;
 use skein_engine::directive::{Migration, MigrationPhase, Reason};
 
 /// How many finished ones are kept.
@@ -57,6 +58,13 @@ impl Migrations {
             .iter()
             .map(|record| record.migration.clone())
             .collect()
+    }
+
+    /// A broker's newest: what comes of it now.
+    #[must_use]
+    pub fn newest(&self, broker: &BrokerName) -> Option<&MigrationRecord> {
+        let mut newest_first = self.records.iter().rev();
+        newest_first.find(|record| record.migration.broker == *broker)
     }
 
     /// How far a migration is known to be.
@@ -131,7 +139,6 @@ fn gives_up(migration: &Migration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skein_api::name::BrokerName;
 
     #[test]
     fn each_phase_has_the_time_it_was_reached() {

@@ -85,6 +85,7 @@ pub(crate) struct Fleet {
     leaving: BTreeMap<BrokerName, Declaration>,
     /// The uids of those that were let go.
     released: BTreeSet<String>,
+    ending: leave::Ending,
     /// The digest of the template that each pod is to be of.
     templates: BTreeMap<BrokerName, String>,
     given: BTreeMap<BrokerName, Given>,
@@ -159,6 +160,7 @@ impl Fleet {
             ..Settings::default()
         };
         let (writer, written) = Writer::new(setting.client.clone(), &setting.namespace);
+        let (ending, endings) = leave::Ending::new();
         let mut fleet = Self {
             conductor: Conductor::new(Engine::new(settings), watch, envoys, kept.classes.clone()),
             users: Users::new(kept.secret.clone()),
@@ -169,6 +171,7 @@ impl Fleet {
             hosted: BTreeMap::new(),
             leaving: BTreeMap::new(),
             released: BTreeSet::new(),
+            ending,
             templates: BTreeMap::new(),
             given: BTreeMap::new(),
             heard: BTreeMap::new(),
@@ -198,6 +201,7 @@ impl Fleet {
             outcomes,
             returned,
             written,
+            endings,
         };
         Ok((fleet, channels))
     }
@@ -220,6 +224,7 @@ impl Fleet {
                 }
                 Some(done) = channels.written.recv() => self.written(done),
                 Some(event) = channels.returned.recv() => self.returned(event),
+                Some(answer) = channels.endings.recv() => self.all_ends(answer),
                 () = sleep_until(wake) => {}
             }
             self.due_by_now();
@@ -272,6 +277,7 @@ impl Fleet {
             self.measure(now);
             self.retry_undone();
             self.look_after_users();
+            self.ask_whether_all_ends();
             self.roll();
         }
         if self.show_due.is_some_and(|at| at <= now) {
@@ -338,6 +344,7 @@ struct Channels {
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     returned: mpsc::UnboundedReceiver<Event>,
     written: mpsc::UnboundedReceiver<Done>,
+    endings: mpsc::UnboundedReceiver<Result<bool, kube::Error>>,
 }
 
 /// Tells this process's heartbeats from those of any other that watches the same brokers.

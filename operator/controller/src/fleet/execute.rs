@@ -10,6 +10,7 @@ use skein_engine::sessions::ClientSession;
 use tokio::time::Instant;
 
 use super::given::Note;
+use super::place::Heard;
 use super::{Fleet, SHOW};
 use crate::names;
 use crate::pods::PodValues;
@@ -138,7 +139,7 @@ impl Fleet {
     pub(super) fn look_after_users(&mut self) {
         let (conductor, writer, heard) = (&self.conductor, &self.writer, &self.heard);
         let left = |broker: &BrokerName| {
-            let runs = heard.get(broker).is_some_and(super::place::Heard::runs);
+            let runs = heard.get(broker).is_some_and(Heard::runs);
             let is_noted = writer.is_written(&Key::of("Secret", &names::own(broker)));
             if runs && is_noted { Left::Ask } else { Left::Unseen }
         };

@@ -169,10 +169,8 @@ impl Fleet {
         for resource in waiting {
             let spec = &resource.spec;
             let name = resource.name_any();
-            let records = self.migrations.records().iter().rev();
-            let mut newest = records.filter(|record| record.migration.broker == spec.broker);
+            let newest = self.migrations.newest(&spec.broker);
             let newest = newest
-                .next()
                 .filter(|newest| self.resource_of(newest).0 == name)
                 .map(|record| &record.migration);
             let Some(phase) = self.phases.get(&spec.broker) else {

@@ -25,14 +25,13 @@ const FROM_SUBSTITUTE: [Duration; 1] = [Duration::from_millis(1_500)];
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long nodes may take to follow a change of a slice, and clients to be sent off that came to where it led before.
-const FOLLOWING: Duration = Duration::from_secs(6);
+pub(super) const FOLLOWING: Duration = Duration::from_secs(6);
 
 impl Fleet {
     /// An address leads elsewhere, or is about to. Until all nodes have followed, clients may publish where it led before: links
     /// that carry what is published there may be let go only after that, so the markers that say so are sent only then.
     pub(super) fn hold_markers(&mut self, before: &BrokerName, now: &BrokerName) {
-        let runs = self.heard.get(before).is_some_and(super::place::Heard::runs);
-        if before != now && runs {
+        if before != now && self.runs(before) {
             let until = tokio::time::Instant::now() + FOLLOWING;
             self.conductor.envoys.hold(until);
         }
@@ -46,8 +45,7 @@ impl Fleet {
             return;
         };
         self.hold_markers(&before, &now);
-        let runs = self.heard.get(&before).is_some_and(super::place::Heard::runs);
-        let Some(address) = self.conductor.peer(&before).filter(|_| runs) else {
+        let Some(address) = self.conductor.peer(&before).filter(|_| self.runs(&before)) else {
             return;
         };
         let at = Administrator {

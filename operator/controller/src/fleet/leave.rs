@@ -1,21 +1,43 @@
 //! Brokers that are deleted, kept until nobody gets anything from them any more.
 //!
 //! A finalizer holds the Broker, and with it all that it owns, until the engine has led the links around it and taken what waited
-//! there: it says when (`Directive::Retire`), and does so soon where the broker cannot be asked.
+//! there: it says when (`Directive::Retire`), and does so soon where the broker cannot be asked. Where the whole namespace is
+//! deleted, there is nobody to lead links around anything and nowhere to note it, so all go at once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::core::ApiResource;
-use kube::{Resource as _, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use skein_api::name::BrokerName;
 use skein_api::resources::Broker;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Fleet;
 use crate::declared::Declaration;
 use crate::names;
 use crate::objects::Wanted;
 use crate::writer::free;
+
+/// Namespaces are asked so often whether they are being deleted, while there are Brokers that are.
+const ASK: Duration = Duration::from_secs(2);
+
+/// Where a fleet hears whether its namespace is being deleted.
+pub(super) struct Ending {
+    asked: Option<Instant>,
+    answer: mpsc::UnboundedSender<Result<bool, kube::Error>>,
+}
+
+impl Ending {
+    /// And where the answers come.
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Result<bool, kube::Error>>) {
+        let (answer, answers) = mpsc::unbounded_channel();
+        (Self { asked: None, answer }, answers)
+    }
+}
 
 impl Fleet {
     /// Has each broker that runs be held, before anything waits there.
@@ -32,20 +54,9 @@ impl Fleet {
 
     /// The uid, so that a Broker that is gone already is not made anew by this.
     fn held(&self, name: &BrokerName, declaration: &Declaration) -> Wanted {
-        Wanted {
-            resource: ApiResource::erase::<Broker>(&()),
-            name: name.to_string(),
-            body: json!({
-                "apiVersion": Broker::api_version(&()),
-                "kind": Broker::kind(&()),
-                "metadata": {
-                    "name": name,
-                    "namespace": self.setting.namespace,
-                    "uid": declaration.uid,
-                    "finalizers": [names::FINALIZER],
-                },
-            }),
-        }
+        let metadata = json!({"uid": declaration.uid, "finalizers": [names::FINALIZER]});
+        let body = json!({"metadata": metadata});
+        Wanted::part::<Broker>(&self.setting.namespace, name.as_str(), body)
     }
 
     /// Takes note of who is being deleted. Those that the engine has nothing to do with may go at once.
@@ -60,6 +71,45 @@ impl Fleet {
         let unknown: Vec<BrokerName> = self.leaving.keys().filter(is_unknown).cloned().collect();
         for name in unknown {
             self.release(&name);
+        }
+        self.ask_whether_all_ends();
+    }
+
+    /// Asks whether the namespace is being deleted, if Brokers are.
+    pub(super) fn ask_whether_all_ends(&mut self) {
+        let now = Instant::now();
+        if self.leaving.is_empty() || self.ending.asked.is_some_and(|asked| now < asked + ASK) {
+            return;
+        }
+        self.ending.asked = Some(now);
+        let answer = self.ending.answer.clone();
+        let namespaces: Api<Namespace> = Api::all(self.setting.client.clone());
+        let name = self.setting.namespace.clone();
+        tokio::spawn(async move {
+            let found = namespaces.get_metadata_opt(&name).await;
+            let is_ending = |found: Option<_>| {
+                found.is_none_or(|found: kube::core::PartialObjectMeta<_>| {
+                    found.metadata.deletion_timestamp.is_some()
+                })
+            };
+            // A fleet that has gone needs no answer.
+            let _ = answer.send(found.map(is_ending));
+        });
+    }
+
+    /// The namespace is being deleted, or is not.
+    pub(super) fn all_ends(&mut self, answer: Result<bool, kube::Error>) {
+        match answer {
+            Ok(false) => {}
+            Ok(true) => {
+                let leaving: Vec<BrokerName> = self.leaving.keys().cloned().collect();
+                for name in leaving {
+                    self.release(&name);
+                }
+            }
+            Err(error) => self.tell(&format!(
+                "cannot ask whether the namespace is being deleted: {error}"
+            )),
         }
     }
 

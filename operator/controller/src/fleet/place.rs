@@ -1,5 +1,6 @@
 //! Where brokers are, what their pods say, and who is reached at their addresses.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ impl Heard {
     /// Its broker is up and can be asked.
     pub(super) fn runs(&self) -> bool {
         let process = self.report.as_ref().map(|report| report.process);
-        self.pod.is_some() && matches!(process, Some(ProcessState::Running { .. }))
+        self.has_pod() && matches!(process, Some(ProcessState::Running { .. }))
     }
 }
 
@@ -53,6 +54,17 @@ impl Fleet {
         K::DynamicType: Eq + std::hash::Hash + Clone,
     {
         store.state_filter(|object| object.meta().namespace.as_deref() == Some(&self.setting.namespace))
+    }
+
+    /// A broker is up and can be asked.
+    pub(super) fn runs(&self, broker: &BrokerName) -> bool {
+        self.heard.get(broker).is_some_and(Heard::runs)
+    }
+
+    /// A broker's pod, as it is on the server.
+    pub(super) fn pod_of(&self, broker: &BrokerName) -> Option<Arc<Pod>> {
+        let reference = ObjectRef::<Pod>::new(&names::pod(broker)).within(&self.setting.namespace);
+        self.setting.watched.pods.get(&reference)
     }
 
     /// The address of a Service, if it has one yet.
@@ -119,7 +131,7 @@ impl Fleet {
         let known = declared
             .chain(self.conductor.placed.keys())
             .chain(self.heard.keys());
-        let known: std::collections::BTreeSet<BrokerName> = known.cloned().collect();
+        let known: BTreeSet<BrokerName> = known.cloned().collect();
         for broker in known {
             if !self.conductor.is_external(&broker) {
                 self.hear_pod(&broker);
@@ -128,14 +140,7 @@ impl Fleet {
     }
 
     fn hear_pod(&mut self, broker: &BrokerName) {
-        let namespace = self.setting.namespace.clone();
-        let reference = ObjectRef::<Pod>::new(&names::pod(broker)).within(&namespace);
-        let pod = self
-            .setting
-            .watched
-            .pods
-            .get(&reference)
-            .filter(|pod| is_alive(pod));
+        let pod = self.pod_of(broker).filter(|pod| is_alive(pod));
         let uid = pod.as_ref().and_then(|pod| pod.metadata.uid.clone());
         let ip = pod
             .as_ref()

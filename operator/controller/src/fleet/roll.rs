@@ -4,10 +4,11 @@
 //! begins goes on where another ended. A drain waits until each client has got what waits for it; one that waits for clients that
 //! are away holds up no other broker.
 
+use std::time::Duration;
+
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::ApiResource;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 use skein_adapter::migrations::MigrationRecord;
@@ -16,24 +17,13 @@ use skein_api::resources::Migration;
 use skein_engine::directive::{BrokerPhase, MigrationPhase, Reason};
 
 use super::Fleet;
+use super::kick::FOLLOWING;
 use crate::names;
 use crate::objects::{TEMPLATE, Wanted};
 use crate::writer::Key;
 
-/// How many seconds nodes may take to follow a change of a Service, and clients to be sent off who came to where it led before.
-const FOLLOWING: i64 = 5;
-
-/// How many seconds a drain that waits for clients holds up others.
-const PATIENCE: i64 = 60;
-
-/// What is to be done for a broker whose pod is of an older template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// Lead its clients away.
-    Drain,
-    /// Delete its pod: it has no clients, or there is nobody to take them.
-    Replace,
-}
+/// How long a drain that waits for clients holds up others.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Fleet {
     /// Takes the next step, if there is one.
@@ -54,52 +44,41 @@ impl Fleet {
         }
         let empty = outdated.iter().find(|broker| self.is_drained(broker));
         if let Some(broker) = empty.cloned() {
-            self.step(&broker, Step::Replace);
+            self.replace_pod(&broker);
         } else if self.is_calm() {
             // Who serves others' clients has its turn when they have gone home.
             let serves = |broker: &BrokerName| self.serving.values().any(|server| server == broker);
             let next = |broker: &&BrokerName| !serves(broker) && !self.is_being_drained(broker);
             if let Some(broker) = outdated.iter().find(next).cloned() {
-                let step = if self.has_substitute(&broker) {
-                    Step::Drain
+                if self.has_substitute(&broker) {
+                    self.drain(&broker);
                 } else {
-                    Step::Replace
-                };
-                self.step(&broker, step);
+                    self.replace_pod(&broker);
+                }
             }
         }
     }
 
-    fn step(&mut self, broker: &BrokerName, step: Step) {
-        match step {
-            Step::Drain => {
-                let name = names::roll(broker);
-                let (label, ours) = names::MANAGED_BY;
-                self.tell(&format!(
-                    "Broker/{broker}: its pod is to be another; it is drained for that"
-                ));
-                self.writer.want(Wanted {
-                    resource: ApiResource::erase::<Migration>(&()),
-                    body: json!({
-                        "apiVersion": Migration::api_version(&()),
-                        "kind": Migration::kind(&()),
-                        "metadata": {
-                            "name": name,
-                            "namespace": self.setting.namespace,
-                            "labels": {label: ours, names::BROKER: broker},
-                        },
-                        "spec": {"broker": broker, "reason": "Drain"},
-                    }),
-                    name,
-                });
-            }
-            Step::Replace => {
-                let uid = self.pod_of(broker).and_then(|pod| pod.metadata.uid.clone());
-                if let Some(uid) = uid {
-                    let resource = ApiResource::erase::<Pod>(&());
-                    self.writer.want_replaced(resource, &names::pod(broker), uid);
-                }
-            }
+    /// Leads its clients away.
+    fn drain(&mut self, broker: &BrokerName) {
+        let name = names::roll(broker);
+        let (label, ours) = names::MANAGED_BY;
+        self.tell(&format!(
+            "Broker/{broker}: its pod is to be another; it is drained for that"
+        ));
+        let body = json!({
+            "metadata": {"labels": {label: ours, names::BROKER: broker}},
+            "spec": {"broker": broker, "reason": "Drain"},
+        });
+        self.writer
+            .want(Wanted::part::<Migration>(&self.setting.namespace, &name, body));
+    }
+
+    /// Deletes its pod: it has no clients, or there is nobody to take them.
+    fn replace_pod(&mut self, broker: &BrokerName) {
+        if let Some(uid) = self.pod_of(broker).and_then(|pod| pod.metadata.uid.clone()) {
+            let resource = ApiResource::erase::<Pod>(&());
+            self.writer.want_replaced(resource, &names::pod(broker), uid);
         }
     }
 
@@ -116,11 +95,6 @@ impl Fleet {
             .filter(|pod| pod.metadata.deletion_timestamp.is_none())
             .is_some_and(|pod| pod.annotations().get(TEMPLATE) != Some(wanted))
             && is_written()
-    }
-
-    fn pod_of(&self, broker: &BrokerName) -> Option<std::sync::Arc<Pod>> {
-        let reference = ObjectRef::<Pod>::new(&names::pod(broker)).within(&self.setting.namespace);
-        self.setting.watched.pods.get(&reference)
     }
 
     /// The drains that were made for this, by name. It is asked often, so of all others no more is read than their labels.
@@ -159,36 +133,33 @@ impl Fleet {
             let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
             pod.metadata.deletion_timestamp.is_none() && ready.any(|condition| condition.status == "True")
         };
-        self.heard.get(broker).is_some_and(super::place::Heard::runs)
+        self.runs(broker)
             && self.phases.get(broker) == Some(&BrokerPhase::Ready)
             && self.pod_of(broker).is_some_and(|pod| is_ready(&pod))
     }
 
     /// Its clients are elsewhere, whoever wanted that.
     fn is_drained(&self, broker: &BrokerName) -> bool {
-        let mut records = self.migrations.records().iter().rev();
-        let newest = records.find(|record| record.migration.broker == *broker);
         let now = jiff::Timestamp::now();
-        newest.is_some_and(|record| {
+        self.migrations.newest(broker).is_some_and(|record| {
             record.migration.reason == Reason::Drain
                 && record.migration.phase == MigrationPhase::Completed
-                && age(record, now).is_some_and(|age| age > FOLLOWING)
+                && is_older(record, FOLLOWING, now)
         })
     }
 
     /// Nothing is out of order, and nobody is on the way anywhere: the next may begin.
     fn is_calm(&self) -> bool {
-        let newest = |broker: &BrokerName| {
-            let mut records = self.migrations.records().iter().rev();
-            records.find(|record| record.migration.broker == *broker)
-        };
         let now = jiff::Timestamp::now();
-        let has_begun = |broker: &BrokerName| newest(broker).is_some_and(|record| is_blocked(record, now));
+        let waits = |broker: &BrokerName| {
+            let newest = self.migrations.newest(broker);
+            newest.is_some_and(|record| is_blocked(record, now))
+        };
         let is_moving = |record: &MigrationRecord| {
             let phase = record.migration.phase;
             !phase.is_over() && phase != MigrationPhase::Failed && !is_blocked(record, now)
         };
-        self.rolls().iter().all(|(_, broker)| has_begun(broker))
+        self.rolls().iter().all(|(_, broker)| waits(broker))
             && !self.migrations.records().iter().any(is_moving)
             && self.hosted.keys().all(|broker| self.is_well(broker))
     }
@@ -209,14 +180,16 @@ fn is_blocked(record: &MigrationRecord, now: jiff::Timestamp) -> bool {
     migration.reason == Reason::Drain
         && !migration.phase.has_moved()
         && migration.phase.is_active()
-        && age(record, now).is_some_and(|age| age > PATIENCE)
+        && is_older(record, PATIENCE, now)
 }
 
-/// For how many seconds it has been in its phase.
-fn age(record: &MigrationRecord, now: jiff::Timestamp) -> Option<i64> {
+/// It has been in its phase for longer than that.
+fn is_older(record: &MigrationRecord, age: Duration, now: jiff::Timestamp) -> bool {
     let times = record
         .times
         .values()
         .filter_map(|time| time.parse::<jiff::Timestamp>().ok());
-    times.max().map(|newest| now.as_second() - newest.as_second())
+    times
+        .max()
+        .is_some_and(|newest| now.duration_since(newest).unsigned_abs() > age && now > newest)
 }

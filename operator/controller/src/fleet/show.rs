@@ -66,13 +66,10 @@ impl Fleet {
             if let Some(to) = &migration.to {
                 spec["to"] = json!(to);
             }
-            let metadata = json!({
-                "name": name,
-                "namespace": self.setting.namespace,
-                "labels": {label: ours, names::BROKER: migration.broker},
-            });
-            let wanted = wanted::<Migration>(name, json!({"metadata": metadata, "spec": spec}));
-            self.writer.want(wanted);
+            let labels = json!({label: ours, names::BROKER: migration.broker});
+            let body = json!({"metadata": {"labels": labels}, "spec": spec});
+            self.writer
+                .want(Wanted::part::<Migration>(&self.setting.namespace, name, body));
         }
     }
 
@@ -205,16 +202,6 @@ impl Fleet {
             }
         }
         objections
-    }
-}
-
-fn wanted<K: kube::Resource<DynamicType = ()>>(name: &str, mut body: Value) -> Wanted {
-    body["apiVersion"] = json!(K::api_version(&()));
-    body["kind"] = json!(K::kind(&()));
-    Wanted {
-        resource: ApiResource::erase::<K>(&()),
-        name: name.to_owned(),
-        body,
     }
 }
 

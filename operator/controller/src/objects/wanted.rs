@@ -16,6 +16,20 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// No more of an object than this; its metadata lacks only who it is.
+    #[must_use]
+    pub fn part<K: kube::Resource<DynamicType = ()>>(namespace: &str, name: &str, mut body: Value) -> Self {
+        body["apiVersion"] = K::api_version(&()).into();
+        body["kind"] = K::kind(&()).into();
+        body["metadata"]["name"] = name.into();
+        body["metadata"]["namespace"] = namespace.into();
+        Self {
+            resource: ApiResource::erase::<K>(&()),
+            name: name.to_owned(),
+            body,
+        }
+    }
+
     /// A typed object, to be applied.
     ///
     /// # Errors
