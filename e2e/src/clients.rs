@@ -49,6 +49,12 @@ pub async fn flows(publisher: &mut RawClient, subscriber: &mut RawClient, topic:
 /// Waits until a pod tells of a client's session, which its broker's store has a moment after the client: what is known of it then is
 /// known to the controller, which asked before.
 pub async fn wait_known(namespace: &Namespace, broker: &str, client: &str) -> Result<()> {
+    let address = pod_of(namespace, broker, ".status.podIP").await?;
+    wait_known_at(namespace, broker, &address, client).await
+}
+
+/// The same of a broker whose supervisor is asked at this address.
+pub async fn wait_known_at(namespace: &Namespace, broker: &str, address: &str, client: &str) -> Result<()> {
     let path = [
         "get",
         &format!("secret/{broker}-skein"),
@@ -56,7 +62,7 @@ pub async fn wait_known(namespace: &Namespace, broker: &str, client: &str) -> Re
         "go-template={{.data.token | base64decode}}",
     ];
     let token = namespace.kubectl(&path).await?;
-    let address = format!("{}:9883", pod_of(namespace, broker, ".status.podIP").await?);
+    let address = format!("{address}:9883");
     let request = format!(
         "GET /sessions?after=0 HTTP/1.1\r\nHost: pod\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
     );

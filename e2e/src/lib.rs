@@ -50,7 +50,7 @@ mod wire;
 
 pub use broker::PlainBroker;
 pub use client::{Listener, Message, echo, publish_once};
-pub use clients::{Sender, Taker, client, flows, wait_known};
+pub use clients::{Sender, Taker, client, flows, wait_known, wait_known_at};
 pub use cluster::{Cluster, Namespace};
 pub use declare::Manifest;
 pub use fleet::{Fleet, Up};

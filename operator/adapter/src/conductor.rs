@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_api::fleet::{Fleet, Hosting};
+use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_engine::Engine;
 use skein_engine::directive::Directive;
@@ -93,20 +93,18 @@ impl Conductor {
             let (host, port) = placement.peer.clone();
             return Some(Address { host, port });
         }
-        match &self.fleet.brokers.get(broker)?.hosting {
-            Hosting::External(external) => Some(Address {
-                host: external.host.clone(),
-                port: external.port,
-            }),
-            Hosting::Managed(_) => None,
-        }
+        let external = self.fleet.brokers.get(broker)?.external()?;
+        Some(Address {
+            host: external.host.clone(),
+            port: external.port,
+        })
     }
 
-    /// Somebody else runs this broker.
+    /// Somebody else runs this broker, and Skein has no say in how.
     #[must_use]
-    pub fn is_external(&self, broker: &BrokerName) -> bool {
+    pub fn is_foreign(&self, broker: &BrokerName) -> bool {
         let declared = self.fleet.brokers.get(broker);
-        declared.is_some_and(|declared| matches!(declared.hosting, Hosting::External(_)))
+        declared.is_some_and(|declared| !declared.is_controlled())
     }
 
     /// The topics that a probe speaks for, each once.
@@ -280,7 +278,7 @@ pub trait Ground {
 
     /// What Skein logs in to a broker with: to all that it runs.
     fn credentials(&self, broker: &BrokerName) -> Option<(String, String)> {
-        (!self.conductor().is_external(broker)).then(|| self.users().administrator(broker))
+        (!self.conductor().is_foreign(broker)).then(|| self.users().administrator(broker))
     }
 
     /// How a broker is reached, if it is known.
@@ -344,7 +342,7 @@ pub trait Ground {
                     // Of a broker that we run, the engine knows more than this; of another, only this is known.
                     let conductor = self.conductor_mut();
                     let address = conductor.placed.get(&broker).map(|placement| &placement.peer);
-                    if conductor.is_external(&broker)
+                    if conductor.is_foreign(&broker)
                         && let Some((host, port)) = address
                     {
                         let text = format!("broker {broker} ({host}:{port}): {why}");

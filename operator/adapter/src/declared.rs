@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use skein_api::fleet::{Control, Fleet, Hosting};
+use skein_api::fleet::Fleet;
 pub use skein_api::manifest::Problem;
 use skein_api::manifest::{self, Severity, Source};
 use skein_api::resources::{Migration, MigrationSpec};
@@ -36,6 +36,20 @@ pub struct Declared {
 /// # Errors
 /// Every problem, warnings too, if one of them is an error.
 pub fn load(files: &[ManifestFile]) -> Result<Declared, Vec<Problem>> {
+    load_where(files, |_| Vec::new())
+}
+
+/// Something that may be declared and that cannot be done: object, field, what is wrong, what to do.
+pub type Objection = (String, &'static str, &'static str, &'static str);
+
+/// The same, where something more than elsewhere stands against a fleet.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_where(
+    files: &[ManifestFile],
+    object: impl Fn(&Fleet) -> Vec<Objection>,
+) -> Result<Declared, Vec<Problem>> {
     let sources: Vec<Source<'_>> = files
         .iter()
         .map(|file| Source {
@@ -55,7 +69,7 @@ pub fn load(files: &[ManifestFile]) -> Result<Declared, Vec<Problem>> {
                     loaded.problem(Severity::Error, &object, &field, message, remedy)
                 });
         problems.extend(later);
-        for (object, field, message, remedy) in not_there_yet(fleet) {
+        for (object, field, message, remedy) in not_there_yet(fleet).into_iter().chain(object(fleet)) {
             if !problems
                 .iter()
                 .any(|known| known.object == object && known.field == field)
@@ -79,30 +93,17 @@ fn named(migrations: Vec<Migration>) -> BTreeMap<String, MigrationSpec> {
     migrations.into_iter().filter_map(named).collect()
 }
 
-/// What may be declared and is not there yet: object, field, what is wrong, what to do.
-fn not_there_yet(fleet: &Fleet) -> Vec<(String, &'static str, &'static str, &'static str)> {
+/// What may be declared and is not there yet.
+fn not_there_yet(fleet: &Fleet) -> Vec<Objection> {
     let mut found = Vec::new();
     for (name, broker) in &fleet.brokers {
         let mut add = |field, message, remedy| found.push((format!("Broker/{name}"), field, message, remedy));
-        match &broker.hosting {
-            Hosting::Managed(managed) => {
-                if managed.users.is_some() {
-                    add(
-                        "spec.managed.users",
-                        "clients cannot log in with names of their own yet",
-                        "remove it, set allowAnonymous: true, and keep the broker on a network you trust",
-                    );
-                }
-            }
-            Hosting::External(external) => {
-                if external.control == Control::Agent {
-                    add(
-                        "spec.external.control",
-                        "an agent beside an external broker is not there yet",
-                        "set it to None, or let Skein run the broker with spec.managed",
-                    );
-                }
-            }
+        if broker.managed().is_some_and(|managed| managed.users.is_some()) {
+            add(
+                "spec.managed.users",
+                "clients cannot log in with names of their own yet",
+                "remove it, set allowAnonymous: true, and keep the broker on a network you trust",
+            );
         }
     }
     found
@@ -190,23 +191,5 @@ mod tests {
         let mut changes = Vec::new();
         compare("migration", &BTreeMap::new(), &declared.migrations, &mut changes);
         assert_eq!(changes, ["migration away added"]);
-    }
-
-    #[test]
-    fn what_is_not_there_yet_is_a_problem_with_its_place() {
-        let text = "apiVersion: mqtt.skein.dev/v1alpha1\nkind: Broker\nmetadata: {name: cloud}\nspec:\n  external:\n    \
-                    address: example.org:1883\n    control: Agent\n";
-        let files = [ManifestFile {
-            path: "cloud.yaml".to_owned(),
-            text: text.to_owned(),
-        }];
-        let problems = load(&files).unwrap_err();
-        let [problem] = problems.as_slice() else {
-            panic!("{problems:?}")
-        };
-        assert_eq!(
-            (problem.line, problem.field.as_str()),
-            (7, "spec.external.control")
-        );
     }
 }

@@ -45,9 +45,32 @@ impl Broker {
     /// Skein (or its agent) writes this broker's configuration. Only then can it hold connections, and be a substitute.
     #[must_use]
     pub fn is_controlled(&self) -> bool {
+        self.managed().is_some()
+    }
+
+    /// What Skein makes its configuration from; `None` if that is somebody else's.
+    #[must_use]
+    pub fn managed(&self) -> Option<&Managed> {
         match &self.hosting {
-            Hosting::Managed(_) => true,
-            Hosting::External(external) => external.control == Control::Agent,
+            Hosting::Managed(managed) | Hosting::Agent(managed, _) => Some(managed),
+            Hosting::External(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn managed_mut(&mut self) -> Option<&mut Managed> {
+        match &mut self.hosting {
+            Hosting::Managed(managed) | Hosting::Agent(managed, _) => Some(managed),
+            Hosting::External(_) => None,
+        }
+    }
+
+    /// Where it is, if Skein was told that and does not choose it.
+    #[must_use]
+    pub fn external(&self) -> Option<&External> {
+        match &self.hosting {
+            Hosting::Managed(_) => None,
+            Hosting::Agent(_, external) | Hosting::External(external) => Some(external),
         }
     }
 }
@@ -55,14 +78,16 @@ impl Broker {
 /// Who runs a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hosting {
-    /// Skein does.
+    /// Skein does, where it chooses.
     Managed(Managed),
+    /// `skein-operator agent` does, at an address that Skein is given.
+    Agent(Managed, External),
     /// Someone else; Skein is given an address.
     External(External),
 }
 
-/// What Skein runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What Skein, or its agent, runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Managed {
     /// The Mosquitto series asked for, such as `2.1`; `None` takes whatever there is.
     pub version: Option<String>,
@@ -80,29 +105,17 @@ pub struct Managed {
     pub settings: BTreeMap<String, String>,
 }
 
-/// A broker that someone else runs.
+/// Where a broker is that Skein does not place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct External {
     /// Host name or address.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// Whether Skein's agent runs beside it.
-    pub control: Control,
     /// Speak TLS to it.
     pub tls: bool,
     /// The Secret with `username` and `password`, if any.
     pub credentials: Option<String>,
-}
-
-/// Whether Skein can change an external broker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Control {
-    /// It cannot: neighbours hold every connection.
-    #[default]
-    None,
-    /// `skein-operator agent` runs beside it.
-    Agent,
 }
 
 /// What a broker keeps when its process is killed.

@@ -19,14 +19,6 @@ spec:
   managed:
     users: {secretName: people}
     settings: {max_inflight_messages: 5}
----
-apiVersion: mqtt.skein.dev/v1alpha1
-kind: Broker
-metadata: {name: b}
-spec:
-  external:
-    address: example.org:1883
-    control: Agent
 ";
 
 #[test]
@@ -36,7 +28,6 @@ fn every_command_refuses_what_cannot_run_yet() {
     let expected = [
         (6, "spec.managed.users"),
         (7, "spec.managed.settings.max_inflight_messages"),
-        (15, "spec.external.control"),
     ];
     let out = directory.path().join("out");
     for command in [

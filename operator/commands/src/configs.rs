@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skein_api::fleet::{Broker, Fleet, Hosting};
+use skein_api::fleet::{Broker, Fleet};
 use skein_api::name::BrokerName;
 use skein_engine::Settings;
 use skein_mosquitto::config::{Compile, CompileError, Config, Placement, compile};
@@ -85,10 +85,7 @@ fn each<'fleet>(
 
 /// The Mosquitto that a manifest asks for; what is taken where it asks for none.
 pub fn version(declared: &Broker) -> Version {
-    let asked = match &declared.hosting {
-        Hosting::Managed(managed) => managed.version.as_deref(),
-        Hosting::External(_) => None,
-    };
+    let asked = declared.managed().and_then(|managed| managed.version.as_deref());
     match asked.map(str::parse::<Version>) {
         // A series stands for its newest release that we know of.
         Some(Ok(asked)) if !VERSION.is_of(&format!("{}.{}", asked.major, asked.minor)) => {
@@ -121,8 +118,7 @@ fn placement(version: Version) -> Placement {
 }
 
 fn address(fleet: &Fleet, broker: &BrokerName) -> Option<(String, u16)> {
-    match &fleet.brokers.get(broker)?.hosting {
-        Hosting::Managed(_) => Some((broker.to_string(), PORT)),
-        Hosting::External(external) => Some((external.host.clone(), external.port)),
-    }
+    let named = || (broker.to_string(), PORT);
+    let external = fleet.brokers.get(broker)?.external();
+    Some(external.map_or_else(named, |external| (external.host.clone(), external.port)))
 }

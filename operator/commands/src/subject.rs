@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use skein_api::fleet::{Fleet, Hosting};
+use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
 use skein_contract::Profile;
 use skein_engine::collisions::Collision;
@@ -86,10 +86,8 @@ impl Subject {
     /// The Mosquitto of a broker: the one that runs (or ran last), else the one that its manifest asks for.
     pub(crate) fn software(&self, name: &BrokerName) -> Result<Software, Failure> {
         let declared = self.fleet.brokers.get(name);
-        let asked = match declared.map(|broker| &broker.hosting) {
-            Some(Hosting::Managed(managed)) => managed.version.is_some(),
-            _ => false,
-        };
+        let managed = declared.and_then(|broker| broker.managed());
+        let asked = managed.is_some_and(|managed| managed.version.is_some());
         let mut software = Software {
             version: declared.map_or(Version::OLDEST, configs::version),
             known: if asked {

@@ -4,13 +4,14 @@
 //! cannot be without it. Each problem names its object and field, and is shown there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use skein_adapter::declared::{Declared, ManifestFile, Problem, load};
-use skein_api::fleet::{Fleet, Hosting};
+use skein_api::fleet::Fleet;
 use skein_api::manifest::Severity;
 use skein_api::name::BrokerName;
 use skein_api::resources::Broker;
@@ -32,7 +33,7 @@ pub struct Reading {
     pub fleet: Arc<Fleet>,
     /// All that is wrong, or may surprise.
     pub problems: Vec<Problem>,
-    /// The brokers that Skein runs, as custom resources.
+    /// The brokers that Skein or its agents run, as custom resources.
     pub hosted: BTreeMap<BrokerName, Declaration>,
     /// Those that were, are being deleted, and wait to be let go.
     pub leaving: BTreeMap<BrokerName, Declaration>,
@@ -105,10 +106,9 @@ impl Declarations {
         });
         let hosted = fleet.brokers.iter().filter_map(|(name, broker)| {
             let key = format!("Broker/{name}");
-            let is_managed = matches!(broker.hosting, Hosting::Managed(_));
             let broker = serde_json::from_str(taken.get(&key)?)
                 .ok()
-                .filter(|_| is_managed)?;
+                .filter(|_| broker.is_controlled())?;
             let uid = uids.get(&key)?.clone();
             let is_paused = paused.contains(&key);
             let declaration = Declaration {
@@ -129,10 +129,10 @@ impl Declarations {
     }
 }
 
-/// A managed broker that is being deleted and waits for us, as it was declared last.
+/// A broker that is being deleted and waits for us, as it was declared last.
 fn left(object: &DynamicObject) -> Option<(BrokerName, Declaration)> {
     let broker: Broker = serde_json::from_str(&text(object)).ok()?;
-    let is_ours = is_held(object) && object.types.as_ref()?.kind == "Broker" && broker.spec.managed.is_some();
+    let is_ours = is_held(object) && object.types.as_ref()?.kind == "Broker";
     let declaration = Declaration {
         uid: object.metadata.uid.clone()?,
         broker,
@@ -164,7 +164,7 @@ fn judge(objects: &BTreeMap<String, String>) -> Result<Declared, Vec<Problem>> {
     let declared = load(&files)?;
     let mut problems = Vec::new();
     for (name, broker) in &declared.fleet.brokers {
-        if !matches!(broker.hosting, Hosting::Managed(_)) {
+        if !broker.is_controlled() {
             continue;
         }
         let key = format!("Broker/{name}");
@@ -181,6 +181,16 @@ fn judge(objects: &BTreeMap<String, String>) -> Result<Declared, Vec<Problem>> {
             }));
         };
         object("metadata.name", names::objection(name));
+        let named = broker
+            .external()
+            .filter(|external| external.host.parse::<IpAddr>().is_err());
+        let objection = named.map(|external| {
+            (
+                format!("a Service leads to addresses, and {:?} is a name", external.host),
+                "write the IP address of the machine where the agent runs",
+            )
+        });
+        object("spec.external.address", objection);
         let resource = objects
             .get(&key)
             .and_then(|text| serde_json::from_str::<Broker>(text).ok());

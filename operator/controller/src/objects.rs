@@ -4,6 +4,7 @@
 //! what the configuration of a broker says. Equal input gives equal objects.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
@@ -32,22 +33,37 @@ mod workload;
 pub use access::{disruption_budget, network_policy, role, role_binding, service_account};
 pub use images::Images;
 pub use keeping::{config_map, fleet_secret, secret};
-pub use ports::{objection, ports};
+pub use ports::{numbers, objection, ports};
 pub use services::{Family, Serving, client_service, endpoint_slice, peer_service};
 pub use wanted::Wanted;
 pub use workload::{TEMPLATE, stateful_set, template_hash, volume_claim};
 
-/// A managed broker, by what its objects follow from.
+/// A broker that Skein configures, by what its objects are known by.
 #[derive(Clone, Copy, Debug)]
-pub struct Hosted<'a> {
+pub struct Owner<'a> {
     /// Its name.
     pub name: &'a BrokerName,
     /// The namespace of its fleet.
     pub namespace: &'a str,
     /// The uid of its custom resource, with which all of it goes.
     pub uid: &'a str,
+}
+
+/// One that runs in a pod, by what its objects follow from.
+#[derive(Clone, Copy, Debug)]
+pub struct Hosted<'a> {
+    /// Whose they are.
+    pub owner: Owner<'a>,
     /// What is declared of it.
     pub spec: &'a ManagedSpec,
+}
+
+impl<'a> Deref for Hosted<'a> {
+    type Target = Owner<'a>;
+
+    fn deref(&self) -> &Owner<'a> {
+        &self.owner
+    }
 }
 
 /// What holds for all brokers of a fleet, and is no broker's to say.
@@ -81,7 +97,7 @@ pub fn for_broker(
         Wanted::of(&role_binding(hosted))?,
         Wanted::of(&network_policy(hosted, &settings.admitted))?,
         Wanted::of(&config_map(hosted))?,
-        Wanted::of(&client_service(hosted))?,
+        Wanted::of(&client_service(hosted, numbers(hosted.spec)))?,
         Wanted::of(&peer_service(hosted, peer_address))?,
     ];
     if let Some(claim) = volume_claim(hosted, settings) {
@@ -89,6 +105,24 @@ pub fn for_broker(
     }
     wanted.push(Wanted::of(&stateful_set(hosted, settings)?)?);
     Ok(wanted)
+}
+
+/// The same for a broker that an agent runs elsewhere: what the agent may do, and where it reports; and how its clients in the
+/// cluster find whoever serves.
+///
+/// # Errors
+/// As [`for_broker`].
+pub fn for_agent(owner: &Owner<'_>) -> Result<Vec<Wanted>, serde_json::Error> {
+    Ok(vec![
+        Wanted::of(&service_account(owner))?,
+        Wanted::of(&role(owner))?,
+        Wanted::of(&role_binding(owner))?,
+        Wanted::of(&config_map(owner))?,
+        Wanted::of(&client_service(
+            owner,
+            vec![(names::PORT.1.to_owned(), names::PORT.0)],
+        ))?,
+    ])
 }
 
 /// The digest of the template of pods that is among these objects.
@@ -140,7 +174,7 @@ pub fn all_of(broker: &BrokerName) -> Vec<(ApiResource, String)> {
     ]
 }
 
-impl Hosted<'_> {
+impl Owner<'_> {
     /// What is not called as the broker itself.
     fn own(&self) -> String {
         names::own(self.name)

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Client, ResourceExt as _};
+use serde::Deserialize as _;
 use skein_api::name::BrokerName;
+use skein_api::resources::{Control, ExternalSpec};
 use skein_engine::event::Event;
 use skein_engine::sessions::ClientSessions;
 use skein_mosquitto::security::FleetSecret;
@@ -72,6 +74,12 @@ impl Standby {
                 there.entry(namespace).or_default().insert(broker, ip);
             }
         }
+        let [brokers, ..] = &self.watched.declared;
+        for broker in brokers.state() {
+            if let (Some(namespace), Some((name, ip))) = (broker.namespace(), attended(&broker)) {
+                there.entry(namespace).or_default().insert(name, ip);
+            }
+        }
         let is_fleet = |namespace: &String| {
             let in_it =
                 |object: &kube::api::DynamicObject| object.metadata.namespace.as_ref() == Some(namespace);
@@ -113,6 +121,15 @@ impl Standby {
             })
             .collect()
     }
+}
+
+/// Where an agent runs this broker, if one does.
+fn attended(object: &kube::api::DynamicObject) -> Option<(BrokerName, IpAddr)> {
+    let external = ExternalSpec::deserialize(&object.data["spec"]["external"]).ok()?;
+    let (host, _) = external.host_and_port().ok()?;
+    let is_attended = external.control == Control::Agent;
+    let name = BrokerName::new(object.metadata.name.as_ref()?).ok()?;
+    is_attended.then_some((name, host.parse().ok()?))
 }
 
 impl Followed {

@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Care for the fleets of a Kubernetes cluster; what the chart runs
     #[command(after_help = help::CONTROLLER)]
     Controller(Controller),
-    /// Supervise the broker of a Kubernetes pod: what the pod's container runs
+    /// Supervise a broker: what its pod runs, and what runs beside an external broker
     #[command(after_help = help::AGENT)]
     Agent(Agent),
     /// Copy this program into a folder: what the pod's init container runs

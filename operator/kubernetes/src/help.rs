@@ -18,8 +18,13 @@ What the broker is to do comes from the Secret NAME-skein, and what it does goes
 the broker writes goes to standard output. While the Kubernetes API cannot be reached the broker goes on with what
 it has. SIGTERM stops the broker too.
 
-Example:
+Outside of the cluster, of a Broker with external: {control: Agent, ...}: at the address that the Broker names, as
+the user whom Mosquitto runs as, with the files in /var/lib/skein, and with a KUBECONFIG of the ServiceAccount
+NAME-skein. The controller asks it at port 9883 of that machine.
+
+Examples:
   skein-operator agent --broker a --namespace fleet
+  KUBECONFIG=/etc/skein/kubeconfig skein-operator agent --broker edge --namespace fleet
 
 Exit codes:
   0  stopped by SIGTERM    1  it could not run    2  bad arguments";

@@ -5,7 +5,7 @@
 
 mod table;
 
-use skein_api::fleet::{Fleet, Hosting};
+use skein_api::fleet::Fleet;
 
 use crate::config::words::{is_value, writable};
 use crate::version::Version;
@@ -126,15 +126,20 @@ pub fn review_fleet(fleet: &Fleet) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     let mut oldest = None;
     for (name, broker) in &fleet.brokers {
-        let Hosting::Managed(managed) = &broker.hosting else {
+        let Some(managed) = broker.managed() else {
             continue;
+        };
+        let section = if broker.external().is_some() {
+            "external"
+        } else {
+            "managed"
         };
         let asked = managed.version.as_deref().and_then(series);
         oldest = oldest.into_iter().chain(asked).min();
         for (key, value) in &managed.settings {
             let verdict = asked.map_or_else(|| review(key, value), |version| review_for(key, value, version));
             if let Err(Refused { reason, remedy, .. }) = verdict {
-                let field = format!("spec.managed.settings.{key}");
+                let field = format!("spec.{section}.settings.{key}");
                 found.push((format!("Broker/{name}"), field, format!("{reason}; {remedy}")));
             }
         }

@@ -1,4 +1,4 @@
-//! The supervisor of one Mosquitto, in a pod.
+//! The supervisor of one Mosquitto, in a pod or beside whatever else a machine outside of the cluster does.
 //!
 //! It is the same supervisor as everywhere, on a directory of its own. What the controller says comes from a Secret that is
 //! watched through the API, and is written into that directory; what the supervisor reports goes to a `ConfigMap`, and what
@@ -78,7 +78,7 @@ pub struct PodOptions {
     pub directory: PathBuf,
     /// The program, if it is to be that one.
     pub mosquitto: Option<PathBuf>,
-    /// The pod's uid, for its reports.
+    /// The pod's uid, for its reports. Without one, as outside of a pod, each life has a name of its own.
     pub pod_uid: Option<String>,
 }
 
@@ -100,6 +100,12 @@ pub enum PodError {
     /// The supervisor.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
+    /// It would become another user, and then its files would be somebody else's.
+    #[error(
+        "run this as the user that Mosquitto is to run as (`mosquitto`, say): as root, it would become another one and could \
+         not use its files"
+    )]
+    Root,
     /// The system lacks something.
     #[error("cannot supervise a broker: {0}")]
     System(#[from] std::io::Error),
@@ -120,6 +126,9 @@ pub async fn run(options: PodOptions) -> Result<(), PodError> {
         }
     };
     let (client, namespace) = client(options.namespace).await?;
+    if rustix::process::geteuid().is_root() {
+        return Err(PodError::Root);
+    }
     let pod = Pod {
         client,
         namespace,
@@ -129,9 +138,15 @@ pub async fn run(options: PodOptions) -> Result<(), PodError> {
         broker: options.broker,
         directory: BrokerDirectory::new(std::path::absolute(&options.directory)?),
         mosquitto: find_mosquitto(options.mosquitto.as_deref())?.path,
-        uid: options.pod_uid,
+        uid: options.pod_uid.unwrap_or_else(name_of_this_life),
     };
     pod.work(tokio::io::stdout(), end).await
+}
+
+/// Tells this process from those before it that reported of the same broker.
+fn name_of_this_life() -> String {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    format!("agent-{}-{:x}", std::process::id(), now.as_millis())
 }
 
 async fn client(namespace: Option<String>) -> Result<(Client, String), PodError> {
@@ -176,7 +191,7 @@ struct Pod {
     door: SocketAddr,
     directory: BrokerDirectory,
     mosquitto: PathBuf,
-    uid: Option<String>,
+    uid: String,
 }
 
 impl Pod {

@@ -65,7 +65,7 @@ impl ReportSink for Reports {
 pub(crate) async fn post(
     maps: Api<ConfigMap>,
     name: String,
-    pod: Option<String>,
+    pod: String,
     mut newest: watch::Receiver<Option<Report>>,
 ) {
     let mut backoff = DefaultBackoff::default();
@@ -77,7 +77,7 @@ pub(crate) async fn post(
             let Some(report) = newest.borrow_and_update().clone() else {
                 break;
             };
-            let written = match timeout(TRY, apply(&maps, &name, pod.as_deref(), &report)).await {
+            let written = match timeout(TRY, apply(&maps, &name, &pod, &report)).await {
                 Ok(written) => written.map_err(|error| error.to_string()),
                 Err(_) => Err("no answer".to_owned()),
             };
@@ -97,10 +97,12 @@ pub(crate) async fn post(
     }
 }
 
-async fn apply(maps: &Api<ConfigMap>, name: &str, pod: Option<&str>, report: &Report) -> Result<(), Error> {
+async fn apply(maps: &Api<ConfigMap>, name: &str, pod: &str, report: &Report) -> Result<(), Error> {
     let report = serde_json::to_string(report).map_err(Error::SerdeError)?;
-    let mut data = BTreeMap::from([(BrokerDirectory::REPORT.to_owned(), report)]);
-    data.extend(pod.map(|pod| (POD.to_owned(), pod.to_owned())));
+    let data = BTreeMap::from([
+        (BrokerDirectory::REPORT.to_owned(), report),
+        (POD.to_owned(), pod.to_owned()),
+    ]);
     let map = ConfigMap {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),

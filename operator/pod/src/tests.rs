@@ -66,7 +66,7 @@ impl Scene {
             door: ([127, 0, 0, 1], 0).into(),
             directory: directory.clone(),
             mosquitto: mosquitto(temporary.path()),
-            uid: Some("u-1".to_owned()),
+            uid: "u-1".to_owned(),
         };
         let (end, ended) = oneshot::channel();
         let work = async move {
@@ -251,7 +251,7 @@ fn posting(api: FakeApi) -> Posting {
     let maps = Api::namespaced(api.client(), "fleet");
     Posting {
         temporary,
-        task: tokio::spawn(post(maps, "a-skein".to_owned(), None, newest.clone())),
+        task: tokio::spawn(post(maps, "a-skein".to_owned(), "u-1".to_owned(), newest.clone())),
         api,
         reports,
         newest,
@@ -289,7 +289,7 @@ async fn a_report_is_applied_as_the_pods_own_field() {
     assert!(query.contains(&"fieldManager=skein-pod"), "{query:?}");
     assert_eq!(applied.map["kind"], "ConfigMap");
     let keys: Vec<_> = applied.map["data"].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["report.json"], "no pod is named that is not known");
+    assert_eq!(keys, ["pod", "report.json"]);
 }
 
 #[tokio::test]

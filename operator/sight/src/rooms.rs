@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use skein_api::fleet::{Durability, Fleet, Hosting};
+use skein_api::fleet::{Durability, Fleet};
 use skein_api::name::BrokerName;
 use skein_engine::directive::BrokerStatus;
 use skein_store::{CLASSIC_FILE, SQLITE_FILE};
@@ -115,12 +115,8 @@ impl Rooms {
 
 /// How many bytes one queue of a broker may take, 0 for any number; none for a broker that stores nothing or is not run by Skein.
 fn queue_of(fleet: &Fleet, name: &BrokerName) -> Option<u64> {
-    match &fleet.brokers.get(name)?.hosting {
-        Hosting::Managed(managed) if managed.durability != Some(Durability::None) => {
-            Some(managed.queue.bytes)
-        }
-        Hosting::Managed(_) | Hosting::External(_) => None,
-    }
+    let managed = fleet.brokers.get(name)?.managed()?;
+    (managed.durability != Some(Durability::None)).then_some(managed.queue.bytes)
 }
 
 fn look_again_and_again(orders: &Receiver<Directories>, told: &watch::Sender<Seen>) {

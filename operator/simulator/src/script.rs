@@ -28,7 +28,7 @@ mod read;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skein_api::fleet::{Durability, FleetBuilder, Hosting};
+use skein_api::fleet::{Durability, FleetBuilder};
 use skein_api::name::BrokerName;
 use skein_mosquitto::config::{Compile, Config, Placement, Session, compile};
 use skein_mosquitto::link::Link;
@@ -240,7 +240,7 @@ impl Book {
             _ => asked,
         });
         let fleet = FleetBuilder::new().with(broker, |declared| {
-            if let Hosting::Managed(managed) = &mut declared.hosting {
+            if let Some(managed) = declared.managed_mut() {
                 managed.durability = durability;
                 // What bridges do is read from the log.
                 managed.settings.insert("log_type".to_owned(), "all".to_owned());

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use skein_api::fleet::{Durability, Fleet, FleetBuilder, Hosting};
+use skein_api::fleet::{Durability, Fleet, FleetBuilder};
 use skein_api::name::Qos;
 
 use crate::air::BrokerId;
@@ -186,7 +186,7 @@ impl Sketch {
             let durable = self.durable[index] && self.series[index] == Series::Newest;
             fleet = fleet.with(name, |broker| {
                 broker.failover.after = Duration::from_secs(2);
-                if let Hosting::Managed(managed) = &mut broker.hosting {
+                if let Some(managed) = broker.managed_mut() {
                     managed.durability = Some(if durable {
                         Durability::Durable
                     } else {

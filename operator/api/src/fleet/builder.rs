@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Broker, Control, External, Failover, Fleet, Heartbeat, Hosting, Managed, Queue, Route, Topic};
+use super::{Broker, External, Failover, Fleet, Heartbeat, Hosting, Managed, Queue, Route, Topic};
 use crate::name::{BrokerName, Cost, Qos, RouteName, TopicName};
 use skein_filters::TopicFilter;
 
@@ -41,7 +41,6 @@ impl FleetBuilder {
             broker.hosting = Hosting::External(External {
                 host: "127.0.0.1".to_owned(),
                 port: 1883,
-                control: Control::None,
                 tls: false,
                 credentials: None,
             });

@@ -1,6 +1,7 @@
 //! `Broker`: one Mosquitto, run by Skein or by someone else.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -198,6 +199,7 @@ pub struct SecretReference {
 /// A broker that someone else runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.control == 'Agent' || !(has(self.durability) || has(self.queue) || has(self.allowAnonymous) || has(self.settings))").message("durability, queue, allowAnonymous and settings are for control: Agent: without an agent, Skein does not configure this broker"))]
 pub struct ExternalSpec {
     /// Where it is: `host:port`, `1.2.3.4:1883` or `[::1]:1883`. Without a port: 1883.
     #[schemars(length(min = 1, max = 259))]
@@ -212,6 +214,68 @@ pub struct ExternalSpec {
     /// Whether Skein's agent runs beside it. Default: None.
     #[serde(default)]
     pub control: Control,
+    /// With an agent: what survives a killed process. Without it: `durable` on 2.1 and later, else `classic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// With an agent: how much one session's queue may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueSpec>,
+    /// With an agent: clients without a user name may connect. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_anonymous: Option<bool>,
+    /// With an agent: Mosquitto options passed through, as of a managed broker.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 128))]
+    pub settings: BTreeMap<String, IntOrString>,
+}
+
+impl ExternalSpec {
+    /// Host and port of its address.
+    ///
+    /// # Errors
+    /// What is wrong with the address.
+    pub fn host_and_port(&self) -> Result<(String, u16), &'static str> {
+        let text = self.address.as_str();
+        if text.contains("://") {
+            return Err("it is a URL");
+        }
+        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+            let (host, after) = rest.split_once(']').ok_or("the bracket is not closed")?;
+            host.parse::<Ipv6Addr>()
+                .map_err(|_| "there is no IPv6 address in the brackets")?;
+            let port = match after {
+                "" => None,
+                _ => Some(
+                    after
+                        .strip_prefix(':')
+                        .ok_or("behind the bracket only a port may follow")?,
+                ),
+            };
+            (host, port)
+        } else if text.matches(':').count() > 1 {
+            return Err("an IPv6 address stands in brackets");
+        } else {
+            text.split_once(':')
+                .map_or((text, None), |(host, port)| (host, Some(port)))
+        };
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
+        if host.is_empty() {
+            return Err("the host is empty");
+        }
+        if host.len() > 253 || !host.bytes().all(allowed) {
+            return Err("the host holds characters that no host name has");
+        }
+        let digits = |port: &&str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = match port {
+            None => 1883,
+            Some(port) => Some(port)
+                .filter(digits)
+                .and_then(|port| port.parse().ok())
+                .filter(|port| *port > 0)
+                .ok_or("the port is not a number from 1 to 65535")?,
+        };
+        Ok((host.to_owned(), port))
+    }
 }
 
 /// Whether Skein can change an external broker.
@@ -220,7 +284,7 @@ pub enum Control {
     /// It cannot: its neighbours hold every connection, and it is never fenced, drained or a substitute.
     #[default]
     None,
-    /// `skein-operator agent` runs beside it, and it is like a managed one.
+    /// `skein-operator agent` runs it there, and it is like a managed one.
     Agent,
 }
 

@@ -6,7 +6,6 @@ use std::str::FromStr as _;
 use kube::ResourceExt as _;
 use skein_adapter::Ground as _;
 use skein_adapter::users::neighbours;
-use skein_api::fleet::Hosting;
 use skein_api::name::BrokerName;
 use skein_engine::event::{Event, Restored};
 use tokio::time::Instant;
@@ -14,9 +13,10 @@ use tokio::time::Instant;
 use super::Fleet;
 use super::given::{Kept, Note};
 use super::place::SERVED_BY;
+use crate::declared::Declaration;
 use crate::metrics::METRICS;
 use crate::names;
-use crate::objects;
+use crate::objects::{self, Wanted};
 
 impl Fleet {
     /// Takes up what an earlier life left.
@@ -114,15 +114,42 @@ impl Fleet {
         self.gather();
     }
 
-    /// A broker that Skein runs, by what its objects follow from.
-    pub(super) fn hosted<'a>(&'a self, name: &'a BrokerName) -> Option<objects::Hosted<'a>> {
-        let declaration = self.hosted.get(name).or_else(|| self.leaving.get(name))?;
-        Some(objects::Hosted {
+    /// A broker that Skein configures, or did until it was deleted.
+    fn declaration(&self, name: &BrokerName) -> Option<&Declaration> {
+        self.hosted.get(name).or_else(|| self.leaving.get(name))
+    }
+
+    /// A broker that Skein configures, by what its objects are known by.
+    pub(super) fn owner<'a>(&'a self, name: &'a BrokerName) -> Option<objects::Owner<'a>> {
+        Some(objects::Owner {
             name,
             namespace: &self.setting.namespace,
-            uid: &declaration.uid,
-            spec: declaration.broker.spec.managed.as_ref()?,
+            uid: &self.declaration(name)?.uid,
         })
+    }
+
+    /// A broker that runs in a pod, by what its objects follow from.
+    pub(super) fn hosted<'a>(&'a self, name: &'a BrokerName) -> Option<objects::Hosted<'a>> {
+        Some(objects::Hosted {
+            owner: self.owner(name)?,
+            spec: self.declaration(name)?.broker.spec.managed.as_ref()?,
+        })
+    }
+
+    /// Whether an agent runs this broker elsewhere.
+    pub(super) fn is_attended(&self, name: &BrokerName) -> bool {
+        self.declaration(name)
+            .is_some_and(|declaration| declaration.broker.spec.managed.is_none())
+    }
+
+    /// The objects that follow from a broker's declaration.
+    fn objects_of(&self, name: &BrokerName) -> Result<Vec<Wanted>, serde_json::Error> {
+        if let Some(hosted) = self.hosted(name) {
+            let address = self.cluster_ip(&names::own(name));
+            return objects::for_broker(&hosted, &self.setting.objects, address.as_deref());
+        }
+        let owner = self.owner(name);
+        owner.map_or_else(|| Ok(Vec::new()), |owner| objects::for_agent(&owner))
     }
 
     /// Has the objects of brokers be as they should.
@@ -133,10 +160,8 @@ impl Fleet {
         let (mut wanted, mut troubles) = (Vec::new(), Vec::new());
         let mut templates = BTreeMap::new();
         let kept = self.hosted.keys().filter(|name| !self.is_paused(name));
-        for hosted in kept.filter_map(|name| self.hosted(name)) {
-            let name = hosted.name;
-            let address = self.cluster_ip(&names::own(name));
-            match objects::for_broker(&hosted, &self.setting.objects, address.as_deref()) {
+        for name in kept {
+            match self.objects_of(name) {
                 Ok(objects) => {
                     templates.extend(objects::template_of(&objects).map(|hash| (name.clone(), hash)));
                     wanted.extend(objects);
@@ -147,7 +172,8 @@ impl Fleet {
                 }
             }
         }
-        if let Ok(budget) = objects::Wanted::of(&objects::disruption_budget(&self.setting.namespace)) {
+        let has_pods = self.hosted.keys().any(|name| !self.is_attended(name));
+        if has_pods && let Ok(budget) = Wanted::of(&objects::disruption_budget(&self.setting.namespace)) {
             wanted.push(budget);
         }
         self.templates = templates;
@@ -166,7 +192,7 @@ impl Fleet {
         let none = BTreeSet::new();
         let mut changed = Vec::new();
         for (name, broker) in &fleet.brokers {
-            let Hosting::Managed(managed) = &broker.hosting else {
+            let Some(managed) = broker.managed() else {
                 continue;
             };
             let placed = &self.conductor.placed;
@@ -188,12 +214,12 @@ impl Fleet {
 
     /// Writes what a broker was given.
     pub(super) fn write_given(&mut self, name: &BrokerName) {
-        let (Some(hosted), Some(given)) = (self.hosted(name), self.given.get(name)) else {
+        let (Some(owner), Some(given)) = (self.owner(name), self.given.get(name)) else {
             return;
         };
         let wanted = given
             .data(&self.users.secret().token(name))
-            .and_then(|data| objects::Wanted::of(&objects::secret(&hosted, data)));
+            .and_then(|data| Wanted::of(&objects::secret(&owner, data)));
         let about = format!("secret/{name}");
         match wanted {
             Ok(wanted) => {
@@ -211,7 +237,7 @@ impl Fleet {
     pub(super) fn write_fleet(&mut self) {
         let data = super::given::fleet_data(self.users.secret(), &self.conductor.classes, &self.sessions);
         let secret = |data: BTreeMap<String, String>| objects::fleet_secret(&self.setting.namespace, data);
-        if let Ok(wanted) = data.and_then(|data| objects::Wanted::of(&secret(data))) {
+        if let Ok(wanted) = data.and_then(|data| Wanted::of(&secret(data))) {
             self.writer.want(wanted);
         }
     }

@@ -1,16 +1,16 @@
 //! Where brokers are, what their pods say, and who is reached at their addresses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::Resource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::json;
 use skein_adapter::{Ground as _, translate};
 use skein_agent::{BrokerDirectory, ProcessState, Report};
-use skein_api::fleet::Hosting;
+use skein_api::fleet::{External, Hosting};
 use skein_api::name::BrokerName;
 use skein_engine::event::{Epoch, Event, Placement, Process};
 
@@ -21,7 +21,13 @@ use crate::objects::{self, Serving};
 /// Names who serves a broker's clients, on the slice that leads to them.
 pub(super) const SERVED_BY: &str = "mqtt.skein.dev/served-by";
 
-/// What a pod said last, and which.
+/// The port of clients and bridges, of Services and of pods.
+const PORT: u16 = 1883;
+
+/// Names who reports, beside the report.
+const SPEAKER: &str = "pod";
+
+/// What a pod, or an agent elsewhere, said last, and which.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard {
     /// The pod that is there.
@@ -82,6 +88,7 @@ impl Fleet {
         for (name, broker) in &fleet.brokers {
             let placement = match &broker.hosting {
                 Hosting::Managed(_) => self.pod_placement(name),
+                Hosting::Agent(_, external) => self.agent_placement(name, external),
                 Hosting::External(external) => {
                     let address = (external.host.clone(), external.port);
                     Some(Placement {
@@ -112,17 +119,16 @@ impl Fleet {
     /// By the addresses of its Services and not by their names: to look up a name, a broker would stop serving until it is
     /// answered, and bridges would depend on the cluster's DNS.
     fn pod_placement(&self, name: &BrokerName) -> Option<Placement> {
-        let peer = self.cluster_ip(&names::own(name))?;
-        let client = self.cluster_ip(name.as_str())?;
-        let is_v6 = peer.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
-        let (port, _) = names::PORT;
-        let port = u16::try_from(port).unwrap_or(1883);
-        Some(Placement {
-            listen: if is_v6 { "::" } else { "0.0.0.0" }.to_owned(),
-            peer: (peer, port),
-            client: (client, port),
-            data_directory: DATA.to_owned(),
-        })
+        let peer = (self.cluster_ip(&names::own(name))?, PORT);
+        let client = (self.cluster_ip(name.as_str())?, PORT);
+        Some(placement(peer, client))
+    }
+
+    /// Peers reach it where it is declared to be; clients in the cluster at a Service, as those of any other.
+    fn agent_placement(&self, name: &BrokerName, external: &External) -> Option<Placement> {
+        let peer = (external.host.clone(), external.port);
+        let client = (self.cluster_ip(name.as_str())?, PORT);
+        Some(placement(peer, client))
     }
 
     /// Takes in what pods say, and which of them are there.
@@ -133,18 +139,39 @@ impl Fleet {
             .chain(self.heard.keys());
         let known: BTreeSet<BrokerName> = known.cloned().collect();
         for broker in known {
-            if !self.conductor.is_external(&broker) {
+            if !self.conductor.is_foreign(&broker) {
                 self.hear_pod(&broker);
             }
         }
     }
 
-    fn hear_pod(&mut self, broker: &BrokerName) {
+    /// Which pod of a broker is there, and its address. An agent elsewhere is there once it has said something: that it has gone
+    /// nobody tells, but heartbeats go unanswered then.
+    fn pod_and_address(&self, broker: &BrokerName) -> (Option<String>, Option<IpAddr>) {
+        if self.is_attended(broker) {
+            let speaker = self
+                .said(broker)
+                .and_then(|said| said.data.as_ref()?.get(SPEAKER).cloned());
+            let placed = self.conductor.placed.get(broker);
+            let ip = placed.and_then(|placement| placement.peer.0.parse().ok());
+            return (speaker, ip);
+        }
         let pod = self.pod_of(broker).filter(|pod| is_alive(pod));
-        let uid = pod.as_ref().and_then(|pod| pod.metadata.uid.clone());
-        let ip = pod
-            .as_ref()
-            .and_then(|pod| pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok());
+        let pod = pod.as_deref();
+        (
+            pod.and_then(|pod| pod.metadata.uid.clone()),
+            pod.and_then(|pod| pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()),
+        )
+    }
+
+    /// What a broker's pod or agent reports.
+    fn said(&self, broker: &BrokerName) -> Option<Arc<ConfigMap>> {
+        let reference = ObjectRef::new(&names::own(broker)).within(&self.setting.namespace);
+        self.setting.watched.reports.get(&reference)
+    }
+
+    fn hear_pod(&mut self, broker: &BrokerName) {
+        let (uid, ip) = self.pod_and_address(broker);
         let before = self.heard.entry(broker.clone()).or_default();
         let (was, was_at) = (before.pod.clone(), before.ip);
         before.pod.clone_from(&uid);
@@ -184,12 +211,11 @@ impl Fleet {
 
     /// Takes a report in, if it is of the pod that is there.
     fn hear_report(&mut self, broker: &BrokerName, pod: Option<&str>) {
-        let reference = ObjectRef::new(&names::own(broker)).within(&self.setting.namespace);
-        let Some(said) = self.setting.watched.reports.get(&reference) else {
+        let Some(said) = self.said(broker) else {
             return;
         };
         let data = |key: &str| said.data.as_ref()?.get(key).cloned();
-        let (Some(text), speaker) = (data(BrokerDirectory::REPORT), data("pod")) else {
+        let (Some(text), speaker) = (data(BrokerDirectory::REPORT), data(SPEAKER)) else {
             return;
         };
         let Some(heard) = self.heard.get_mut(broker) else {
@@ -241,23 +267,46 @@ impl Fleet {
         }
     }
 
+    /// The ports of a broker where it is, by name.
+    fn ports_at(&self, broker: &BrokerName) -> Option<BTreeMap<String, i32>> {
+        if let Some(hosted) = self.hosted(broker) {
+            return Some(objects::ports(hosted.spec));
+        }
+        let placement = self.conductor.placed.get(broker)?;
+        let (_, name) = names::PORT;
+        Some(BTreeMap::from([(name.to_owned(), i32::from(placement.peer.1))]))
+    }
+
     /// Leads a broker's client address to whoever serves.
     pub(super) fn point(&mut self, broker: &BrokerName) {
-        let Some(hosted) = self.hosted(broker) else {
+        let Some(owner) = self.owner(broker) else {
             return;
         };
         let to = self.serving.get(broker).unwrap_or(broker);
         let ip = self.heard.get(to).and_then(|heard| heard.ip);
-        let ports = self.hosted(to).map(|to| objects::ports(to.spec));
-        let serving = ip.zip(ports).map(|(ip, ports)| Serving { ip, ports });
-        let service = objects::client_service(&hosted);
+        let serving = ip.zip(self.ports_at(to)).map(|(ip, ports)| Serving { ip, ports });
+        let asked = self.hosted(broker).map(|hosted| objects::numbers(hosted.spec));
+        let (number, name) = names::PORT;
+        let asked = asked.unwrap_or_else(|| vec![(name.to_owned(), number)]);
+        let service = objects::client_service(&owner, asked);
         let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
         let family = self.setting.objects.family;
-        let slice = objects::endpoint_slice(&hosted, &ports, family, serving.as_ref());
+        let slice = objects::endpoint_slice(&owner, &ports, family, serving.as_ref());
         if let Ok(mut wanted) = objects::Wanted::of(&slice) {
             wanted.body["metadata"]["annotations"] = json!({SERVED_BY: to});
             self.writer.want(wanted);
         }
+    }
+}
+
+/// Reached by others and by its clients there, wherever it listens.
+fn placement(peer: (String, u16), client: (String, u16)) -> Placement {
+    let is_v6 = peer.0.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
+    Placement {
+        listen: if is_v6 { "::" } else { "0.0.0.0" }.to_owned(),
+        peer,
+        client,
+        data_directory: DATA.to_owned(),
     }
 }
 

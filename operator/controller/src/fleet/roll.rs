@@ -135,7 +135,7 @@ impl Fleet {
         };
         self.runs(broker)
             && self.phases.get(broker) == Some(&BrokerPhase::Ready)
-            && self.pod_of(broker).is_some_and(|pod| is_ready(&pod))
+            && (self.is_attended(broker) || self.pod_of(broker).is_some_and(|pod| is_ready(&pod)))
     }
 
     /// Its clients are elsewhere, whoever wanted that.

@@ -187,7 +187,13 @@ impl Fleet {
         let mut objections = BTreeMap::new();
         for broker in self.hosted.keys() {
             if !self.heard.get(broker).is_some_and(super::place::Heard::has_pod) {
-                let text = format!("there is no pod {} yet", names::pod(broker));
+                let text = if self.is_attended(broker) {
+                    format!(
+                        "no agent has reported yet: run `skein-operator agent --broker {broker}` where it is"
+                    )
+                } else {
+                    format!("there is no pod {} yet", names::pod(broker))
+                };
                 objections.insert(broker.clone(), text);
             }
         }

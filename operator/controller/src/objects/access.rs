@@ -9,13 +9,13 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::ports::numbers;
-use super::{Hosted, all_brokers, fleet_meta};
+use super::{Hosted, Owner, all_brokers, fleet_meta};
 
 /// Who a broker's pod is. Its token is given by the pod that asks for it, to no other that borrows the account.
 #[must_use]
-pub fn service_account(hosted: &Hosted<'_>) -> ServiceAccount {
+pub fn service_account(owner: &Owner<'_>) -> ServiceAccount {
     ServiceAccount {
-        metadata: hosted.meta(hosted.own()),
+        metadata: owner.meta(owner.own()),
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     }
@@ -25,16 +25,16 @@ pub fn service_account(hosted: &Hosted<'_>) -> ServiceAccount {
 ///
 /// A list or a watch is allowed by name only if it asks for that name (`fieldSelector=metadata.name=...`).
 #[must_use]
-pub fn role(hosted: &Hosted<'_>) -> Role {
+pub fn role(owner: &Owner<'_>) -> Role {
     let rule = |resource: &str, verbs: &[&str]| PolicyRule {
         api_groups: Some(vec![String::new()]),
         resources: Some(vec![resource.to_owned()]),
-        resource_names: Some(vec![hosted.own()]),
+        resource_names: Some(vec![owner.own()]),
         verbs: verbs.iter().map(|&verb| verb.to_owned()).collect(),
         ..PolicyRule::default()
     };
     Role {
-        metadata: hosted.meta(hosted.own()),
+        metadata: owner.meta(owner.own()),
         rules: Some(vec![
             rule("secrets", &["get", "list", "watch"]),
             rule("configmaps", &["get", "patch", "update"]),
@@ -44,18 +44,18 @@ pub fn role(hosted: &Hosted<'_>) -> Role {
 
 /// Gives the account of a broker's pod the [`role`].
 #[must_use]
-pub fn role_binding(hosted: &Hosted<'_>) -> RoleBinding {
+pub fn role_binding(owner: &Owner<'_>) -> RoleBinding {
     RoleBinding {
-        metadata: hosted.meta(hosted.own()),
+        metadata: owner.meta(owner.own()),
         role_ref: RoleRef {
             api_group: Some("rbac.authorization.k8s.io".to_owned()),
             kind: "Role".to_owned(),
-            name: hosted.own(),
+            name: owner.own(),
         },
         subjects: Some(vec![Subject {
             kind: "ServiceAccount".to_owned(),
-            name: hosted.own(),
-            namespace: Some(hosted.namespace.to_owned()),
+            name: owner.own(),
+            namespace: Some(owner.namespace.to_owned()),
             api_group: None,
         }]),
     }

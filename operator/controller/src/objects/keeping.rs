@@ -6,12 +6,12 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Hosted, fleet_meta};
+use super::{Owner, fleet_meta};
 
 /// The Secret that a broker's pod watches: its configuration and its users, by key.
 #[must_use]
-pub fn secret(hosted: &Hosted<'_>, data: BTreeMap<String, String>) -> Secret {
-    opaque(hosted.meta(hosted.own()), data)
+pub fn secret(owner: &Owner<'_>, data: BTreeMap<String, String>) -> Secret {
+    opaque(owner.meta(owner.own()), data)
 }
 
 /// The Secret that is the whole fleet's. It has no owner: with it, all passwords would be others.
@@ -22,9 +22,9 @@ pub fn fleet_secret(namespace: &str, data: BTreeMap<String, String>) -> Secret {
 
 /// The `ConfigMap` that a broker's pod reports in. It is the pod that writes the data: what is not said here stays its own.
 #[must_use]
-pub fn config_map(hosted: &Hosted<'_>) -> ConfigMap {
+pub fn config_map(owner: &Owner<'_>) -> ConfigMap {
     ConfigMap {
-        metadata: hosted.meta(hosted.own()),
+        metadata: owner.meta(owner.own()),
         ..ConfigMap::default()
     }
 }

@@ -19,7 +19,8 @@ pub fn ports(spec: &ManagedSpec) -> BTreeMap<String, i32> {
 
 /// The same, each number once, for objects that may not have one twice: a listener at the port that every broker has is that
 /// one under a further name.
-pub(super) fn numbers(spec: &ManagedSpec) -> Vec<(String, i32)> {
+#[must_use]
+pub fn numbers(spec: &ManagedSpec) -> Vec<(String, i32)> {
     let mut numbers = vec![(PORT.1.to_owned(), PORT.0)];
     numbers.extend(ports(spec).into_iter().filter(|(_, port)| *port != PORT.0));
     numbers

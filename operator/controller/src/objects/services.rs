@@ -6,8 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 
-use super::ports::numbers;
-use super::{Hosted, text};
+use super::{Hosted, Owner, text};
 use crate::names::{self, PORT};
 
 /// Who keeps an `EndpointSlice`: other controllers let it be.
@@ -41,7 +40,7 @@ impl Family {
     }
 }
 
-/// The pod that serves a broker's clients: its own, or that of its substitute.
+/// Who serves a broker's clients: itself, or its substitute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serving {
     /// Its address.
@@ -50,15 +49,15 @@ pub struct Serving {
     pub ports: BTreeMap<String, i32>,
 }
 
-/// The Service that clients connect to. It selects nothing: its [`endpoint_slice`] says who serves.
+/// The Service that clients connect to, at these ports. It selects nothing: its [`endpoint_slice`] says who serves.
 #[must_use]
-pub fn client_service(hosted: &Hosted<'_>) -> Service {
+pub fn client_service(owner: &Owner<'_>, ports: Vec<(String, i32)>) -> Service {
     let port = |(name, port)| service_port(name, port);
     Service {
-        metadata: hosted.meta(hosted.name.to_string()),
+        metadata: owner.meta(owner.name.to_string()),
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
-            ports: Some(numbers(hosted.spec).into_iter().map(port).collect()),
+            ports: Some(ports.into_iter().map(port).collect()),
             ..ServiceSpec::default()
         }),
         status: None,
@@ -89,14 +88,14 @@ pub fn peer_service(hosted: &Hosted<'_>, address: Option<&str>) -> Service {
 /// does not listen for leads nowhere.
 #[must_use]
 pub fn endpoint_slice(
-    hosted: &Hosted<'_>,
+    owner: &Owner<'_>,
     client_ports: &[ServicePort],
     family: Family,
     serving: Option<&Serving>,
 ) -> EndpointSlice {
-    let mut metadata = hosted.meta(hosted.own());
+    let mut metadata = owner.meta(owner.own());
     metadata.labels.get_or_insert_default().extend(text([
-        ("kubernetes.io/service-name", hosted.name.as_str()),
+        ("kubernetes.io/service-name", owner.name.as_str()),
         ("endpointslice.kubernetes.io/managed-by", KEEPER),
     ]));
     let endpoint = |serving: &Serving| Endpoint {

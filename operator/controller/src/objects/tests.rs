@@ -25,9 +25,11 @@ fn spec(text: &str) -> ManagedSpec {
 /// Broker `a` of namespace `plant`.
 fn with<T>(spec: &ManagedSpec, then: impl FnOnce(&Hosted<'_>) -> T) -> T {
     then(&Hosted {
-        name: &name("a"),
-        namespace: "plant",
-        uid: "0a1b",
+        owner: Owner {
+            name: &name("a"),
+            namespace: "plant",
+            uid: "0a1b",
+        },
         spec,
     })
 }
@@ -47,7 +49,11 @@ fn hash(text: &str, settings: &Settings) -> String {
 
 fn slice(clients_of: &str, family: Family, serving: Option<(&str, &str)>) -> Value {
     with(&spec(clients_of), |hosted| {
-        let ports = client_service(hosted).spec.unwrap().ports.unwrap();
+        let ports = client_service(hosted, numbers(hosted.spec))
+            .spec
+            .unwrap()
+            .ports
+            .unwrap();
         let serving = serving.map(|(ip, other)| Serving {
             ip: ip.parse().unwrap(),
             ports: super::ports(&spec(other)),
@@ -387,6 +393,6 @@ fn only_who_is_admitted_connects_and_always_the_fleet() {
 
 #[test]
 fn a_pods_report_is_left_to_the_pod() {
-    let map = with(&spec("{}"), config_map);
+    let map = with(&spec("{}"), |hosted| config_map(hosted));
     assert!(map.data.is_none() && map.binary_data.is_none());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use skein_api::fleet::{Broker, FailoverPolicy, Hosting};
+use skein_api::fleet::{Broker, External, FailoverPolicy, Hosting};
 use skein_api::name::BrokerName;
 use skein_api::resources::{self, BrokerStatus, EpochStatus, SubstituteStatus};
 use skein_engine::directive::{self, BrokerPhase};
@@ -182,9 +182,10 @@ fn operational(
 fn see_to(name: &str, declared: &Broker) -> String {
     match &declared.hosting {
         Hosting::Managed(_) => format!("see what keeps Pod/{name}-0 from running"),
-        Hosting::External(external) => {
-            format!("see to what runs it at {}:{}", external.host, external.port)
+        Hosting::Agent(_, External { host, port, .. }) => {
+            format!("see to `skein-operator agent --broker {name}` at {host}:{port}")
         }
+        Hosting::External(External { host, port, .. }) => format!("see to what runs it at {host}:{port}"),
     }
 }
 

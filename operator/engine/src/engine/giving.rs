@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skein_api::fleet::{Fleet, Hosting};
+use skein_api::fleet::{Broker, Fleet};
 use skein_api::name::BrokerName;
 use skein_mosquitto::config::{
     Compile, Config, Placement, Problem, SecurityPlugin, compile, identity_of, render,
@@ -292,7 +292,7 @@ impl Engine {
         let Some(Securing { plugin, secret }) = &self.settings.security else {
             return Ok(());
         };
-        if !matches!(ingredients.declared.hosting, Hosting::Managed(_)) {
+        if !ingredients.declared.is_controlled() {
             return Ok(());
         }
         let downstream = config.broker.clone();
@@ -301,11 +301,10 @@ impl Engine {
             file: format!("{}/{FILE}", ingredients.placement.data_directory),
         };
         // One that is not declared any more was one of ours, or has no address.
-        let declared =
-            |upstream: &BrokerName| self.fleet.as_ref()?.brokers.get(upstream).map(|it| &it.hosting);
+        let declared = |upstream: &BrokerName| self.fleet.as_ref()?.brokers.get(upstream);
         config.secure(security, |upstream| {
-            let elsewhere = matches!(declared(upstream), Some(Hosting::External(_)));
-            (!elsewhere).then(|| secret.bridge(&downstream, upstream))
+            let is_ours = declared(upstream).is_none_or(Broker::is_controlled);
+            is_ours.then(|| secret.bridge(&downstream, upstream))
         })
     }
 
@@ -314,10 +313,8 @@ impl Engine {
         if let Some(placement) = self.sites.get(broker).and_then(|site| site.placement.as_ref()) {
             return Some(placement.peer.clone());
         }
-        match &fleet.brokers.get(broker)?.hosting {
-            Hosting::External(external) => Some((external.host.clone(), external.port)),
-            Hosting::Managed(_) => None,
-        }
+        let external = fleet.brokers.get(broker)?.external()?;
+        Some((external.host.clone(), external.port))
     }
 
     /// Everybody who can be expected to runs what the plan says.

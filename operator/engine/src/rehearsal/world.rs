@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_api::fleet::{Broker, Fleet, Hosting};
+use skein_api::fleet::{Broker, Fleet};
 use skein_api::name::BrokerName;
 use skein_mosquitto::config::Config;
 use skein_mosquitto::link::{Direction, Link};
@@ -313,10 +313,9 @@ fn pulse(fleet: &Fleet) -> Duration {
 
 /// Every broker is found under its own name; external ones are where the manifest says.
 fn placement(name: &BrokerName, broker: &Broker) -> Placement {
-    let address = match &broker.hosting {
-        Hosting::Managed(_) => (name.to_string(), PORT),
-        Hosting::External(external) => (external.host.clone(), external.port),
-    };
+    let address = broker.external().map_or((name.to_string(), PORT), |external| {
+        (external.host.clone(), external.port)
+    });
     Placement {
         listen: address.0.clone(),
         peer: address.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use skein_adapter::Ground as _;
 use skein_agent::{BrokerDirectory, files};
-use skein_api::fleet::{Broker, Fleet, Hosting};
+use skein_api::fleet::{Broker, Fleet};
 use skein_api::manifest::is_manifest;
 use skein_api::name::BrokerName;
 use skein_engine::event::{Event, Placement};
@@ -98,7 +98,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 
     /// Where a broker is; its directories are made and its ports chosen.
     pub(super) fn placement(&mut self, name: &BrokerName, broker: &Broker) -> Result<Placement, UpError> {
-        if let Hosting::External(external) = &broker.hosting {
+        if let Some(external) = broker.external() {
             let address = (external.host.clone(), external.port);
             return Ok(Placement {
                 listen: String::new(),
@@ -212,9 +212,17 @@ impl<F: FnMut(UpEvent)> Runner<F> {
 
 /// Ports that manifests name, wherever they are meant to be: here, perhaps.
 fn named_ports(fleet: &Fleet) -> BTreeSet<u16> {
-    let of = |broker: &Broker| match &broker.hosting {
-        Hosting::External(external) => vec![external.port],
-        Hosting::Managed(managed) => managed.listeners.iter().map(|listener| listener.port).collect(),
+    let of = |broker: &Broker| {
+        let external = broker.external().map(|external| external.port);
+        let listeners = broker
+            .managed()
+            .into_iter()
+            .flat_map(|managed| &managed.listeners);
+        let ports: Vec<u16> = external
+            .into_iter()
+            .chain(listeners.map(|listener| listener.port))
+            .collect();
+        ports
     };
     fleet.brokers.values().flat_map(of).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use skein_agent::files::FileError;
-use skein_api::fleet::{Fleet, Hosting};
+use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ impl<F: FnMut(UpEvent)> Runner<F> {
         let neighbours = neighbours(fleet);
         let none = BTreeSet::new();
         for (name, broker) in &fleet.brokers {
-            if let Hosting::Managed(managed) = &broker.hosting {
+            if let Some(managed) = broker.managed() {
                 let placed = &self.conductor.placed;
                 let stays =
                     |other: &BrokerName| placed.contains_key(other) || fleet.brokers.contains_key(other);

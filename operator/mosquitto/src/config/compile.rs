@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use skein_api::fleet::{Broker, Control, Durability, Hosting, Managed, Queue};
+use skein_api::fleet::{Broker, Durability, Managed, Queue};
 use skein_api::name::BrokerName;
 
 use super::links::is_control;
@@ -162,17 +162,8 @@ impl Problems<'_> {
     }
 }
 
-/// What is declared of a broker that Skein configures; an external one with an agent has the defaults.
+/// What is declared of a broker that Skein configures.
 fn declared(input: &Compile<'_>, problems: &mut Problems<'_>) -> Managed {
-    let defaults = || Managed {
-        version: None,
-        durability: None,
-        queue: Queue::default(),
-        listeners: Vec::new(),
-        allow_anonymous: true,
-        users: None,
-        settings: BTreeMap::new(),
-    };
     if !input.version.is_supported() {
         problems.add(
             "version",
@@ -180,39 +171,38 @@ fn declared(input: &Compile<'_>, problems: &mut Problems<'_>) -> Managed {
             format!("install {} or later", Version::OLDEST),
         );
     }
-    match &input.declared.hosting {
-        Hosting::Managed(managed) => {
-            if !managed.allow_anonymous {
-                problems.add(
-                    "spec.managed.allowAnonymous",
-                    "clients cannot log in with names of their own yet, so none could connect",
-                    "set it to true, and keep the broker on a network you trust",
-                );
-            }
-            if let Some(asked) = managed
-                .version
-                .as_deref()
-                .filter(|asked| !input.version.is_of(asked))
-            {
-                problems.add(
-                    "spec.managed.version",
-                    format!("{asked} is asked for, and Mosquitto {} is there", input.version),
-                    "install the one that is asked for, or remove the field",
-                );
-            }
-            managed.clone()
-        }
-        Hosting::External(external) => {
-            if external.control == Control::None {
-                problems.add(
-                    "spec.external.control",
-                    "Skein does not configure this broker",
-                    "let its neighbours hold the connections, or run `skein-operator agent` beside it",
-                );
-            }
-            defaults()
-        }
+    let Some(managed) = input.declared.managed() else {
+        problems.add(
+            "spec.external.control",
+            "Skein does not configure this broker",
+            "let its neighbours hold the connections, or run `skein-operator agent` there",
+        );
+        return Managed::default();
+    };
+    let section = if input.declared.external().is_some() {
+        "external"
+    } else {
+        "managed"
+    };
+    if !managed.allow_anonymous {
+        problems.add(
+            format!("spec.{section}.allowAnonymous"),
+            "clients cannot log in with names of their own yet, so none could connect",
+            "set it to true, and keep the broker on a network you trust",
+        );
     }
+    if let Some(asked) = managed
+        .version
+        .as_deref()
+        .filter(|asked| !input.version.is_of(asked))
+    {
+        problems.add(
+            "spec.managed.version",
+            format!("{asked} is asked for, and Mosquitto {} is there", input.version),
+            "install the one that is asked for, or remove the field",
+        );
+    }
+    managed.clone()
 }
 
 fn user(placement: &Placement, problems: &mut Problems<'_>) -> Option<String> {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use skein_api::fleet::{Control, Fleet, Hosting};
+use skein_api::fleet::{Fleet, Hosting};
 use skein_api::name::{BrokerName, ClassName, TopicName};
 use skein_mosquitto::link::Mode;
 
@@ -169,7 +169,7 @@ pub fn broker(
         broker: name.clone(),
         hosting: match &declared.hosting {
             Hosting::Managed(_) => "managed",
-            Hosting::External(external) if external.control == Control::Agent => "external, agent",
+            Hosting::Agent(..) => "external, agent",
             Hosting::External(_) => "external, no control",
         }
         .to_owned(),

@@ -6,7 +6,7 @@
 mod tests;
 
 use serde::Serialize;
-use skein_api::fleet::{Broker, Durability, Fleet, Hosting};
+use skein_api::fleet::{Broker, Durability, Fleet};
 use skein_api::name::{BrokerName, TopicName};
 use skein_contract::{Blow, Event, Kept, Lost, Order, Profile, Series, Terms, clause, survives};
 use skein_mosquitto::link::Mode;
@@ -144,14 +144,11 @@ fn series(version: Version) -> Series {
 }
 
 fn declared_profile(declared: &Broker) -> Option<Profile> {
-    match &declared.hosting {
-        Hosting::Managed(managed) => managed.durability.map(|durability| match durability {
-            Durability::Durable => Profile::Durable,
-            Durability::Classic => Profile::Classic,
-            Durability::None => Profile::None,
-        }),
-        Hosting::External(_) => None,
-    }
+    declared.managed()?.durability.map(|durability| match durability {
+        Durability::Durable => Profile::Durable,
+        Durability::Classic => Profile::Classic,
+        Durability::None => Profile::None,
+    })
 }
 
 /// The terms in use; `None` for a broker that Skein does not control.

@@ -17,7 +17,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use skein_api::fleet::{Control, Fleet, Hosting, Queue, Topic};
+use skein_api::fleet::{Fleet, Queue, Topic};
 use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
 use skein_filters::TopicFilter;
 use skein_mosquitto::link::{Direction, Link};
@@ -290,11 +290,7 @@ fn budget(fleet: &Fleet, holder: &BrokerName, waiting: &[Waiting<'_>]) -> QueueB
 
 /// The limits of a broker's queues; `None` if they are not Skein's to set.
 fn limits(fleet: &Fleet, broker: &BrokerName) -> Option<Queue> {
-    match &fleet.brokers.get(broker)?.hosting {
-        Hosting::Managed(managed) => Some(managed.queue),
-        Hosting::External(external) if external.control == Control::Agent => Some(Queue::default()),
-        Hosting::External(_) => None,
-    }
+    Some(fleet.brokers.get(broker)?.managed()?.queue)
 }
 
 /// How long so much lasts at such a rate a second; a limit of 0 is none.

@@ -31,9 +31,7 @@ fn process(pid: u32) -> BrokerStatus {
 /// A fleet whose broker has queues of so many bytes.
 fn fleet(queue: u64, durability: Option<Durability>) -> Fleet {
     let change = |broker: &mut skein_api::fleet::Broker| {
-        let Hosting::Managed(managed) = &mut broker.hosting else {
-            unreachable!("the builder's brokers are managed");
-        };
+        let managed = broker.managed_mut().unwrap();
         managed.queue.bytes = queue;
         managed.durability = durability;
     };

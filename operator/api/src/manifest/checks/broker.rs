@@ -1,6 +1,6 @@
 //! Brokers: who runs them, how they are watched, who may take over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -9,7 +9,7 @@ use super::super::problem::Report;
 use super::{Brokers, Item};
 use crate::fleet;
 use crate::name::BrokerName;
-use crate::resources::{self, BrokerSpec, ExternalSpec, ManagedSpec, ZONE_LABEL};
+use crate::resources::{self, BrokerSpec, ExternalSpec, ManagedSpec, QueueSpec, ZONE_LABEL};
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
@@ -21,7 +21,7 @@ pub(super) fn judge(item: &Item<'_, BrokerSpec>, report: &mut Report) -> Option<
     let (document, spec) = (item.document, &item.spec);
     let hosting = match (&spec.managed, &spec.external) {
         (Some(managed), None) => judge_managed(item, managed, report).map(fleet::Hosting::Managed),
-        (None, Some(external)) => judge_external(item, external, report).map(fleet::Hosting::External),
+        (None, Some(external)) => judge_external(item, external, report),
         (Some(_), Some(_)) => {
             let remedy = "keep managed if Skein is to run it, external if someone else does";
             report.error(
@@ -83,16 +83,7 @@ fn judge_managed(
             sound = false;
         }
     }
-    if managed.queue.bytes.get() < SMALLEST_QUEUE {
-        let message = format!("a queue of {} bytes is too small", managed.queue.bytes.get());
-        report.error(
-            document,
-            "spec.managed.queue.bytes",
-            message,
-            "write at least 1Ki; the default is 64Mi",
-        );
-        sound = false;
-    }
+    sound &= judge_queue(item, &managed.queue, "spec.managed.queue", report);
     let (mut names, mut ports) = (BTreeSet::new(), BTreeSet::new());
     for (index, listener) in managed.listeners.iter().enumerate() {
         if !names.insert(&listener.name) {
@@ -120,30 +111,51 @@ fn judge_managed(
             port,
         })
     };
-    let setting = |value: &IntOrString| match value {
-        IntOrString::Int(number) => number.to_string(),
-        IntOrString::String(text) => text.clone(),
-    };
     sound.then_some(fleet::Managed {
         version: managed.version.clone(),
-        durability: managed.durability.map(|durability| match durability {
-            resources::Durability::Durable => fleet::Durability::Durable,
-            resources::Durability::Classic => fleet::Durability::Classic,
-            resources::Durability::None => fleet::Durability::None,
-        }),
-        queue: fleet::Queue {
-            messages: managed.queue.messages.unsigned_abs(),
-            bytes: managed.queue.bytes.get(),
-        },
+        durability: managed.durability.map(durability),
+        queue: queue(&managed.queue),
         listeners: managed.listeners.iter().filter_map(listener).collect(),
         allow_anonymous: managed.allow_anonymous,
         users: managed.users.as_ref().map(|users| users.secret_name.clone()),
-        settings: managed
-            .settings
-            .iter()
-            .map(|(key, value)| (key.clone(), setting(value)))
-            .collect(),
+        settings: settings(&managed.settings),
     })
+}
+
+fn judge_queue(item: &Item<'_, BrokerSpec>, queue: &QueueSpec, field: &str, report: &mut Report) -> bool {
+    let is_large_enough = queue.bytes.get() >= SMALLEST_QUEUE;
+    if !is_large_enough {
+        let message = format!("a queue of {} bytes is too small", queue.bytes.get());
+        let remedy = "write at least 1Ki; the default is 64Mi";
+        report.error(item.document, &format!("{field}.bytes"), message, remedy);
+    }
+    is_large_enough
+}
+
+fn durability(declared: resources::Durability) -> fleet::Durability {
+    match declared {
+        resources::Durability::Durable => fleet::Durability::Durable,
+        resources::Durability::Classic => fleet::Durability::Classic,
+        resources::Durability::None => fleet::Durability::None,
+    }
+}
+
+fn queue(declared: &QueueSpec) -> fleet::Queue {
+    fleet::Queue {
+        messages: declared.messages.unsigned_abs(),
+        bytes: declared.bytes.get(),
+    }
+}
+
+fn settings(declared: &BTreeMap<String, IntOrString>) -> BTreeMap<String, String> {
+    let text = |value: &IntOrString| match value {
+        IntOrString::Int(number) => number.to_string(),
+        IntOrString::String(text) => text.clone(),
+    };
+    declared
+        .iter()
+        .map(|(key, value)| (key.clone(), text(value)))
+        .collect()
 }
 
 /// The series, and whether the version is older than the oldest supported, 2.0.11.
@@ -163,7 +175,7 @@ fn judge_external(
     item: &Item<'_, BrokerSpec>,
     external: &ExternalSpec,
     report: &mut Report,
-) -> Option<fleet::External> {
+) -> Option<fleet::Hosting> {
     let document = item.document;
     if external.tls {
         let remedy = "leave tls out and reach the broker over a trusted network";
@@ -188,7 +200,7 @@ fn judge_external(
         let remedy = "leave failover out, or run `skein-operator agent` beside it (control: Agent)";
         report.error(document, "spec.failover", message, remedy);
     }
-    let (host, port) = match read_address(&external.address) {
+    let (host, port) = match external.host_and_port() {
         Ok(address) => address,
         Err(reason) => {
             let message = format!("{:?} is not an address: {reason}", external.address);
@@ -201,62 +213,66 @@ fn judge_external(
             return None;
         }
     };
-    Some(fleet::External {
+    let place = fleet::External {
         host,
         port,
-        control: match external.control {
-            resources::Control::None => fleet::Control::None,
-            resources::Control::Agent => fleet::Control::Agent,
-        },
         tls: external.tls,
         credentials: external
             .credentials
             .as_ref()
             .map(|secret| secret.secret_name.clone()),
-    })
+    };
+    match external.control {
+        resources::Control::None => {
+            judge_uncontrolled(item, external, report).then_some(fleet::Hosting::External(place))
+        }
+        resources::Control::Agent => {
+            judge_attended(item, external, report).map(|managed| fleet::Hosting::Agent(managed, place))
+        }
+    }
 }
 
-/// Host and port of `host`, `host:port` or `[ipv6]:port`.
-fn read_address(text: &str) -> Result<(String, u16), &'static str> {
-    if text.contains("://") {
-        return Err("it is a URL");
+/// What only an agent can see to is not asked of a broker without one.
+fn judge_uncontrolled(item: &Item<'_, BrokerSpec>, external: &ExternalSpec, report: &mut Report) -> bool {
+    let asked = [
+        ("durability", external.durability.is_some()),
+        ("queue", external.queue.is_some()),
+        ("allowAnonymous", external.allow_anonymous.is_some()),
+        ("settings", !external.settings.is_empty()),
+    ];
+    let asked = asked.into_iter().filter(|(_, is_asked)| *is_asked);
+    let mut sound = true;
+    for (field, _) in asked {
+        let message = "without an agent, Skein does not configure this broker";
+        let remedy = "leave it out, or run `skein-operator agent` there (control: Agent)";
+        report.error(item.document, &format!("spec.external.{field}"), message, remedy);
+        sound = false;
     }
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (host, after) = rest.split_once(']').ok_or("the bracket is not closed")?;
-        host.parse::<std::net::Ipv6Addr>()
-            .map_err(|_| "there is no IPv6 address in the brackets")?;
-        let port = match after {
-            "" => None,
-            _ => Some(
-                after
-                    .strip_prefix(':')
-                    .ok_or("behind the bracket only a port may follow")?,
-            ),
-        };
-        (host, port)
-    } else if text.matches(':').count() > 1 {
-        return Err("an IPv6 address stands in brackets");
-    } else {
-        text.split_once(':')
-            .map_or((text, None), |(host, port)| (host, Some(port)))
-    };
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
-    if host.is_empty() {
-        return Err("the host is empty");
+    sound
+}
+
+/// What an agent is to make of it.
+fn judge_attended(
+    item: &Item<'_, BrokerSpec>,
+    external: &ExternalSpec,
+    report: &mut Report,
+) -> Option<fleet::Managed> {
+    let limits = external.queue.unwrap_or_default();
+    let allow_anonymous = external.allow_anonymous.unwrap_or(false);
+    if !allow_anonymous {
+        let message = "no client can connect: it has no users and does not allow anonymous ones";
+        let remedy = "write `allowAnonymous: true`, and keep the broker on a network you trust";
+        report.warning(item.document, "spec.external", message, remedy);
     }
-    if host.len() > 253 || !host.bytes().all(allowed) {
-        return Err("the host holds characters that no host name has");
-    }
-    let digits = |port: &&str| port.bytes().all(|byte| byte.is_ascii_digit());
-    let port = match port {
-        None => 1883,
-        Some(port) => Some(port)
-            .filter(digits)
-            .and_then(|port| port.parse().ok())
-            .filter(|port| *port > 0)
-            .ok_or("the port is not a number from 1 to 65535")?,
-    };
-    Ok((host.to_owned(), port))
+    judge_queue(item, &limits, "spec.external.queue", report).then(|| fleet::Managed {
+        version: None,
+        durability: external.durability.map(durability),
+        queue: queue(&limits),
+        listeners: Vec::new(),
+        allow_anonymous,
+        users: None,
+        settings: settings(&external.settings),
+    })
 }
 
 fn judge_heartbeat(item: &Item<'_, BrokerSpec>, report: &mut Report) -> Option<fleet::Heartbeat> {

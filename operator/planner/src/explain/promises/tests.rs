@@ -35,7 +35,7 @@ fn explained(fleet: &Fleet, name: &str, software: Software) -> BrokerExplanation
 
 fn durable(durability: Durability) -> impl FnOnce(&mut Broker) {
     move |broker| {
-        if let Hosting::Managed(managed) = &mut broker.hosting {
+        if let Some(managed) = broker.managed_mut() {
             managed.durability = Some(durability);
         }
     }
