@@ -59,7 +59,7 @@ pub use kubernetes::{
 };
 pub use ledger::{Ledger, Summary};
 pub use measure::{Burners, connect_options, cores, from_environment, is_bench, quantile};
-pub use middle::{Controller, Middle};
+pub use middle::{Controller, LEASE, Middle};
 pub use mosquitto::{Series, find_mosquitto, mosquitto, plugin, version_of};
 pub use place::{free_port, free_ports, kubectl_skein, operator, repository, skein, user_folder};
 pub use processes::{broker_processes, process};

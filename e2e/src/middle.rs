@@ -1,6 +1,7 @@
 //! A man in the middle between a controller and the API server, who lets so many writes pass and then cuts all connections, or
-//! keeps the server away for a while. Behind it `kubectl proxy` speaks TLS and shows who we are.
+//! keeps the server away for a while; or who shows once more what there was at first. Behind it `kubectl proxy` speaks TLS and shows who we are.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fs;
 use std::net::SocketAddr;
@@ -9,11 +10,16 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -46,6 +52,26 @@ struct Gate {
     /// How many writes may pass; any number, if none.
     left: Option<u64>,
     writes: Vec<String>,
+    /// The first answer to each request for a list.
+    first: BTreeMap<String, Bytes>,
+    back: Option<Back>,
+}
+
+/// What was answered since it went back.
+#[derive(Debug, Default)]
+struct Back {
+    expired: BTreeSet<String>,
+    listed: BTreeSet<String>,
+}
+
+type Answer = Response<BoxBody<Bytes, hyper::Error>>;
+
+fn full(status: StatusCode, body: Bytes) -> Result<Answer> {
+    let body = Full::new(body).map_err(|never| match never {}).boxed();
+    Ok(Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, "application/json")
+        .body(body)?)
 }
 
 impl Middle {
@@ -108,6 +134,23 @@ impl Middle {
             .await;
     }
 
+    /// Cuts all connections, and answers as a server that is behind the others: what is watched has expired, and lists are those that
+    /// were asked for first. What happened since is told anew then.
+    pub fn go_back(&self) {
+        self.shared.gate().back = Some(Back::default());
+        self.shared.round.send_modify(|round| *round += 2);
+    }
+
+    /// How many old lists were given since.
+    #[must_use]
+    pub fn old_lists(&self) -> usize {
+        self.shared
+            .gate()
+            .back
+            .as_ref()
+            .map_or(0, |back| back.listed.len())
+    }
+
     /// What was written since this was asked last: `PATCH /api/v1/...`.
     #[must_use]
     pub fn writes(&self) -> Vec<String> {
@@ -139,9 +182,11 @@ impl Shared {
     }
 
     /// Passes a request on. Of the last write that may pass the server's answer does not come back.
-    async fn pass(&self, request: Request<Incoming>) -> Result<Response<Incoming>> {
-        let is_write = request.method() != Method::GET && !request.uri().path().contains("/events");
-        if !is_write {
+    async fn pass(&self, request: Request<Incoming>) -> Result<Answer> {
+        if request.method() == Method::GET {
+            return self.show(request).await;
+        }
+        if request.uri().path().contains("/events") {
             return self.forward(request).await;
         }
         let _turn = self.turn.lock().await;
@@ -160,8 +205,44 @@ impl Shared {
         Ok(answer)
     }
 
-    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Incoming>> {
-        ask(self.behind, request).await
+    /// What is there, or was.
+    async fn show(&self, request: Request<Incoming>) -> Result<Answer> {
+        let (uri, path) = (request.uri().to_string(), request.uri().path().to_owned());
+        if let Some(old) = self.gate().show_old(&uri, &path) {
+            return old;
+        }
+        let answer = self.forward(request).await?;
+        if !is_list(&uri) || !answer.status().is_success() {
+            return Ok(answer);
+        }
+        let (parts, body) = answer.into_parts();
+        let body = body.collect().await?.to_bytes();
+        self.gate().first.entry(uri).or_insert_with(|| body.clone());
+        full(parts.status, body)
+    }
+
+    async fn forward(&self, request: Request<Incoming>) -> Result<Answer> {
+        Ok(ask(self.behind, request).await?.map(BodyExt::boxed))
+    }
+}
+
+/// What a mirror begins with.
+fn is_list(uri: &str) -> bool {
+    uri.contains("limit=") && !uri.contains("watch=")
+}
+
+impl Gate {
+    /// Whatever a server would answer that is behind, once for each request.
+    fn show_old(&mut self, uri: &str, path: &str) -> Option<Result<Answer>> {
+        let back = self.back.as_mut()?;
+        if uri.contains("watch=") && back.expired.insert(path.to_owned()) {
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                "message": "too old", "reason": "Expired", "code": 410});
+            return Some(full(StatusCode::GONE, status.to_string().into()));
+        }
+        let old = self.first.get(uri)?;
+        let is_first = back.listed.insert(uri.to_owned());
+        is_first.then(|| full(StatusCode::OK, old.clone()))
     }
 }
 
@@ -194,6 +275,9 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
+/// The Lease of controllers on this machine.
+pub const LEASE: &str = "controllers";
+
 /// A controller on this machine that talks to the API server through a [`Middle`]; killed when this is dropped.
 #[derive(Debug)]
 pub struct Controller(Child);
@@ -201,6 +285,22 @@ pub struct Controller(Child);
 impl Controller {
     /// Cares for one namespace. It asks for no Lease: who may act is not the question here. Its log goes to a file.
     pub fn start(program: &Path, kubeconfig: &Path, namespace: &str, log: &Path) -> Result<Self> {
+        Self::begin(program, kubeconfig, namespace, log, &[])
+    }
+
+    /// The same, if it has a Lease of that namespace, or as soon as it does.
+    pub fn standing_by(program: &Path, kubeconfig: &Path, namespace: &str, log: &Path) -> Result<Self> {
+        let lease = format!("{namespace}/{LEASE}");
+        Self::begin(program, kubeconfig, namespace, log, &["--lease", &lease])
+    }
+
+    fn begin(
+        program: &Path,
+        kubeconfig: &Path,
+        namespace: &str,
+        log: &Path,
+        further: &[&str],
+    ) -> Result<Self> {
         let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
         let child = Command::new(program)
             .args([
@@ -217,6 +317,7 @@ impl Controller {
                 "127.0.0.1:0",
             ])
             .args(["--namespace", namespace])
+            .args(further)
             .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -57,21 +57,39 @@ impl ApiProxy {
 
     /// Changes an object by a merge patch.
     pub async fn patch(&self, path: &str, change: &Value) -> Result<()> {
-        let request = Request::builder()
-            .method(Method::PATCH)
-            .uri(path)
-            .header(HOST, self.address.to_string())
-            .header(CONTENT_TYPE, "application/merge-patch+json")
-            .body(Full::new(Bytes::from(change.to_string())))?;
-        let answer = ask(self.address, request).await?;
-        let status = answer.status();
-        let said = answer.into_body().collect().await?.to_bytes();
+        let type_ = "application/merge-patch+json";
+        let refused = self.send(Method::PATCH, path, type_, change).await?.err();
         ensure!(
-            status.is_success(),
-            "{path}: {status}: {}",
-            String::from_utf8_lossy(&said)
+            refused.is_none(),
+            "{path}: {}",
+            refused.unwrap_or_default()["message"]
         );
         Ok(())
+    }
+
+    /// Has an object be made; gives it, or the status that says why not.
+    pub async fn create(&self, path: &str, object: &Value) -> Result<Result<Value, Value>> {
+        self.send(Method::POST, path, "application/json", object).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        type_: &str,
+        body: &Value,
+    ) -> Result<Result<Value, Value>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, self.address.to_string())
+            .header(CONTENT_TYPE, type_)
+            .body(Full::new(Bytes::from(body.to_string())))?;
+        let answer = ask(self.address, request).await?;
+        let is_done = answer.status().is_success();
+        let said = answer.into_body().collect().await?.to_bytes();
+        let said = serde_json::from_slice(&said).context("no answer in JSON")?;
+        Ok(if is_done { Ok(said) } else { Err(said) })
     }
 
     /// Hands over each change that a watch tells of, until that ends.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use skein_e2e::{
     Cluster, Namespace, RawClient, SOON, START, Sender, Series, Taker, all_ready, client, condition,
-    find_mosquitto, get, install, migration, operator, wait_known_at, wait_until,
+    find_mosquitto, get, install, kubectl_skein, migration, operator, wait_known_at, wait_until,
 };
 use tempfile::TempDir;
 
@@ -44,25 +44,28 @@ struct Disk {
 
 impl Disk {
     /// With the rights of a broker's agent, and no others.
-    async fn new(namespace: &Namespace, broker: &str) -> Result<Self> {
+    fn new(namespace: &Namespace, broker: &str) -> Result<Self> {
         let files = TempDir::new()?;
         let state = files.path().join("skein");
         fs::create_dir(&state)?;
         chown(&state, Some(NOBODY), Some(NOBODY))?;
-        let view = ["config", "view", "--minify", "--flatten", "--output", "json"];
-        let mut config: serde_json::Value = serde_json::from_str(&namespace.kubectl(&view).await?)?;
-        let account = format!("{broker}-skein");
-        let token = namespace
-            .kubectl(&["create", "token", &account, "--duration=1h"])
-            .await?;
-        config["users"][0]["user"] = json!({"token": token.trim()});
+        let granted = Command::new(kubectl_skein())
+            .arg("--kubeconfig")
+            .arg(namespace.cluster().kubeconfig())
+            .args(["--namespace", namespace.name(), "kubeconfig", broker])
+            .output()?;
+        ensure!(
+            granted.status.success(),
+            "{}",
+            String::from_utf8_lossy(&granted.stderr)
+        );
         let kubeconfig = files.path().join("kubeconfig");
-        fs::write(&kubeconfig, config.to_string())?;
+        fs::write(&kubeconfig, granted.stdout)?;
         fs::set_permissions(files.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         Ok(Self { files, kubeconfig })
     }
 
-    fn boot(&self, namespace: &Namespace, broker: &str) -> Result<Machine> {
+    fn boot(&self, broker: &str) -> Result<Machine> {
         // /var/lib is its own, and nobody may read where a user's Mosquitto is.
         let script = "mount -t tmpfs -o mode=755 skein /var/lib && mkdir /var/lib/skein \
             && mount --bind \"$STATE\" /var/lib/skein \
@@ -72,7 +75,7 @@ impl Disk {
             .args(["--mount", "--pid", "--fork", "--mount-proc"])
             .args(["sh", "-c", script, "sh"])
             .arg(operator())
-            .args(["agent", "--broker", broker, "--namespace", namespace.name()])
+            .args(["agent", "--broker", broker])
             .arg("--mosquitto")
             .arg(find_mosquitto(Series::Newest)?)
             .env("STATE", self.files.path().join("skein"))
@@ -141,8 +144,8 @@ async fn a_broker_elsewhere_is_like_one_of_the_cluster() -> Result<()> {
     })
     .await?;
     // with one, all is as if it were a pod.
-    let disk = Disk::new(&namespace, "edge").await?;
-    let machine = disk.boot(&namespace, "edge")?;
+    let disk = Disk::new(&namespace, "edge")?;
+    let machine = disk.boot("edge")?;
     all_ready(&namespace, START).await?;
     let mut room = client(&namespace, "edge", "room", false, SOON).await?;
     ensure!(room.subscribe("house/#", 1).await?);
@@ -165,7 +168,7 @@ async fn a_broker_elsewhere_is_like_one_of_the_cluster() -> Result<()> {
     }
     room.wait_all(&boiler, SOON).await?;
     // until it is back.
-    let _machine = disk.boot(&namespace, "edge")?;
+    let _machine = disk.boot("edge")?;
     migration(&namespace, "edge", "FailedBack", START).await?;
     for _ in 0..20 {
         boiler.send(SOON).await?;

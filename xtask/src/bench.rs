@@ -23,7 +23,7 @@ const PACKAGES: [(&str, bool); 3] = [
 ];
 
 /// Benchmarks that take a cluster, too.
-const ON_CLUSTER: [&str; 1] = ["deployed"];
+const ON_CLUSTER: [&str; 2] = ["deployed", "failover"];
 
 /// What a figure should be.
 enum Goal {
@@ -32,7 +32,7 @@ enum Goal {
 }
 
 /// Goals by benchmark and figure, with what the figure is. A figure without a goal is shown as it is.
-const GOALS: [(&str, &str, Goal, &str); 23] = [
+const GOALS: [(&str, &str, Goal, &str); 26] = [
     (
         "planning",
         "tree_ratio",
@@ -160,6 +160,24 @@ const GOALS: [(&str, &str, Goal, &str); 23] = [
         "route_p95_ms",
         Goal::AtMost(1500.0),
         "the same, 95th percentile",
+    ),
+    (
+        "failover",
+        "killed_p95_ms",
+        Goal::AtMost(1000.0),
+        "on Kubernetes: a killed broker until a client that connects again gets a message, 95th percentile",
+    ),
+    (
+        "failover",
+        "hung_p95_ms",
+        Goal::AtMost(4500.0),
+        "the same of a hung one, with heartbeats of 1 s × 3",
+    ),
+    (
+        "failover",
+        "node_p95_ms",
+        Goal::AtMost(4500.0),
+        "the same of one whose node is lost",
     ),
 ];
 
@@ -357,6 +375,7 @@ mod tests {
             ("calm", "e2e/benches/calm.rs"),
             ("footprint", "e2e/benches/footprint.rs"),
             ("deployed", "e2e/benches/deployed.rs"),
+            ("failover", "e2e/benches/failover.rs"),
         ];
         for (bench, figure, ..) in GOALS {
             let (_, path) = sources.iter().find(|(name, _)| *name == bench).unwrap();

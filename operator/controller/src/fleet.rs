@@ -114,7 +114,7 @@ pub(crate) struct Fleet {
     /// What is to be looked at again, and when.
     due: BTreeMap<About, Instant>,
     show_due: Option<Instant>,
-    /// What custom resources were said to be, by their uid.
+    /// What custom resources were said to be, by their uid, until the server says so.
     shown: BTreeMap<String, serde_json::Value>,
     looked: Instant,
     measured: Instant,

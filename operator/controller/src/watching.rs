@@ -1,11 +1,14 @@
 //! What is on the API server, mirrored: custom resources, and the objects by which brokers run. Tells that something changed, in
 //! which namespace and what about; what it is now is for the reader to look up.
 
+mod caution;
+
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::time::Duration;
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -20,6 +23,7 @@ use serde::de::DeserializeOwned;
 use skein_api::resources::{Broker, Migration, NodeRoute, Topic};
 use tokio::sync::mpsc;
 
+use self::caution::{Asked, Caution, Verdict};
 use crate::hearing::Ear;
 use crate::writer::{Key, Version};
 use crate::{names, objects};
@@ -27,6 +31,9 @@ use crate::{names, objects};
 /// The server ends a watch after so many seconds, and it goes on where it was: one whose connection died unnoticed lasts no
 /// longer. The client gives up a little later ([`crate::client`]).
 pub(crate) const ROUND: u32 = 30;
+
+/// How long the server may take to say what became of one object.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,7 +180,12 @@ impl Begin<'_> {
             Some(namespace) => Api::namespaced_with(ear.at(self.client), namespace, &resource),
             None => Api::all_with(ear.at(self.client), &resource),
         };
-        self.mirror(api, watcher::Config::default(), Writer::new(resource), about, ear)
+        let (client, kind) = (self.client.clone(), resource.clone());
+        let one = One {
+            api: move |namespace: &str| Api::namespaced_with(client.clone(), namespace, &kind),
+            is_watched: |_| true,
+        };
+        self.mirror((api, watcher::Config::default()), one, resource, about, ear)
     }
 
     fn ours<K>(&self, about: About) -> Store<K>
@@ -191,7 +203,15 @@ impl Begin<'_> {
             Some(namespace) => Api::namespaced(ear.at(self.client), namespace),
             None => Api::all(ear.at(self.client)),
         };
-        self.mirror(api, ours(), Writer::new(()), about, ear)
+        let client = self.client.clone();
+        let one = One {
+            api: move |namespace: &str| Api::namespaced(client.clone(), namespace),
+            is_watched: |object: &K| {
+                let (label, value) = names::MANAGED_BY;
+                object.labels().get(label).is_some_and(|found| found == value)
+            },
+        };
+        self.mirror((api, ours()), one, (), about, ear)
     }
 
     /// The objects of a kind that we write, by what is said about them: their contents are not read.
@@ -236,9 +256,9 @@ impl Begin<'_> {
 
     fn mirror<K>(
         &self,
-        api: Api<K>,
-        config: watcher::Config,
-        writer: Writer<K>,
+        (api, config): (Api<K>, watcher::Config),
+        one: One<K, impl Fn(&str) -> Api<K> + Send + Sync + 'static>,
+        kind: K::DynamicType,
         about: About,
         ear: Ear,
     ) -> Store<K>
@@ -246,13 +266,16 @@ impl Begin<'_> {
         K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Eq + Hash + Clone + Send + Sync,
     {
+        let mut writer = Writer::new(kind.clone());
         let store = writer.as_reader();
         let changes = self.changes.clone();
-        let events = watch(api, config.timeout(ROUND))
-            .default_backoff()
-            .modify(|object: &mut K| object.managed_fields_mut().clear())
-            .reflect(writer);
-        self.listen(events, ear, move |event| {
+        let events = watch(api, config.timeout(ROUND)).default_backoff();
+        let events = cautious(events, Caution::new(store.clone(), kind), one);
+        self.listen(events, ear, move |mut event| {
+            if let Event::Apply(object) | Event::InitApply(object) = &mut event {
+                object.managed_fields_mut().clear();
+            }
+            writer.apply_watcher_event(&event);
             let namespace = match event {
                 Event::Apply(object) | Event::Delete(object) => ResourceExt::namespace(&object),
                 Event::InitDone => None,
@@ -298,6 +321,64 @@ impl Begin<'_> {
                 }
             }
         });
+    }
+}
+
+/// How one object is asked for.
+struct One<K, A> {
+    /// Where, by namespace.
+    api: A,
+    /// It is among those that are watched.
+    is_watched: fn(&K) -> bool,
+}
+
+/// Of what a watch tells, what is to be believed.
+fn cautious<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    caution: Caution<K>,
+    one: One<K, impl Fn(&str) -> Api<K> + Send + Sync + 'static>,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone + Send + Sync,
+{
+    let begin = (Box::pin(events), caution, one);
+    let believed = stream::unfold(begin, async |(mut events, mut caution, one)| {
+        let believed = match events.next().await? {
+            Err(error) => vec![Err(error)],
+            Ok(event) => {
+                let events = match caution.judge(event) {
+                    Verdict::Believed(events) => events,
+                    Verdict::Ask(missing) => {
+                        let mut answers = Vec::new();
+                        for known in missing {
+                            let asked = one.ask(known.as_ref()).await;
+                            answers.push((known, asked));
+                        }
+                        caution.told(answers)
+                    }
+                };
+                events.into_iter().map(Ok).collect()
+            }
+        };
+        Some((stream::iter(believed), (events, caution, one)))
+    });
+    believed.flatten()
+}
+
+impl<K, A> One<K, A>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+    A: Fn(&str) -> Api<K>,
+{
+    /// What became of an object, as the server has it now, and not as it had it once.
+    async fn ask(&self, known: &K) -> Asked<K> {
+        let api = (self.api)(&known.namespace().unwrap_or_default());
+        match tokio::time::timeout(PATIENCE, api.get_opt(&known.name_any())).await {
+            Ok(Ok(Some(object))) if (self.is_watched)(&object) => Asked::There(object),
+            Ok(Ok(_)) => Asked::Gone,
+            Ok(Err(_)) | Err(_) => Asked::Unknown,
+        }
     }
 }
 

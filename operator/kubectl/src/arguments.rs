@@ -98,6 +98,9 @@ pub(crate) enum Command {
     /// Approve what waits for a person: moving a dead broker's clients, or taking a returned one back
     #[command(after_help = help::APPROVE)]
     Approve(Approve),
+    /// Print the kubeconfig of an agent that runs a broker outside of the cluster
+    #[command(after_help = help::KUBECONFIG)]
+    Kubeconfig(Credentials),
     /// Collect what a bug report needs, without secrets
     #[command(after_help = help::DEBUG)]
     Debug(Debug),
@@ -218,6 +221,16 @@ pub(crate) struct Approve {
     /// Give up what waits at the substitute for clients that do not come for it, so that the broker has its clients back
     #[arg(long)]
     pub(crate) abandon: bool,
+}
+
+/// `kubectl skein kubeconfig`
+#[derive(Debug, Args)]
+pub(crate) struct Credentials {
+    /// The broker, of spec.external with control: Agent
+    pub(crate) broker: BrokerName,
+    /// How long it is good for; an API server may grant less
+    #[arg(long, value_name = "DURATION", default_value = "8760h")]
+    pub(crate) duration: Period,
 }
 
 /// `kubectl skein debug`

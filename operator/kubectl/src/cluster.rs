@@ -1,5 +1,6 @@
 //! The cluster and the namespace that are meant, and a client for them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -16,6 +17,16 @@ pub(crate) struct Cluster {
     pub(crate) namespace: String,
     /// By which the fleet's controllers agree who acts.
     pub(crate) lease: LeaseSettings,
+    /// How it is reached.
+    pub(crate) server: Arc<Server>,
+}
+
+/// Where an API server is.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) url: String,
+    /// The certificates that it is known by; none: those that the system trusts.
+    pub(crate) roots: Option<Vec<Vec<u8>>>,
 }
 
 /// How long a server may take to take a connection: who types is waiting.
@@ -30,13 +41,18 @@ impl Cluster {
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let server = config.cluster_url.to_string();
-        let client = Client::try_from(config)
-            .map_err(|error| Failure::could_not(format!("cannot make a client for {server}: {error}")))?;
+        let server = Server {
+            url: config.cluster_url.to_string(),
+            roots: config.root_cert.clone(),
+        };
+        let client = Client::try_from(config).map_err(|error| {
+            Failure::could_not(format!("cannot make a client for {}: {error}", server.url))
+        })?;
         Ok(Self {
             client,
             namespace,
             lease: place.lease.0.clone(),
+            server: Arc::new(server),
         })
     }
 

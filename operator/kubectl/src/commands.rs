@@ -16,6 +16,7 @@ use crate::arguments::{Arguments, Command, Completions, Diff, Status};
 use crate::cluster::Cluster;
 use crate::debug;
 use crate::keeper::Keeper;
+use crate::kubeconfig;
 use crate::moves;
 use crate::objects::{Objects, namespaces};
 use crate::status;
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Drain(arguments) => moves::drain(&cluster, &arguments).await,
             Command::Undrain(arguments) => moves::undrain(&cluster, &arguments).await,
             Command::Approve(arguments) => moves::approve(&cluster, &arguments).await,
+            Command::Kubeconfig(arguments) => kubeconfig::run(&cluster, &arguments).await,
             Command::Debug(arguments) => debug::run(&cluster, &arguments).await,
             Command::Completions(completions) => complete(&completions),
         }

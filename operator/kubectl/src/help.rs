@@ -114,6 +114,17 @@ Examples:
 Exit codes:
   0  approved    1  there is no fleet    2  nothing waits there";
 
+pub(crate) const KUBECONFIG: &str = "\
+It lets in as the ServiceAccount NAME-skein, which may read the broker's own Secret and write its own ConfigMap, and nothing
+else. The address and the certificate of the API server are those of your own kubeconfig.
+
+Examples:
+  kubectl skein kubeconfig edge > edge.kubeconfig
+  KUBECONFIG=edge.kubeconfig skein-operator agent --broker edge      there, as the user that Mosquitto runs as
+
+Exit codes:
+  0  printed    1  the cluster does not grant it    2  there is no such broker, or it has no agent";
+
 pub(crate) const DEBUG: &str = "\
 Custom resources and their status, events, pods and their logs, the objects by which brokers run, the controllers with
 their logs, Lease and metrics. Of Secrets only keys and sizes are taken; passwords and tokens in texts are struck out. Names

@@ -11,6 +11,7 @@ mod commands;
 mod debug;
 mod help;
 mod keeper;
+mod kubeconfig;
 mod moves;
 mod objects;
 mod refusal;

@@ -158,6 +158,8 @@ impl Fleet {
             let status = status::migration(&seen, &name, &resource.spec, record, generation, before.as_ref());
             wanted.push((object.clone(), json(&status)));
         }
+        let there: BTreeSet<String> = wanted.iter().map(|(object, _)| key(object)).collect();
+        self.shown.retain(|uid, _| there.contains(uid));
         for (object, status) in wanted {
             self.show_one(&object, &status);
         }
@@ -165,9 +167,13 @@ impl Fleet {
 
     fn show_one(&mut self, object: &DynamicObject, status: &Value) {
         let key = key(object);
-        let is_there = self.shown.get(&key).or_else(|| object.data.get("status")) == Some(status);
-        self.shown.insert(key, status.clone());
-        if is_there {
+        // Remembered only until the server has it: there may be thousands.
+        if object.data.get("status") == Some(status) {
+            self.shown.remove(&key);
+            return;
+        }
+        let before = self.shown.insert(key, status.clone());
+        if before.as_ref() == Some(status) {
             return;
         }
         let Some(types) = &object.types else { return };
