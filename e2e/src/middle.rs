@@ -141,7 +141,13 @@ impl Middle {
         self.shared.round.send_modify(|round| *round += 2);
     }
 
-    /// How many old lists were given since.
+    /// How many lists were asked for.
+    #[must_use]
+    pub fn first_lists(&self) -> usize {
+        self.shared.gate().first.len()
+    }
+
+    /// How many old lists were given since it went back.
     #[must_use]
     pub fn old_lists(&self) -> usize {
         self.shared
@@ -238,7 +244,8 @@ impl Gate {
         if uri.contains("watch=") && back.expired.insert(path.to_owned()) {
             let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
                 "message": "too old", "reason": "Expired", "code": 410});
-            return Some(full(StatusCode::GONE, status.to_string().into()));
+            let told = json!({"type": "ERROR", "object": status});
+            return Some(full(StatusCode::OK, format!("{told}\n").into()));
         }
         let old = self.first.get(uri)?;
         let is_first = back.listed.insert(uri.to_owned());

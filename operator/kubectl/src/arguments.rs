@@ -228,9 +228,9 @@ pub(crate) struct Approve {
 pub(crate) struct Credentials {
     /// The broker, of spec.external with control: Agent
     pub(crate) broker: BrokerName,
-    /// How long it is good for; an API server may grant less
-    #[arg(long, value_name = "DURATION", default_value = "8760h")]
-    pub(crate) duration: Period,
+    /// For how many days it is good; an API server may grant less
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) days: u16,
 }
 
 /// `kubectl skein debug`

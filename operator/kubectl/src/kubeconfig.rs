@@ -41,7 +41,7 @@ pub(crate) async fn run(cluster: &Cluster, arguments: &Credentials) -> Result<Ex
     }
     let account = names::own(name);
     let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), namespace);
-    let seconds = i64::try_from(arguments.duration.get().as_secs()).unwrap_or(i64::MAX);
+    let seconds = i64::from(arguments.days) * 24 * 60 * 60;
     let wanted = TokenRequest {
         spec: Some(TokenRequestSpec {
             expiration_seconds: Some(seconds),
