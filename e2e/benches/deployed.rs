@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use skein_e2e::{ApiProxy, Cluster, Namespace, from_environment, is_bench, quantile, sample, wait_until};
+use skein_e2e::{
+    ApiProxy, Cluster, Namespace, from_environment, is_bench, pod_process, quantile, sample, wait_until,
+};
 use tokio::task::JoinHandle;
 
 /// Nothing new is loaded for so long: a change is in force everywhere.
@@ -158,36 +160,39 @@ fn note(loaded: &Mutex<Loaded>, change: &Value) {
     }
 }
 
-/// A pod that shows what is in its mounted `ConfigMap`, and how long that takes to change.
+/// How long it takes until a pod sees that its mounted `ConfigMap` has changed.
 async fn rival(namespace: &Namespace, proxy: &ApiProxy, times: usize) -> Result<Vec<f64>> {
-    let show = "while true; do now=$(cat /mounted/value); if [ \"$now\" != \"$last\" ]; then echo $now; last=$now; fi; sleep 0.05; done";
     let restricted = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "mounted"},
         "spec": {
             "securityContext": {"runAsNonRoot": true, "runAsUser": 1883, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
-                "name": "show", "image": "localhost/mosquitto:1", "imagePullPolicy": "Never", "command": ["sh", "-c", show],
+                "name": "mosquitto", "image": "localhost/mosquitto:1", "imagePullPolicy": "Never",
+                "command": ["mosquitto", "-c", "/mounted/mosquitto.conf"],
                 "volumeMounts": [{"name": "mounted", "mountPath": "/mounted"}], "securityContext": restricted,
             }],
             "volumes": [{"name": "mounted", "configMap": {"name": "mounted"}}],
         },
     });
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mounted"}, "data": {"value": "0"}});
+    let data = json!({"value": "0", "mosquitto.conf": "listener 1883\nallow_anonymous true\n"});
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mounted"}, "data": data});
     namespace.apply(&format!("{map}\n---\n{pod}")).await?;
     namespace
         .kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "pod/mounted"])
         .await?;
     let path = format!("/api/v1/namespaces/{}/configmaps/mounted", namespace.name());
+    // Nodes are of this machine, and so is what their pods see.
+    let file = format!(
+        "/proc/{}/root/mounted/value",
+        pod_process("mounted")?.as_raw_nonzero()
+    );
     let mut took = Vec::new();
     for time in 1..=times {
         let value = time.to_string();
         let begin = Instant::now();
         proxy.patch(&path, &json!({"data": {"value": value}})).await?;
-        let seen = async || {
-            let shown = namespace.kubectl(&["logs", "mounted"]).await.unwrap_or_default();
-            shown.lines().last() == Some(value.as_str())
-        };
+        let seen = async || std::fs::read_to_string(&file).is_ok_and(|shown| shown == value);
         wait_until("the pod to see it", MOUNTED, seen)
             .await
             .context("a mounted ConfigMap")?;

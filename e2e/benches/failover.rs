@@ -2,22 +2,21 @@
 //! published afterwards?
 //!
 //! Skein's side is three brokers with heartbeats of 1 s × 3, of which one could stand in for another; messages come from the third.
-//! The rival is what Kubernetes does by itself: one Mosquitto in a Deployment behind a Service, asked by a probe that sees a broker
-//! hang (a `tcpSocket` would not), and moved as soon as its node counts as lost. The client is the same: it knows the Service, and
-//! connects again when it has heard nothing for half a second.
+//! The rival is what Kubernetes does by itself: one Mosquitto in a Deployment behind a Service, with the probes that charts have, which
+//! connect to its port and see that it hangs only when nobody can connect any more; and moved as soon as its node counts as lost.
+//! The client is the same: it knows the Service, and connects again when it has heard nothing for half a second.
 //!
 //! Takes a cluster whose nodes may be hurt. `SKEIN_BENCH_FAULTS` sets how often a broker is killed (20; half as many hang, and a
 //! tenth as many nodes are lost; the rival has a quarter of each, once at least).
 
-use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Result, bail};
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use skein_e2e::{
-    Cluster, Namespace, RawClient, START, all_ready, from_environment, is_bench, pod_of, quantile, sample,
-    service, wait_until,
+    Cluster, Namespace, RawClient, START, all_ready, from_environment, is_bench, pod_of, pod_process,
+    quantile, sample, service, wait_until,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -78,7 +77,8 @@ async fn main() -> Result<()> {
 }
 
 async fn skein(cluster: &Cluster, fault: Fault, times: usize) -> Result<Vec<f64>> {
-    let namespace = sample(cluster, "twins", "failover").await?;
+    let name = format!("skein-{fault:?}").to_lowercase();
+    let namespace = sample(cluster, "twins", &name).await?;
     for broker in ["b1", "b2", "b3"] {
         let heartbeat = json!({"spec": {"heartbeat": {"interval": "1s", "misses": 3}}}).to_string();
         let object = format!("broker/{broker}");
@@ -124,7 +124,6 @@ async fn home(namespace: &Namespace) -> Result<()> {
 /// One Mosquitto, as people run it without more.
 fn manifests() -> String {
     let labels = json!({"app": "rival"});
-    let probe = "mosquitto_sub -h 127.0.0.1 -t '$SYS/broker/uptime' -C 1 -W 3";
     let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rival"},
         "data": {"mosquitto.conf": "listener 1883\nallow_anonymous true\n"}});
     let restricted = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
@@ -140,7 +139,7 @@ fn manifests() -> String {
                 "command": ["mosquitto", "-c", "/config/mosquitto.conf"], "securityContext": restricted,
                 "volumeMounts": [{"name": "config", "mountPath": "/config"}],
                 "readinessProbe": {"tcpSocket": {"port": 1883}},
-                "livenessProbe": {"exec": {"command": ["sh", "-c", probe]}, "timeoutSeconds": 5}}],
+                "livenessProbe": {"tcpSocket": {"port": 1883}}}],
             "volumes": [{"name": "config", "configMap": {"name": "rival"}}]}}}});
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "rival"},
         "spec": {"selector": labels, "ports": [{"name": "mqtt", "port": 1883}]}});
@@ -150,7 +149,8 @@ fn manifests() -> String {
 }
 
 async fn deployment(cluster: &Cluster, fault: Fault, times: usize) -> Result<Vec<f64>> {
-    let namespace = cluster.namespace("deployment").await?;
+    let name = format!("deployment-{fault:?}").to_lowercase();
+    let namespace = cluster.namespace(&name).await?;
     namespace.apply(&manifests()).await?;
     let mut took = Vec::new();
     for time in 0..times {
@@ -214,9 +214,10 @@ impl Place<'_> {
         let since = publisher.now();
         first_since(&self.address, since).await?;
         let begin = publisher.now();
+        let broker = pod_process(&self.pod)?;
         match fault {
-            Fault::Killed => kill_process(mosquitto_of(&self.pod)?, Signal::KILL)?,
-            Fault::Hung => kill_process(mosquitto_of(&self.pod)?, Signal::STOP)?,
+            Fault::Killed => kill_process(broker, Signal::KILL)?,
+            Fault::Hung => kill_process(broker, Signal::STOP)?,
             Fault::NodeLost => {
                 let number = self.node.trim_start_matches("node").parse()?;
                 self.cluster.node("kill", number).await?;
@@ -230,9 +231,14 @@ impl Place<'_> {
         };
         let came = first_since(&self.address, fault_at).await;
         let healed = publisher.now();
-        if fault == Fault::NodeLost {
-            let number = self.node.trim_start_matches("node").parse()?;
-            self.cluster.node("start", number).await?;
+        match fault {
+            Fault::Killed => {}
+            // It may be gone by now.
+            Fault::Hung => drop(kill_process(broker, Signal::CONT)),
+            Fault::NodeLost => {
+                let number = self.node.trim_start_matches("node").parse()?;
+                self.cluster.node("start", number).await?;
+            }
         }
         came?;
         Ok(healed.saturating_sub(begin).as_secs_f64() * 1000.0)
@@ -301,26 +307,4 @@ impl Publisher {
     fn now(&self) -> Duration {
         self.begin.elapsed()
     }
-}
-
-/// The Mosquitto of a pod: nodes are of this machine, and so are their processes.
-fn mosquitto_of(pod: &str) -> Result<Pid> {
-    let host = format!("HOSTNAME={pod}");
-    let is_it = |pid: i32| {
-        let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        let environment = read("environ");
-        read("comm") == b"mosquitto\n"
-            && environment
-                .split(|byte| *byte == 0)
-                .any(|pair| pair == host.as_bytes())
-    };
-    let all = fs::read_dir("/proc")?.flatten();
-    let mut found = all
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| is_it(*pid));
-    let pid = found
-        .next()
-        .with_context(|| format!("{pod} runs no mosquitto here"))?;
-    ensure!(found.next().is_none(), "several pods {pod} run a mosquitto");
-    Pid::from_raw(pid).context("no process")
 }

@@ -62,7 +62,7 @@ pub use measure::{Burners, connect_options, cores, from_environment, is_bench, q
 pub use middle::{Controller, LEASE, Middle};
 pub use mosquitto::{Series, find_mosquitto, mosquitto, plugin, version_of};
 pub use place::{free_port, free_ports, kubectl_skein, operator, repository, skein, user_folder};
-pub use processes::{broker_processes, process};
+pub use processes::{broker_processes, pod_process, process};
 pub use prometheus::{Prometheus, Series as SampledSeries};
 pub use proxy::ApiProxy;
 pub use publisher::Publisher;

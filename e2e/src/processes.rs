@@ -27,6 +27,28 @@ pub fn broker_processes(status: &Value) -> Result<BTreeMap<String, Pid>> {
     found.with_context(|| format!("a broker has no process: {status:#}"))
 }
 
+/// The Mosquitto of a pod: nodes are of this machine, and so are their processes.
+pub fn pod_process(pod: &str) -> Result<Pid> {
+    let host = format!("HOSTNAME={pod}");
+    let is_it = |pid: i32| {
+        let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let environment = read("environ");
+        read("comm") == b"mosquitto\n"
+            && environment
+                .split(|byte| *byte == 0)
+                .any(|pair| pair == host.as_bytes())
+    };
+    let all = fs::read_dir("/proc")?.flatten();
+    let mut found = all
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| is_it(*pid));
+    let pid = found
+        .next()
+        .with_context(|| format!("{pod} runs no mosquitto here"))?;
+    ensure!(found.next().is_none(), "several pods {pod} run a mosquitto");
+    Pid::from_raw(pid).context("no process")
+}
+
 impl Fleet {
     /// A broker's supervisor, as it last reported.
     pub fn supervisor(&self, broker: &str) -> Result<Pid> {
