@@ -74,16 +74,24 @@ async fn change(namespace: &Namespace, cost: &str) -> Result<()> {
     all_ready(namespace, SOON).await
 }
 
-#[tokio::test]
-async fn of_two_controllers_one_acts() -> Result<()> {
-    let Some(cluster) = Cluster::find("of_two_controllers_one_acts") else {
-        return Ok(());
+/// The twins, in a namespace for which no controller cares.
+async fn uncared(test: &str, name: &str) -> Result<Option<(Cluster, Namespace)>> {
+    let Some(cluster) = Cluster::find(test) else {
+        return Ok(None);
     };
     definitions(&cluster).await?;
     cluster.without_controller().await?;
-    let namespace = cluster.namespace("controllers").await?;
+    let namespace = cluster.namespace(name).await?;
     let samples = repository().join("deploy/samples/twins").display().to_string();
     namespace.kubectl(&["apply", "--filename", &samples]).await?;
+    Ok(Some((cluster, namespace)))
+}
+
+#[tokio::test]
+async fn of_two_controllers_one_acts() -> Result<()> {
+    let Some((cluster, namespace)) = uncared("of_two_controllers_one_acts", "controllers").await? else {
+        return Ok(());
+    };
     // Given two controllers, of which one leads,
     let logs = tempfile::tempdir()?;
     let first = Observed::start(&cluster, &namespace, logs.path().join("first")).await?;
@@ -153,14 +161,9 @@ const FURTHER: &str = "\
 
 #[tokio::test]
 async fn a_server_that_is_behind_moves_nothing() -> Result<()> {
-    let Some(cluster) = Cluster::find("a_server_that_is_behind_moves_nothing") else {
+    let Some((cluster, namespace)) = uncared("a_server_that_is_behind_moves_nothing", "behind").await? else {
         return Ok(());
     };
-    definitions(&cluster).await?;
-    cluster.without_controller().await?;
-    let namespace = cluster.namespace("behind").await?;
-    let samples = repository().join("deploy/samples/twins").display().to_string();
-    namespace.kubectl(&["apply", "--filename", &samples]).await?;
     // Given a fleet that is not what it was when its controller came: it has more,
     let logs = tempfile::tempdir()?;
     let log = logs.path().join("controller");

@@ -57,7 +57,17 @@ impl Broker {
         }
     }
 
-    /// The same, to be changed.
+    /// Which part of its spec says that, for whoever has to name a field.
+    #[must_use]
+    pub fn section(&self) -> &'static str {
+        if self.external().is_some() {
+            "external"
+        } else {
+            "managed"
+        }
+    }
+
+    /// What Skein makes its configuration from, to be changed.
     pub fn managed_mut(&mut self) -> Option<&mut Managed> {
         match &mut self.hosting {
             Hosting::Managed(managed) | Hosting::Agent(managed, _) => Some(managed),

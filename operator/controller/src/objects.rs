@@ -33,7 +33,7 @@ mod workload;
 pub use access::{disruption_budget, network_policy, role, role_binding, service_account};
 pub use images::Images;
 pub use keeping::{config_map, fleet_secret, secret};
-pub use ports::{numbers, objection, ports};
+pub use ports::{numbers, objection, own_number, ports};
 pub use services::{Family, Serving, client_service, endpoint_slice, peer_service};
 pub use wanted::Wanted;
 pub use workload::{TEMPLATE, stateful_set, template_hash, volume_claim};
@@ -118,10 +118,7 @@ pub fn for_agent(owner: &Owner<'_>) -> Result<Vec<Wanted>, serde_json::Error> {
         Wanted::of(&role(owner))?,
         Wanted::of(&role_binding(owner))?,
         Wanted::of(&config_map(owner))?,
-        Wanted::of(&client_service(
-            owner,
-            vec![(names::PORT.1.to_owned(), names::PORT.0)],
-        ))?,
+        Wanted::of(&client_service(owner, own_number()))?,
     ])
 }
 

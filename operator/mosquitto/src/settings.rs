@@ -129,17 +129,12 @@ pub fn review_fleet(fleet: &Fleet) -> Vec<(String, String, String)> {
         let Some(managed) = broker.managed() else {
             continue;
         };
-        let section = if broker.external().is_some() {
-            "external"
-        } else {
-            "managed"
-        };
         let asked = managed.version.as_deref().and_then(series);
         oldest = oldest.into_iter().chain(asked).min();
         for (key, value) in &managed.settings {
             let verdict = asked.map_or_else(|| review(key, value), |version| review_for(key, value, version));
             if let Err(Refused { reason, remedy, .. }) = verdict {
-                let field = format!("spec.{section}.settings.{key}");
+                let field = format!("spec.{}.settings.{key}", broker.section());
                 found.push((format!("Broker/{name}"), field, format!("{reason}; {remedy}")));
             }
         }

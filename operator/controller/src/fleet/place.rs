@@ -286,8 +286,7 @@ impl Fleet {
         let ip = self.heard.get(to).and_then(|heard| heard.ip);
         let serving = ip.zip(self.ports_at(to)).map(|(ip, ports)| Serving { ip, ports });
         let asked = self.hosted(broker).map(|hosted| objects::numbers(hosted.spec));
-        let (number, name) = names::PORT;
-        let asked = asked.unwrap_or_else(|| vec![(name.to_owned(), number)]);
+        let asked = asked.unwrap_or_else(objects::own_number);
         let service = objects::client_service(&owner, asked);
         let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
         let family = self.setting.objects.family;

@@ -21,9 +21,15 @@ pub fn ports(spec: &ManagedSpec) -> BTreeMap<String, i32> {
 /// one under a further name.
 #[must_use]
 pub fn numbers(spec: &ManagedSpec) -> Vec<(String, i32)> {
-    let mut numbers = vec![(PORT.1.to_owned(), PORT.0)];
+    let mut numbers = own_number();
     numbers.extend(ports(spec).into_iter().filter(|(_, port)| *port != PORT.0));
     numbers
+}
+
+/// The port that every broker has, and all that the Service of one outside of the cluster has.
+#[must_use]
+pub fn own_number() -> Vec<(String, i32)> {
+    vec![(PORT.1.to_owned(), PORT.0)]
 }
 
 /// Why a broker cannot have its listeners on Kubernetes, and what to do.

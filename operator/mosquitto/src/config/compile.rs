@@ -179,14 +179,9 @@ fn declared(input: &Compile<'_>, problems: &mut Problems<'_>) -> Managed {
         );
         return Managed::default();
     };
-    let section = if input.declared.external().is_some() {
-        "external"
-    } else {
-        "managed"
-    };
     if !managed.allow_anonymous {
         problems.add(
-            format!("spec.{section}.allowAnonymous"),
+            format!("spec.{}.allowAnonymous", input.declared.section()),
             "clients cannot log in with names of their own yet, so none could connect",
             "set it to true, and keep the broker on a network you trust",
         );
