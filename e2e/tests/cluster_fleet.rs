@@ -5,9 +5,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Signal, kill_process};
 use skein_e2e::{
     Cluster, Namespace, RawClient, SOON, START, Sender, Taker, all_ready, client, condition, flows, get,
-    leader, migration, pod_of, sample, wait_for, wait_known, wait_until,
+    leader, migration, pod_of, pod_process, sample, wait_for, wait_known, wait_until,
 };
 
 /// A client that comes back as often as it is sent off, once it is served: nodes follow a change each in its own time, so it may be
@@ -172,6 +173,36 @@ async fn a_lost_node_costs_moments() -> Result<()> {
         .map(drop)
 }
 
+#[tokio::test]
+async fn a_process_that_hangs_is_replaced_and_then_restarted() -> Result<()> {
+    let Some(cluster) = Cluster::find("a_process_that_hangs_is_replaced_and_then_restarted") else {
+        return Ok(());
+    };
+    // Given a client with a session at one of the twins,
+    let namespace = sample(&cluster, "twins", "hang").await?;
+    let mut publisher = client(&namespace, "b3", "boiler", true, SOON).await?;
+    let mut room = client(&namespace, "b1", "room", false, SOON).await?;
+    ensure!(room.subscribe("house/#", 1).await?);
+    flows(&mut publisher, &mut room, "house/1/heating").await?;
+    wait_known(&namespace, "b1", "room").await?;
+    // when its Mosquitto stops in its tracks, for ever, as far as anybody can tell,
+    let pod = pod_of(&namespace, "b1", ".metadata.name").await?;
+    let hung = pod_process(&pod)?;
+    kill_process(hung, Signal::STOP)?;
+    // then the other one takes over,
+    replaced(&namespace, "b1", "b2", &mut publisher).await?;
+    // and a process that lives takes its place, in the same pod, and has its clients back.
+    migration(&namespace, "b1", "FailedBack", START).await?;
+    ensure!(pod_process(&pod)? != hung);
+    ensure!(pod == pod_of(&namespace, "b1", ".metadata.name").await?);
+    all_ready(&namespace, START).await?;
+    let mut room = client(&namespace, "b1", "room", false, SOON).await?;
+    ensure!(room.session_present());
+    flows(&mut publisher, &mut room, "house/1/heating")
+        .await
+        .map(drop)
+}
+
 /// The twin takes over, and clients find it where they found the victim.
 async fn replaced(namespace: &Namespace, victim: &str, twin: &str, publisher: &mut RawClient) -> Result<()> {
     let begin = Instant::now();
@@ -181,7 +212,7 @@ async fn replaced(namespace: &Namespace, victim: &str, twin: &str, publisher: &m
     ensure!(room.session_present());
     flows(publisher, &mut room, "house/1/heating").await?;
     println!(
-        "a client is served {took:.1?} after its broker's node lost power, gets messages after {:.1?}",
+        "a client is served {took:.1?} after its broker was lost, gets messages after {:.1?}",
         begin.elapsed()
     );
     let migration = migration(namespace, victim, "Completed", SOON).await?;

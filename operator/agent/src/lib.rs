@@ -18,6 +18,7 @@ mod relay;
 pub mod report;
 pub mod say;
 pub mod seams;
+mod sockets;
 pub mod spawn;
 pub mod supervisor;
 mod users;

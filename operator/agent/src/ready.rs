@@ -5,7 +5,6 @@
 //! which the kernel tells; a broker that cannot live with what it read dies in the same turn of its loop.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -17,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::identity::watch_descriptor;
 use crate::process::Broker;
+use crate::sockets::Sockets;
 
 /// How long a broker may take to load a large store before it is called started because it lives.
 const START: Duration = Duration::from_secs(10);
@@ -78,44 +78,10 @@ pub(crate) async fn started(broker: &Broker, ports: &BTreeSet<u16>) -> Outcome {
     }
 }
 
-/// Whether the process listens on all of these ports.
+/// Whether the process listens on all of these ports. Of another user's process (the broker gave up root in a way that hides
+/// its sockets) it is not known: alive must do.
 fn listens(pid: u32, ports: &BTreeSet<u16>) -> bool {
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-        // Another user's process (the broker gave up root in a way that hides it): alive must do.
-        return true;
-    };
-    let sockets: BTreeSet<String> = descriptors
-        .flatten()
-        .filter_map(|entry| {
-            let target = fs::read_link(entry.path()).ok()?;
-            let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
-            Some(inode.to_owned())
-        })
-        .collect();
-    if sockets.is_empty() {
-        return false;
-    }
-    let mut open = BTreeSet::new();
-    for table in ["tcp", "tcp6"] {
-        let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
-        open.extend(
-            text.lines()
-                .skip(1)
-                .filter_map(|line| listening_port(line, &sockets)),
-        );
-    }
-    ports.is_subset(&open)
-}
-
-/// The port of a line of `/proc/net/tcp` (proc(5)) if it is a listening socket and one of these inodes.
-fn listening_port(line: &str, inodes: &BTreeSet<String>) -> Option<u16> {
-    const LISTEN: &str = "0A";
-    let fields: Vec<&str> = line.split_ascii_whitespace().take(10).collect();
-    let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-    let (_, port) = local.rsplit_once(':')?;
-    (*state == LISTEN && inodes.contains(*inode))
-        .then(|| u16::from_str_radix(port, 16).ok())
-        .flatten()
+    Sockets::of(pid).is_none_or(|sockets| ports.is_subset(&sockets.ports()))
 }
 
 /// Tells when a file was read to its end by whoever opened it.
@@ -162,26 +128,5 @@ mod tests {
         let config =
             "# listener 1\nlistener 2001 127.0.0.1\n  port 2002\nlistener 0 /tmp/socket\nlistener x\n";
         assert_eq!(ports(config), BTreeSet::from([2001, 2002]));
-    }
-
-    #[test]
-    fn only_its_own_listening_sockets_count() {
-        let mine = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = mine.local_addr().unwrap().port();
-        assert!(listens(std::process::id(), &BTreeSet::from([port])));
-        let client = std::net::TcpStream::connect(mine.local_addr().unwrap()).unwrap();
-        let connected = client.local_addr().unwrap().port();
-        assert!(
-            !listens(std::process::id(), &BTreeSet::from([port, connected])),
-            "a connection is no listener"
-        );
-        let other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        assert!(
-            !listens(other.id(), &BTreeSet::from([port])),
-            "the port is another's"
-        );
-        let mut other = other;
-        other.kill().unwrap();
-        other.wait().unwrap();
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use skein_mosquitto::version::Version;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::directory::{BrokerDirectory, Configuration, Hold};
 use crate::files::{self, FileError};
@@ -27,6 +27,7 @@ use crate::say::{now, say};
 use crate::seams::{
     Administration, ConfigSource, DirectorySource, FileReports, NoAdministration, ReportSink, Wanted,
 };
+use crate::sockets::Stagnation;
 use crate::spawn;
 
 mod steps;
@@ -37,6 +38,11 @@ mod tests;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often the size of the log is looked at.
 const LOG_LOOK: Duration = Duration::from_secs(30);
+/// How often it is looked whether the process takes what arrives.
+const WORK_LOOK: Duration = Duration::from_secs(5);
+/// So many looks in a row at which it took nothing, and it hangs for good: half a minute. Its clients left it long before,
+/// where they can, so there is no hurry; and a broker that writes a large store is deaf for a while, too.
+const LOOKS: u32 = 6;
 
 /// What a supervisor is told at its start.
 #[derive(Clone, Debug)]
@@ -138,6 +144,10 @@ struct Supervisor<S, R, A, K> {
     /// What kept the last process from starting, if a person has to help.
     obstacle: Option<String>,
     published: Option<Report>,
+    /// Whether the process takes what arrives.
+    stagnation: Stagnation,
+    /// How often that is looked at.
+    work_look: Duration,
     /// Held locked; the system lets go of it when this process ends, however it ends.
     _lock: File,
 }
@@ -200,6 +210,8 @@ where
             all_barred,
             obstacle: None,
             published: None,
+            stagnation: Stagnation::default(),
+            work_look: WORK_LOOK,
             _lock: lock,
         })
     }
@@ -225,8 +237,11 @@ where
 
     /// Works. Every await in here may be the last one: `run_until` drops it.
     async fn run(&mut self) -> SupervisorError {
-        let mut log_look = tokio::time::interval(LOG_LOOK);
-        log_look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut log_look = interval(LOG_LOOK);
+        log_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut work_look = interval(self.work_look);
+        // What passed while this process itself was kept from looking was not seen.
+        work_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if let Err(error) = self.reconcile().await {
                 // A full disk, say: the broker goes on, and this is tried again.
@@ -251,6 +266,7 @@ where
                 },
                 () = self.source.changed() => {}
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => self.retry = None,
+                _ = work_look.tick() => self.end_if_hung().await,
                 _ = log_look.tick() => rotate(&self.directory.log(), &self.directory.older_log()),
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use super::{LONGEST_PAUSE, Supervisor};
+use super::{LONGEST_PAUSE, LOOKS, Supervisor};
 use crate::directory::Configuration;
 use crate::files::{self, FileError};
 use crate::judge::{self, Knowledge, Way};
@@ -15,6 +15,7 @@ use crate::ready::{self, Outcome, Reading, Reload};
 use crate::report::{Exit, Rejected};
 use crate::say::say;
 use crate::seams::{Administration, ConfigSource, ReportSink};
+use crate::sockets::Sockets;
 use crate::users;
 
 /// A process that lived shorter than this did not get to work, unless it listened and was killed from outside.
@@ -183,6 +184,37 @@ where
         self.rejected = Some(Rejected { epoch, reason });
         if self.loaded.is_none() && self.retry.is_none() {
             self.retry = Some(Instant::now() + LONGEST_PAUSE);
+        }
+    }
+
+    /// Ends a process that takes nothing any more; the next start follows as after any death. What it has in memory only is
+    /// saved if it can still be woken.
+    pub(super) async fn end_if_hung(&mut self) {
+        let Some(broker) = self
+            .broker
+            .as_ref()
+            .filter(|broker| broker.listened && !broker.frozen)
+        else {
+            self.stagnation.forget();
+            return;
+        };
+        let pid = broker.identity.pid;
+        if self.stagnation.look(pid) < LOOKS {
+            return;
+        }
+        self.stagnation.forget();
+        match Sockets::of(pid) {
+            Some(sockets) if !sockets.are_served().await => {}
+            _ => return,
+        }
+        say!(
+            "process {} has taken nothing of what arrived for {} s: it is restarted",
+            pid,
+            (self.work_look * LOOKS).as_secs()
+        );
+        if let Some(broker) = self.broker.take() {
+            self.last_exit = Some(broker.stop().await);
+            self.restarts += 1;
         }
     }
 

@@ -7,7 +7,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use skein_mosquitto::security::{FleetSecret, Security, downstream_of, read, render};
-use tokio::time::timeout;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
 use super::steps::pause;
 use super::*;
@@ -264,6 +266,64 @@ fn hung_it_takes_nothing_until_it_is_mended() {
                 || report.loaded.is_none()),
             "{during:#?}"
         );
+    });
+}
+
+/// A broker that is looked at often, and a client to it.
+async fn looked_at_often() -> (Scene, Identity, TcpStream) {
+    let mut scene = Scene::new("2.1.2");
+    scene.work_look = Duration::from_millis(20);
+    let config = listener();
+    scene.give(1, &config);
+    scene.start();
+    let broker = scene.running(1).await;
+    let port = *ready::ports(&config).first().unwrap();
+    let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    (scene, broker, client)
+}
+
+#[test]
+fn a_broker_that_takes_nothing_any_more_is_restarted() {
+    story(async {
+        let (scene, broker, mut client) = looked_at_often().await;
+        broker.signal(Signal::STOP).unwrap();
+        stands_still(broker.pid).await;
+        client.write_all(b"anybody there?").await.unwrap();
+        let report = scene
+            .until(|report| report.restarts == 1 && report.process.pid().is_some())
+            .await;
+        assert_ne!(report.process.pid(), Some(broker.pid));
+        let exit = report.last_exit.unwrap();
+        assert_eq!(
+            (exit.code, exit.signal),
+            (Some(0), None),
+            "it was woken to save what it has"
+        );
+    });
+}
+
+#[test]
+fn one_that_serves_others_is_left_alone_though_one_connection_waits() {
+    story(async {
+        let (scene, broker, mut client) = looked_at_often().await;
+        // The fake broker takes connections and never reads.
+        client.write_all(b"anybody there?").await.unwrap();
+        let asked = async {
+            while !scene.log().contains("a connection was given up") {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, asked).await.unwrap();
+        // The next one would restart it, if the answer had not been heard.
+        client.write_all(b"anybody there?").await.unwrap();
+        let again = async {
+            while scene.log().matches("a connection was given up").count() < 2 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, again).await.unwrap();
+        assert!(broker.is_alive());
+        assert_eq!(scene.until(|_| true).await.restarts, 0);
     });
 }
 

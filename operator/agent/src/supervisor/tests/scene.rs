@@ -19,7 +19,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const ARGUMENTS: &str = "SKEIN_FAKE_BROKER";
 
 /// Not a test but the broker of the tests below: when they run this program again with its arguments in the environment,
-/// it listens where its configuration says (`listener PORT`), reads it again on SIGHUP, ends on SIGTERM, and dies of a
+/// it listens where its configuration says (`listener PORT`, see [`serve`]), reads it again on SIGHUP, ends on SIGTERM, and dies of a
 /// line `dies` or, at a reload, of `dies_of_reload`.
 #[test]
 fn fake_broker() {
@@ -38,8 +38,10 @@ fn fake_broker() {
             eprintln!("1795258568: Error: this one dies.");
             std::process::exit(3);
         }
-        let bind = |port| TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let _listeners: Vec<TcpListener> = ready::ports(&text).into_iter().map(bind).collect();
+        for port in ready::ports(&text) {
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await;
+            tokio::spawn(serve(listener.unwrap()));
+        }
         loop {
             tokio::select! {
                 _ = reload.recv() => {
@@ -53,6 +55,15 @@ fn fake_broker() {
             }
         }
     });
+}
+
+/// Takes every connection; never reads from the first, and notes when another one is given up.
+async fn serve(listener: tokio::net::TcpListener) {
+    let _first = listener.accept().await;
+    while let Ok((mut connection, _)) = listener.accept().await {
+        let given_up = tokio::io::copy(&mut connection, &mut tokio::io::sink()).await;
+        eprintln!("1795258568: a connection was given up: {given_up:?}");
+    }
 }
 
 /// Knows what the fake broker needs: a changed listener takes a restart, all else a reload.
@@ -93,6 +104,8 @@ pub(super) struct Scene {
     pub(super) reports: Arc<Mutex<Vec<Report>>>,
     end: Option<oneshot::Sender<()>>,
     task: Option<Task>,
+    /// How often it is looked whether the broker takes what arrives.
+    pub(super) work_look: Duration,
 }
 
 impl Scene {
@@ -133,6 +146,7 @@ impl Scene {
             reports: Arc::default(),
             end: None,
             task: None,
+            work_look: WORK_LOOK,
         }
     }
 
@@ -169,6 +183,7 @@ impl Scene {
             supervisor = attempt();
         }
         let mut supervisor = supervisor.unwrap();
+        supervisor.work_look = self.work_look;
         let ended = async move { drop(ended.await) };
         let task = tokio::task::spawn_local(async move { supervisor.run_until(ended).await });
         self.end = Some(end);
