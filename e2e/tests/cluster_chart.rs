@@ -295,6 +295,21 @@ async fn a_fleet_outlives_its_release() -> Result<()> {
     ]
     .concat();
     release.helm(&install).await?;
+    // it carries messages, and what it was tested with is gone again;
+    let tested = release
+        .helm(&["test", "skein", "--logs", "--timeout", "240s"])
+        .await?;
+    ensure!(tested.contains("received at skein-test-b:1883 after"), "{tested}");
+    wait_until(
+        "the test's fleet to be gone",
+        Duration::from_mins(1),
+        async || {
+            let what = ["get", "brokers,noderoutes,topics,pods", "--output", "name"];
+            let left = home.kubectl(&what).await;
+            left.is_ok_and(|left| !left.contains("skein-test"))
+        },
+    )
+    .await?;
     // it runs a fleet;
     let namespace = cluster.namespace("outlives").await?;
     namespace

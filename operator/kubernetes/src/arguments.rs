@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use skein_api::name::BrokerName;
+use skein_api::resources::Period;
 use skein_controller::LeaseSettings;
 
+use crate::flow::Place;
 use crate::help;
 
 /// What Skein runs on Kubernetes: the controller of fleets, and the supervisor in each broker's pod.
@@ -31,6 +33,9 @@ pub(crate) enum Command {
     /// Supervise a broker: what its pod runs, and what runs beside an external broker
     #[command(after_help = help::AGENT)]
     Agent(Agent),
+    /// Publish at one broker and receive at another: what `helm test` runs
+    #[command(after_help = help::TEST)]
+    Test(Flow),
     /// Copy this program into a folder: what the pod's init container runs
     #[command(hide = true)]
     Install(Install),
@@ -91,6 +96,35 @@ pub(crate) struct Agent {
     /// The pod's uid, to be written beside its reports
     #[arg(long, value_name = "UID", env = "SKEIN_POD_UID")]
     pub(crate) pod_uid: Option<String>,
+}
+
+/// `skein-operator test`
+#[derive(Debug, Args)]
+pub(crate) struct Flow {
+    /// Where to publish; port 1883 if none is given
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) from: Place,
+    /// Where to receive
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) to: Place,
+    /// The topic, without wildcards
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// How long to go on trying
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    pub(crate) within: Period,
+    /// The user at both brokers [default: anonymous]
+    #[arg(long, value_name = "NAME", env = "SKEIN_USERNAME", requires = "password")]
+    pub(crate) username: Option<String>,
+    /// The user's password; rather by the environment, where nobody else sees it
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "SKEIN_PASSWORD",
+        hide_env_values = true,
+        requires = "username"
+    )]
+    pub(crate) password: Option<String>,
 }
 
 /// `skein-operator install`

@@ -28,3 +28,14 @@ Examples:
 
 Exit codes:
   0  stopped by SIGTERM    1  it could not run    2  bad arguments";
+
+pub(crate) const TEST: &str = "\
+Publishes messages at QoS 1 until one arrives, and says how long it took. The topic has to be one that a Topic leads from the
+one broker to the other. Nothing is left at either.
+
+Examples:
+  skein-operator test --from a.farm.svc --to b.farm.svc --topic barn/temperature
+  skein-operator test --from 127.0.0.1:2001 --to 127.0.0.1:2002 --topic barn/temperature --within 10s
+
+Exit codes:
+  0  a message arrived    1  none did    2  bad arguments";

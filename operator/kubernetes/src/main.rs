@@ -3,6 +3,7 @@
 //! It is a program of its own so that `skein`, which people run on their own machines, carries no client of Kubernetes.
 
 mod arguments;
+mod flow;
 mod help;
 
 use std::process::ExitCode;
@@ -12,11 +13,13 @@ use clap::Parser as _;
 use skein_controller::objects::{Images, Settings};
 use skein_controller::{LeaseSettings, Options};
 use skein_pod::PodOptions;
+use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Controller(arguments) => controller(arguments),
         Command::Agent(arguments) => agent(arguments),
+        Command::Test(arguments) => runtime().and_then(|runtime| runtime.block_on(flow::test(arguments))),
         Command::Install(arguments) => install(&arguments),
     };
     match ended {
@@ -62,14 +65,18 @@ fn agent(arguments: Agent) -> Result<(), String> {
         mosquitto,
         pod_uid,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+    let runtime = runtime()?;
     let ended = runtime.block_on(skein_pod::run(options));
     // A line that nobody reads from standard output must not keep this process.
     runtime.shutdown_background();
     ended.map(drop).map_err(|error| error.to_string())
+}
+
+fn runtime() -> Result<Runtime, String> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))
 }
 
 fn install(arguments: &Install) -> Result<(), String> {

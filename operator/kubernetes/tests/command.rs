@@ -76,3 +76,22 @@ fn the_help_teaches() {
     }
     assert!(!help.contains("\n  install "), "what only a pod calls is hidden");
 }
+
+#[test]
+fn a_flow_that_nobody_serves_is_said_to_be_none() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    drop(taken);
+    let place = format!("127.0.0.1:{port}");
+    let ran = operator(&[
+        "test", "--from", &place, "--to", &place, "--topic", "a/b", "--within", "1s",
+    ]);
+    assert_eq!(ran.status.code(), Some(1));
+    assert_eq!(
+        complaint(&ran),
+        format!(
+            "error: nothing that is published as a/b at {place} is received at {place}: connection refused: nobody listens \
+             there\n"
+        )
+    );
+}

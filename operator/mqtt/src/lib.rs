@@ -2,12 +2,14 @@
 //!
 //! [`Watch`] holds one connection per broker and tells whether each answers and which paths pass messages.
 //! [`seed`] opens the session of a bridge to come, [`open_client_session`] that of a client, [`end_subscriptions`] clears or ends one that was
-//! left, [`adopt`] passes on what waits in one. [`put_retained`] gives a broker retained values, or has it forget some. [`administration`] bars users of a broker and lets them in again.
+//! left, [`adopt`] passes on what waits in one. [`put_retained`] gives a broker retained values, or has it forget some. [`administration`] bars users of a broker and lets them in again. [`carry`] tries whether
+//! a message gets from one broker to another.
 //! [`session`] is the seam under the others: one MQTT 3.1.1 connection as a trait, with `rumqttc` behind it. Knows names as
 //! plain strings and addresses; knows no fleets, no plans, no processes. TLS is not there yet.
 
 pub mod administration;
 mod adopting;
+mod carry;
 mod clearing;
 mod dialect;
 #[cfg(test)]
@@ -24,6 +26,7 @@ mod tests;
 mod watch;
 
 pub use adopting::{AdoptedSession, Target, adopt};
+pub use carry::carry;
 pub use clearing::{LeftSession, end_subscriptions};
 pub use retained::{RetainedValue, RetainedValues, put_for_sake_of, put_retained};
 pub use rumqtt::RumqttSession;
