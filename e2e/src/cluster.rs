@@ -10,6 +10,7 @@ use rustix::process::getpid;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use crate::measure::is_bench;
 use crate::place::named_path;
 use crate::story::{Kubectl, story};
 
@@ -250,8 +251,10 @@ impl Drop for Namespace {
             command.args(words);
             command.output()
         };
-        // A test runner keeps this to itself unless the test fails.
-        println!("{}", story(&kubectl, &self.name));
+        // A test runner keeps this to itself unless the test fails; a benchmark says what it measured and no more.
+        if !is_bench() {
+            println!("{}", story(&kubectl, &self.name));
+        }
         let _ = kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
         // Nobody may be left to let Brokers go.
         free_brokers(&kubectl, &["--namespace", &self.name]);

@@ -67,9 +67,33 @@ impl ApiProxy {
         Ok(())
     }
 
+    /// Has an object be as this says, by server-side apply; the path says who does.
+    pub async fn apply(&self, path: &str, object: &Value) -> Result<()> {
+        let type_ = "application/apply-patch+yaml";
+        let refused = self.send(Method::PATCH, path, type_, object).await?.err();
+        ensure!(
+            refused.is_none(),
+            "{path}: {}",
+            refused.unwrap_or_default()["message"]
+        );
+        Ok(())
+    }
+
+    /// What is there.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        let type_ = "application/json";
+        let got = self.send(Method::GET, path, type_, &Value::Null).await?;
+        got.map_err(|refused| anyhow::anyhow!("{path}: {}", refused["message"]))
+    }
+
     /// Has an object be made; gives it, or the status that says why not.
     pub async fn create(&self, path: &str, object: &Value) -> Result<Result<Value, Value>> {
-        self.send(Method::POST, path, "application/json", object).await
+        Self::create_at(self.address, path, object).await
+    }
+
+    /// The same, by where the way to the API server begins: for many at a time.
+    pub async fn create_at(address: SocketAddr, path: &str, object: &Value) -> Result<Result<Value, Value>> {
+        send(address, Method::POST, path, "application/json", object).await
     }
 
     async fn send(
@@ -79,17 +103,7 @@ impl ApiProxy {
         type_: &str,
         body: &Value,
     ) -> Result<Result<Value, Value>> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, self.address.to_string())
-            .header(CONTENT_TYPE, type_)
-            .body(Full::new(Bytes::from(body.to_string())))?;
-        let answer = ask(self.address, request).await?;
-        let is_done = answer.status().is_success();
-        let said = answer.into_body().collect().await?.to_bytes();
-        let said = serde_json::from_slice(&said).context("no answer in JSON")?;
-        Ok(if is_done { Ok(said) } else { Err(said) })
+        send(self.address, method, path, type_, body).await
     }
 
     /// Hands over each change that a watch tells of, until that ends.
@@ -108,6 +122,31 @@ impl ApiProxy {
         }
         Ok(())
     }
+}
+
+async fn send(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    type_: &str,
+    body: &Value,
+) -> Result<Result<Value, Value>> {
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, address.to_string())
+        .header(CONTENT_TYPE, type_)
+        .body(Full::new(Bytes::from(body)))?;
+    let answer = ask(address, request).await?;
+    let is_done = answer.status().is_success();
+    let said = answer.into_body().collect().await?.to_bytes();
+    let said = serde_json::from_slice(&said).context("no answer in JSON")?;
+    Ok(if is_done { Ok(said) } else { Err(said) })
 }
 
 /// One request on a connection of its own.

@@ -23,7 +23,7 @@ const PACKAGES: [(&str, bool); 3] = [
 ];
 
 /// Benchmarks that take a cluster, too.
-const ON_CLUSTER: [&str; 2] = ["deployed", "failover"];
+const ON_CLUSTER: [&str; 3] = ["deployed", "failover", "scale"];
 
 /// What a figure should be.
 enum Goal {
@@ -213,7 +213,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 for series in Series::ALL {
                     command.env(series.variable(), mosquitto::ensure(series, None)?.0);
                 }
-                run_command(&mut cargo(&["build", "--release", "--package", "skein-cli"]))?;
+                let programs = ["--package", "skein-cli", "--package", "skein-kubernetes"];
+                run_command(&mut cargo(&[&["build", "--release"], &programs as &[&str]].concat()))?;
                 command.env("SKEIN_BIN", suite::built("release", "skein")?);
                 command.env("SKEIN_BENCH_MINUTES", arguments.minutes.to_string());
             }

@@ -7,6 +7,7 @@
 mod broker;
 mod conditions;
 mod declared;
+mod index;
 mod migration;
 mod phases;
 mod route;
@@ -16,6 +17,7 @@ mod topic;
 mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 use jiff::Timestamp;
 use skein_api::fleet::Fleet;
@@ -23,6 +25,8 @@ use skein_api::manifest::Problem;
 use skein_api::name::BrokerName;
 use skein_engine::directive::{self, BrokerPhase};
 use skein_planner::plan::Plan;
+
+use index::Index;
 
 pub use broker::broker;
 pub use migration::{from_status, migration};
@@ -32,9 +36,9 @@ pub use topic::topic;
 /// The most entries of a list that could grow without end.
 const MOST: usize = 256;
 
-/// What status is made of.
+/// What is the case in a fleet, and what is declared in it.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub struct Case<'a> {
     /// What is in force.
     pub fleet: &'a Fleet,
     /// How it is to flow.
@@ -53,12 +57,31 @@ pub struct Seen<'a> {
     pub now: Timestamp,
 }
 
+/// What status is made of: what is the case, with what is often looked for in it at hand.
+#[derive(Clone, Debug)]
+pub struct Seen<'a> {
+    case: Case<'a>,
+    index: Index<'a>,
+}
+
+impl<'a> Deref for Seen<'a> {
+    type Target = Case<'a>;
+
+    fn deref(&self) -> &Case<'a> {
+        &self.case
+    }
+}
+
 impl<'a> Seen<'a> {
+    /// Once for all objects of a fleet.
+    #[must_use]
+    pub fn of(case: Case<'a>) -> Self {
+        let index = Index::of(&case);
+        Self { case, index }
+    }
+
     fn broker(&self, name: &str) -> Option<&'a directive::BrokerStatus> {
-        self.status
-            .brokers
-            .iter()
-            .find(|broker| broker.name.as_str() == name)
+        self.index.brokers.get(name).copied()
     }
 
     fn phase(&self, name: &str) -> BrokerPhase {
@@ -73,8 +96,7 @@ impl<'a> Seen<'a> {
 
     /// What the engine says of an object such as `Broker/a`.
     fn sentences(&self, object: &str) -> Vec<&'a str> {
-        let of = |problem: &'a String| problem.strip_prefix(object)?.strip_prefix(": ");
-        self.status.problems.iter().filter_map(of).collect()
+        self.index.sentences.get(object).cloned().unwrap_or_default()
     }
 }
 

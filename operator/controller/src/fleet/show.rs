@@ -18,7 +18,7 @@ use super::Fleet;
 use crate::metrics::{Figures, METRICS};
 use crate::names;
 use crate::objects::Wanted;
-use crate::status::{self, Seen};
+use crate::status::{self, Case, Seen};
 
 /// How many Migrations of a broker's failures stay.
 const KEPT: usize = 10;
@@ -107,7 +107,7 @@ impl Fleet {
             .filter(|(_, declaration)| declaration.is_paused)
             .map(|(name, _)| name.clone())
             .collect();
-        let seen = Seen {
+        let seen = Seen::of(Case {
             fleet: &fleet,
             plan: self.conductor.engine.plan(),
             status: &engine,
@@ -116,7 +116,7 @@ impl Fleet {
             objects: &objects,
             paused: &paused,
             now: jiff::Timestamp::now(),
-        };
+        });
         let errors = problems
             .iter()
             .filter(|problem| problem.severity == Severity::Error);

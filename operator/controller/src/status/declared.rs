@@ -15,11 +15,7 @@ pub(super) fn configured(
     generation: Option<i64>,
     before: &[Condition],
 ) -> Verdict {
-    let mut own: Vec<&Problem> = seen
-        .problems
-        .iter()
-        .filter(|problem| problem.object == object)
-        .collect();
+    let mut own: Vec<&Problem> = seen.index.problems.get(object).cloned().unwrap_or_default();
     own.sort_by_key(|problem| problem.severity);
     let said = own
         .iter()

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use skein_api::fleet::{Fleet, Route};
-use skein_api::name::{BrokerName, RouteName, TopicName};
+use skein_api::fleet::Route;
+use skein_api::name::{BrokerName, RouteName};
 use skein_api::resources::{CarriedLink, NodeRouteStatus};
 use skein_engine::directive::BrokerPhase;
 use skein_mosquitto::link::{Link, Mode};
@@ -11,6 +11,7 @@ use skein_planner::explain::listed;
 use skein_planner::plan::Class;
 
 use super::conditions::{Verdict, Verdicts};
+use super::index::{Tried, edge};
 use super::{MOST, Seen, declared};
 
 /// The status of the route `name`, whose spec is of this generation.
@@ -78,28 +79,10 @@ pub struct HeldLinks {
 /// How many links brokers hold, and how many of them are up.
 #[must_use]
 pub fn held_links(seen: &Seen<'_>) -> BTreeMap<BrokerName, HeldLinks> {
-    let mut by_edge: BTreeMap<(&BrokerName, &BrokerName), Vec<Tried<'_>>> = BTreeMap::new();
-    for path in &seen.status.paths {
-        for pair in path.path.windows(2) {
-            let [to, from] = pair else { continue };
-            let topic = &path.topic;
-            let tried = Tried {
-                topic,
-                to,
-                up: path.up,
-            };
-            by_edge
-                .entry((to.min(from), to.max(from)))
-                .or_default()
-                .push(tried);
-        }
-    }
     let mut held: BTreeMap<BrokerName, HeldLinks> = BTreeMap::new();
     for class in seen.plan.classes.values() {
         for link in class.links.iter() {
-            let ends = (&link.downstream, &link.upstream);
-            let tried = by_edge.get(&(ends.0.min(ends.1), ends.0.max(ends.1)));
-            let is_up = is_up(seen, class, link, tried.map_or(&[], Vec::as_slice));
+            let is_up = is_up(seen, class, link);
             let held = held.entry(link.downstream.clone()).or_default();
             held.planned += 1;
             held.up += usize::from(is_up);
@@ -111,16 +94,22 @@ pub fn held_links(seen: &Seen<'_>) -> BTreeMap<BrokerName, HeldLinks> {
 /// The links that use the route: of several routes between two brokers, the cheapest is used.
 fn carried(seen: &Seen<'_>, name: &RouteName, route: &Route) -> Vec<CarriedLink> {
     let mut ways = vec![(&route.a, &route.b), (&route.b, &route.a)];
-    ways.retain(|&(from, to)| carrier(seen.fleet, from, to) == Some(name));
-    let tried = tried(seen, route);
+    ways.retain(|way| {
+        let carrier = seen.index.carriers.get(way);
+        carrier.is_some_and(|(_, carrier)| *carrier == name)
+    });
     let mut links: BTreeMap<(&BrokerName, &BrokerName, &str), bool> = BTreeMap::new();
-    for class in seen.plan.classes.values() {
-        for link in class.links.iter() {
-            if ways.iter().any(|&(from, to)| carries(link, from, to)) {
-                let key = (&link.downstream, &link.upstream, class.name.as_str());
-                let up = links.entry(key).or_insert(true);
-                *up = *up && is_up(seen, class, link, &tried);
-            }
+    for (class, link) in seen
+        .index
+        .links
+        .get(&edge(&route.a, &route.b))
+        .into_iter()
+        .flatten()
+    {
+        if ways.iter().any(|&(from, to)| carries(link, from, to)) {
+            let key = (&link.downstream, &link.upstream, class.name.as_str());
+            let up = links.entry(key).or_insert(true);
+            *up = *up && is_up(seen, class, link);
         }
     }
     let link = |((downstream, upstream, class), up): ((&BrokerName, &BrokerName, &str), bool)| CarriedLink {
@@ -132,17 +121,6 @@ fn carried(seen: &Seen<'_>, name: &RouteName, route: &Route) -> Vec<CarriedLink>
     links.into_iter().map(link).collect()
 }
 
-fn carrier<'a>(fleet: &'a Fleet, from: &BrokerName, to: &BrokerName) -> Option<&'a RouteName> {
-    let leads = |route: &Route| {
-        (route.a == *from && route.b == *to) || (!route.one_way && route.b == *from && route.a == *to)
-    };
-    let routes = fleet.routes.iter();
-    routes
-        .filter(|(_, route)| !route.paused && leads(route))
-        .min_by_key(|(name, route)| (route.cost, *name))
-        .map(|(name, _)| name)
-}
-
 /// Data passes over the link from one to the other.
 fn carries(link: &Link, from: &BrokerName, to: &BrokerName) -> bool {
     let comes = link.upstream == *from && link.downstream == *to;
@@ -150,37 +128,14 @@ fn carries(link: &Link, from: &BrokerName, to: &BrokerName) -> bool {
     comes || (goes && link.mode == Mode::Duplex)
 }
 
-/// A path that passes the route.
-struct Tried<'a> {
-    topic: &'a TopicName,
-    /// Where data comes to.
-    to: &'a BrokerName,
-    up: bool,
-}
-
-fn tried<'a>(seen: &Seen<'a>, route: &Route) -> Vec<Tried<'a>> {
-    let mut tried = Vec::new();
-    for path in &seen.status.paths {
-        for pair in path.path.windows(2) {
-            let [to, from] = pair else { continue };
-            if (*to == route.a && *from == route.b) || (*to == route.b && *from == route.a) {
-                tried.push(Tried {
-                    topic: &path.topic,
-                    to,
-                    up: path.up,
-                });
-            }
-        }
-    }
-    tried
-}
-
 /// Nobody looks at a link itself: it is up if its ends answer, and something comes through on a path that passes it, each way
 /// that it carries. Where no path goes its way, it carries the commands of one that comes against it, which is tried both ways.
-fn is_up(seen: &Seen<'_>, class: &Class, link: &Link, tried: &[Tried<'_>]) -> bool {
+fn is_up(seen: &Seen<'_>, class: &Class, link: &Link) -> bool {
     if seen.is_out(link.downstream.as_str()) || seen.is_out(link.upstream.as_str()) {
         return false;
     }
+    let tried = seen.index.tried.get(&edge(&link.downstream, &link.upstream));
+    let tried = tried.map_or(&[] as &[Tried<'_>], Vec::as_slice);
     let comes_to = |end: &BrokerName| -> Option<bool> {
         let of_class = |path: &&Tried<'_>| path.to == end && class.topics.binary_search(path.topic).is_ok();
         let mut paths = tried.iter().filter(of_class).map(|path| path.up);

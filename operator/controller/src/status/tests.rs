@@ -15,7 +15,7 @@ use skein_api::resources::Condition;
 use skein_engine::directive::{BrokerPhase, BrokerStatus, PathStatus, Status};
 use skein_planner::plan::{Plan, View};
 
-use super::Seen;
+use super::{Case, Seen};
 
 /// A fleet in which all is well, until a test changes that.
 struct Scene {
@@ -88,7 +88,7 @@ impl Scene {
     }
 
     fn seen(&self) -> Seen<'_> {
-        Seen {
+        Seen::of(Case {
             fleet: &self.fleet,
             plan: &self.plan,
             status: &self.status,
@@ -97,7 +97,7 @@ impl Scene {
             objects: &self.objects,
             paused: &self.paused,
             now: self.now,
-        }
+        })
     }
 
     fn broker(&mut self, name: &str) -> &mut BrokerStatus {

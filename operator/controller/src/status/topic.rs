@@ -25,11 +25,7 @@ pub fn topic(
         .unwrap_or_default();
     let declared = seen.fleet.topics.contains_key(name);
     let class = class(seen, name).filter(|_| declared);
-    let mut paths: Vec<&Path> = class
-        .iter()
-        .flat_map(|class| &class.paths)
-        .filter(|path| path.topic.as_str() == name)
-        .collect();
+    let mut paths: Vec<&Path> = class.map(|class| paths_of(class, name)).unwrap_or_default();
     // Those without a way, then the dearest: what is cut off is what matters least.
     paths.sort_by_key(|path| {
         let ways = !path.brokers.is_empty();
@@ -64,13 +60,14 @@ pub fn topic(
 }
 
 fn class<'a>(seen: &Seen<'a>, name: &str) -> Option<&'a Arc<Class>> {
-    let mut classes = seen.plan.classes.values();
-    classes.find(|class| {
-        class
-            .topics
-            .binary_search_by(|topic| topic.as_str().cmp(name))
-            .is_ok()
-    })
+    seen.index.classes.get(name).copied()
+}
+
+/// A topic's paths: a class has them by topic.
+fn paths_of<'a>(class: &'a Class, topic: &str) -> Vec<&'a Path> {
+    let begin = class.paths.partition_point(|path| path.topic.as_str() < topic);
+    let own = class.paths.iter().skip(begin);
+    own.take_while(|path| path.topic.as_str() == topic).collect()
 }
 
 fn listed(seen: &Seen<'_>, name: &str, paths: &[&Path]) -> Vec<PathStatus> {
@@ -93,9 +90,8 @@ fn listed(seen: &Seen<'_>, name: &str, paths: &[&Path]) -> Vec<PathStatus> {
 
 /// Which paths of a topic are up, as far as they were tried.
 fn heard<'a>(seen: &Seen<'a>, name: &str) -> BTreeMap<(&'a BrokerName, &'a BrokerName), bool> {
-    let paths = seen.status.paths.iter();
+    let paths = seen.index.heard.get(name).into_iter().flatten();
     paths
-        .filter(|path| path.topic.as_str() == name)
         .map(|path| ((&path.producer, &path.consumer), path.up))
         .collect()
 }
@@ -210,14 +206,9 @@ fn culprit(seen: &Seen<'_>, brokers: &[BrokerName]) -> String {
     }
     let waits = |pair: &[BrokerName]| match pair {
         [to, from] => {
-            let link = [
-                format!("the link {to} <- {from} "),
-                format!("the link {from} <- {to} "),
-            ];
-            let problems = &seen.status.problems;
-            problems
-                .iter()
-                .find(|problem| link.iter().any(|link| problem.contains(link)))
+            let (to, from) = (to.as_str(), from.as_str());
+            let said = &seen.index.links_said;
+            said.get(&(to, from)).or_else(|| said.get(&(from, to))).copied()
         }
         _ => None,
     };
