@@ -118,6 +118,9 @@ enum Command {
 const QUICK: u32 = 10;
 /// How many of them.
 const QUICK_ROUNDS: u32 = 50;
+/// Probes that are sent in a second at most, of all together: they pass through brokers that have other things to do, and a
+/// fleet may have ten thousand paths. Of more, each is sent less often.
+const MOST_A_SECOND: u32 = 1000;
 
 /// How much earlier than others the thread gets its turn (nice(2)). It needs little, and that at once.
 const AHEAD: i32 = -15;
@@ -165,7 +168,7 @@ impl Watch {
         let _ = self.commands.send(Command::Probes(probes));
     }
 
-    /// Probes ten times as often for the next five intervals: something changed, and it is of interest how soon messages
+    /// Probes ten times as often, as far as they are not too many, for the next five intervals: something changed, and it is of interest how soon messages
     /// pass. What is not back within an interval is missed as ever.
     pub fn hurry(&self) {
         let _ = self.commands.send(Command::Hurry);
@@ -177,10 +180,21 @@ struct Held {
     publications: mpsc::Sender<Publication>,
 }
 
+/// A probe that is sent again and again.
+struct Sending {
+    probe: Probe,
+    /// Where it is awaited.
+    ends: Vec<AwaitedKey>,
+    /// In which round it was sent last.
+    round: u64,
+}
+
 /// One path from a producer to a consumer, between two probes.
 struct Awaited {
     topic: Arc<str>,
     consumer: Arc<str>,
+    /// The newest round in which a probe was sent.
+    sent: u64,
     /// The newest round that arrived.
     newest: u64,
     /// Which of that and the 63 rounds before it arrived: the lowest bit is the newest.
@@ -190,6 +204,13 @@ struct Awaited {
     /// Since when no probe has arrived though one is under way; `None` while all sent have arrived. That a round
     /// begins late is no miss.
     unanswered_since: Option<Instant>,
+}
+
+impl Sending {
+    /// What it is, and in which round it was sent last.
+    fn last(&self) -> ((&str, &str), u64) {
+        ((&self.probe.topic, &self.probe.at), self.round)
+    }
 }
 
 impl Awaited {
@@ -217,7 +238,7 @@ struct State {
     outcomes: mpsc::UnboundedSender<Outcome>,
     heard: mpsc::UnboundedSender<(Arc<str>, Heard)>,
     brokers: BTreeMap<String, Watched>,
-    probes: Vec<Probe>,
+    probes: Vec<Sending>,
     lines: HashMap<Arc<str>, Held>,
     tasks: JoinSet<()>,
     awaited: BTreeMap<AwaitedKey, Awaited>,
@@ -284,9 +305,12 @@ impl State {
     }
 
     fn set_probes(&mut self, probes: Vec<Probe>) {
+        let rounds: HashMap<(&str, &str), u64> = self.probes.iter().map(Sending::last).collect();
         let mut awaited = BTreeMap::new();
-        for probe in &probes {
+        let mut sendings = Vec::with_capacity(probes.len());
+        for probe in probes {
             let topic: Arc<str> = probe.topic.as_str().into();
+            let mut ends = Vec::with_capacity(probe.consumers.len());
             for end in &probe.consumers {
                 let key = (
                     end.at.as_str().into(),
@@ -296,6 +320,7 @@ impl State {
                 let fresh = || Awaited {
                     topic: topic.clone(),
                     consumer: end.consumer.as_str().into(),
+                    sent: self.round,
                     newest: self.round,
                     arrived: 0,
                     told: None,
@@ -303,11 +328,15 @@ impl State {
                     unanswered_since: Some(Instant::now() + self.interval),
                 };
                 let known = self.awaited.remove(&key);
-                awaited.insert(key, known.unwrap_or_else(fresh));
+                awaited.insert(key.clone(), known.unwrap_or_else(fresh));
+                ends.push(key);
             }
+            let round = rounds.get(&(probe.topic.as_str(), probe.at.as_str()));
+            let round = round.copied().unwrap_or_default();
+            sendings.push(Sending { probe, ends, round });
         }
         self.awaited = awaited;
-        self.probes = probes;
+        self.probes = sendings;
         self.assign();
     }
 
@@ -392,9 +421,9 @@ impl State {
                 });
             }
             let quiet = awaited.told.is_none_or(|told| at >= told + self.interval / QUICK);
-            if fresh && (round == self.round || quiet) {
+            if fresh && (round == awaited.sent || quiet) {
                 awaited.told = Some(at);
-                awaited.unanswered_since = (round < self.round).then_some(at);
+                awaited.unanswered_since = (round < awaited.sent).then_some(at);
                 let _ = self.outcomes.send(Outcome::Probed {
                     topic: awaited.topic.clone(),
                     consumer: awaited.consumer.clone(),
@@ -406,8 +435,65 @@ impl State {
 
     fn next_round(&mut self) {
         let now = Instant::now();
-        for awaited in self.awaited.values_mut() {
-            // A little less than the interval: the next round must not come just too early to tell.
+        self.round += 1;
+        let at_once = self.most_in(self.interval);
+        let is_quick = std::mem::take(&mut self.quick);
+        self.quick = is_quick.saturating_sub(1);
+        // Many are spread over the interval.
+        let pace = if is_quick > 0 || self.probes.len() > at_once {
+            self.interval / QUICK
+        } else {
+            self.interval
+        };
+        self.next_round = now + pace;
+        let sent = self.origin.elapsed();
+        for number in self.turns(self.most_in(pace)) {
+            self.send(number, now, sent);
+        }
+    }
+
+    /// How many probes may be sent in such a time.
+    fn most_in(&self, time: Duration) -> usize {
+        let most = u128::from(MOST_A_SECOND) * time.as_millis() / 1000;
+        usize::try_from(most).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// Whose turn it is: all, if they are not too many; else first what somebody waits for, then what has not come through, then
+    /// what was sent the longest ago.
+    fn turns(&self, most: usize) -> Vec<usize> {
+        let mut turns: Vec<usize> = (0..self.probes.len()).collect();
+        if turns.len() <= most {
+            return turns;
+        }
+        let is_unanswered = |sending: &Sending| {
+            let mut ends = sending.ends.iter().filter_map(|end| self.awaited.get(end));
+            ends.any(|awaited| awaited.unanswered_since.is_some())
+        };
+        let rank = |number: &usize| {
+            let sending = &self.probes[*number];
+            let rank = match sending.probe.qos {
+                Qos::ExactlyOnce => 0,
+                _ if is_unanswered(sending) => 1,
+                _ => 2,
+            };
+            (rank, sending.round)
+        };
+        turns.sort_by_cached_key(rank);
+        turns.truncate(most);
+        turns
+    }
+
+    fn send(&mut self, number: usize, now: Instant, sent: Duration) {
+        let Some(sending) = self.probes.get_mut(number) else {
+            return;
+        };
+        sending.round = self.round;
+        for end in &sending.ends {
+            let Some(awaited) = self.awaited.get_mut(end) else {
+                continue;
+            };
+            awaited.sent = self.round;
+            // A little less than the interval: the next one must not come just too early to tell.
             let since = *awaited.unanswered_since.get_or_insert(now);
             if now >= since + self.interval * 7 / 8 {
                 awaited.unanswered_since = Some(now);
@@ -418,25 +504,14 @@ impl State {
                 });
             }
         }
-        self.round += 1;
-        let pace = if self.quick > 0 {
-            self.interval / QUICK
-        } else {
-            self.interval
-        };
-        self.quick = self.quick.saturating_sub(1);
-        self.next_round = now + pace;
-        let sent = self.origin.elapsed();
-        for probe in &self.probes {
-            if let Some(held) = self.lines.get(probe.at.as_str()) {
-                let payload = payload(&self.instance, self.round, sent);
-                // A full queue means that the broker hangs: the probe is lost, as it is with the broker.
-                let _ = held.publications.try_send(Publication {
-                    topic: probe.topic.as_str().into(),
-                    qos: probe.qos,
-                    payload,
-                });
-            }
+        if let Some(held) = self.lines.get(sending.probe.at.as_str()) {
+            let payload = payload(&self.instance, self.round, sent);
+            // A full queue means that the broker hangs: the probe is lost, as it is with the broker.
+            let _ = held.publications.try_send(Publication {
+                topic: sending.probe.topic.as_str().into(),
+                qos: sending.probe.qos,
+                payload,
+            });
         }
     }
 }
@@ -464,6 +539,7 @@ mod tests {
         let mut awaited = Awaited {
             topic: "t".into(),
             consumer: "a".into(),
+            sent: 7,
             newest: 7,
             arrived: 0,
             told: None,
@@ -482,16 +558,14 @@ mod tests {
         assert_eq!([137, 200].map(|round| awaited.notes(round)), [true, true]);
     }
 
-    #[tokio::test]
-    async fn a_round_that_begins_late_misses_nothing_that_arrived() {
-        let interval = Duration::from_millis(20);
-        let (outcomes, mut told) = mpsc::unbounded_channel();
-        let (heard, _heard) = mpsc::unbounded_channel();
-        let mut state = State {
+    /// One that watches nothing yet, and is told by the test what happens.
+    fn watching(interval: Duration) -> (State, mpsc::UnboundedReceiver<Outcome>) {
+        let (outcomes, told) = mpsc::unbounded_channel();
+        let state = State {
             instance: "me".into(),
             origin: Instant::now(),
             outcomes,
-            heard,
+            heard: mpsc::unbounded_channel().0,
             brokers: BTreeMap::new(),
             probes: Vec::new(),
             lines: HashMap::new(),
@@ -502,6 +576,53 @@ mod tests {
             next_round: Instant::now(),
             quick: 0,
         };
+        (state, told)
+    }
+
+    #[tokio::test]
+    async fn too_many_probes_take_turns() {
+        let (mut state, _told) = watching(Duration::from_millis(100));
+        let probe = |topic: &str, qos| Probe {
+            topic: topic.to_owned(),
+            at: "i".to_owned(),
+            qos,
+            consumers: vec![ProbeEnd {
+                consumer: "a".to_owned(),
+                at: "a".to_owned(),
+            }],
+        };
+        let path = |number: usize| probe(&format!("p{number}"), Qos::AtLeastOnce);
+        let mut probes: Vec<Probe> = (0..250).map(path).collect();
+        state.set_probes(probes.clone());
+        let rounds =
+            |state: &State| -> Vec<u64> { state.probes.iter().map(|sending| sending.round).collect() };
+        let begin = Instant::now();
+        for _ in 0..25 {
+            state.next_round();
+            assert!(state.next_round <= Instant::now() + Duration::from_millis(10));
+        }
+        let sent = rounds(&state);
+        assert!(sent.iter().all(|round| *round > 0), "each had its turn: {sent:?}");
+        for round in 1..=25 {
+            assert_eq!(sent.iter().filter(|sent| **sent == round).count(), 10, "{sent:?}");
+        }
+        // What has come through is no longer urgent; a marker always is.
+        for (number, round) in sent.iter().enumerate().filter(|(number, _)| *number != 77) {
+            let back = payload("me", *round, begin.duration_since(state.origin));
+            state.arrived(&"a".into(), &format!("p{number}"), &back, Instant::now());
+        }
+        probes.push(probe("marker", Qos::ExactlyOnce));
+        state.set_probes(probes);
+        state.next_round();
+        let again: Vec<usize> = (0..251).filter(|number| rounds(&state)[*number] == 26).collect();
+        assert_eq!(again.len(), 10);
+        assert!(again.contains(&250) && again.contains(&77), "{again:?}");
+    }
+
+    #[tokio::test]
+    async fn a_round_that_begins_late_misses_nothing_that_arrived() {
+        let interval = Duration::from_millis(20);
+        let (mut state, mut told) = watching(interval);
         state.set_probes(vec![Probe {
             topic: "$skein/probe/soil/i".to_owned(),
             at: "i".to_owned(),
