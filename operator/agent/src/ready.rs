@@ -2,9 +2,11 @@
 //!
 //! Mosquitto acknowledges neither a start nor a reload. A start is over when the process itself (not another program that
 //! has the port) listens on every port of its configuration. A reload: the process opens the file, reads and closes it,
-//! which the kernel tells; a broker that cannot live with what it read dies in the same turn of its loop.
+//! which the kernel tells; a broker that cannot live with what it read dies in the same turn of its loop, so once it sleeps, as
+//! it does nowhere but at the end of a turn, it lives.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -14,7 +16,7 @@ use rustix::fs::inotify;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::identity::watch_descriptor;
+use crate::identity::{stat_fields, watch_descriptor};
 use crate::process::Broker;
 use crate::sockets::Sockets;
 
@@ -24,8 +26,10 @@ const START: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 /// How long a busy broker may take to notice a signal.
 const NOTICE: Duration = Duration::from_secs(2);
-/// How long a broker must live after it read its configuration, where nothing else tells.
+/// How long a broker must live after it read its configuration, where nothing else tells: it may have too much to do to sleep.
 const SETTLE: Duration = Duration::from_millis(100);
+/// How often it is looked whether it sleeps.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// What became of a broker that was to use a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +110,14 @@ impl Reading {
         let read = async {
             let noticed = match &self.events {
                 Some(events) => timeout(NOTICE, events.readable()).await.is_ok(),
-                None => true,
+                None => {
+                    sleep(SETTLE).await;
+                    true
+                }
             };
-            sleep(SETTLE).await;
+            if noticed {
+                let _ = timeout(SETTLE, asleep(broker.identity.pid)).await;
+            }
             noticed
         };
         tokio::select! {
@@ -116,6 +125,18 @@ impl Reading {
             () = broker.exited() => Reload::Over(Outcome::Died),
             noticed = read => if noticed { Reload::Over(Outcome::Loaded) } else { Reload::Unnoticed },
         }
+    }
+}
+
+/// Resolves when the process waits for something to happen.
+async fn asleep(pid: u32) {
+    let sleeps = || {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let state = stat_fields(&stat)?.next()? == "S";
+        Some(state)
+    };
+    while sleeps() != Some(true) {
+        sleep(LOOK).await;
     }
 }
 

@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use kube::ResourceExt as _;
-use kube::api::DynamicObject;
+use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 use skein_adapter::declared::{Declared, ManifestFile, Problem, load};
 use skein_api::fleet::Fleet;
 use skein_api::manifest::Severity;
-use skein_api::name::BrokerName;
-use skein_api::resources::Broker;
+use skein_api::name::{BrokerName, RouteName, TopicName};
+use skein_api::resources::{API_VERSION, Broker};
 
+use crate::custom::Custom;
 use crate::fleet::{is_held, pauses};
 use crate::{names, objects};
 
@@ -23,8 +23,15 @@ use crate::{names, objects};
 #[derive(Debug, Default)]
 pub struct Declarations {
     /// Each object's text as it was sound last, by `Kind/name`.
-    sound: BTreeMap<String, String>,
+    sound: Texts,
+    /// The text of each object as it was read last, and which state of the object that was.
+    read: BTreeMap<String, (Option<String>, Arc<str>)>,
+    /// What was in force last, if nothing was wrong with it, nor surprising.
+    last: Option<(Arc<Fleet>, BTreeMap<BrokerName, Declaration>)>,
 }
+
+/// Objects' texts, by `Kind/name`.
+type Texts = BTreeMap<String, Arc<str>>;
 
 /// What a reading came to.
 #[derive(Debug)]
@@ -52,28 +59,136 @@ pub struct Declaration {
 
 impl Declarations {
     /// Reads these objects together.
-    pub fn read<'a>(&mut self, objects: impl IntoIterator<Item = &'a DynamicObject>) -> Reading {
+    pub fn read<'a>(&mut self, objects: impl IntoIterator<Item = &'a Custom>) -> Reading {
         let mut uids = BTreeMap::new();
         let mut paused = BTreeSet::new();
         let mut leaving = BTreeMap::new();
-        let mut now: BTreeMap<String, String> = BTreeMap::new();
+        let mut now = Texts::new();
+        let mut read = BTreeMap::new();
         for object in objects {
-            let Some(types) = &object.types else { continue };
             // One that is being deleted is not wanted any more.
-            if object.metadata.deletion_timestamp.is_some() {
+            if object.meta().deletion_timestamp.is_some() {
                 leaving.extend(left(object));
                 continue;
             }
-            let key = format!("{}/{}", types.kind, object.name_any());
-            if pauses(object) {
-                paused.insert(key.clone());
+            let key = format!("{}/{}", object.kind(), object.name_any());
+            if object.kind() == "Broker" {
+                if pauses(object) {
+                    paused.insert(key.clone());
+                }
+                uids.insert(key.clone(), object.uid().unwrap_or_default());
             }
-            uids.insert(key.clone(), object.metadata.uid.clone().unwrap_or_default());
-            now.insert(key, text(object));
+            let version = object.resource_version();
+            let known = self.read.remove(&key);
+            let known = known.filter(|(known, _)| known.is_some() && *known == version);
+            let text = known.map_or_else(|| text(object).into(), |(_, text)| text);
+            now.insert(key.clone(), Arc::clone(&text));
+            read.insert(key, (version, text));
         }
+        self.read = read;
         self.sound.retain(|key, _| now.contains_key(key));
+        let (declared, problems, taken) = match self.changed(&now) {
+            Some(fleet) => (Some(fleet), Vec::new(), now),
+            None => self.judge_all(now),
+        };
+        let is_broker =
+            |key: &String, text: &Arc<str>| key.starts_with("Broker/") && taken.get(key) != Some(text);
+        let brokers_changed = self.sound.iter().any(|(key, text)| is_broker(key, text));
+        let fleet = declared.unwrap_or_default();
+        let before = self.last.take().filter(|_| !brokers_changed);
+        let before = before.map(|(_, hosted)| hosted).unwrap_or_default();
+        let hosted = fleet.brokers.iter().filter_map(|(name, broker)| {
+            let key = format!("Broker/{name}");
+            let uid = uids.get(&key)?.clone();
+            let known = before.get(name).filter(|known| known.uid == uid);
+            let broker = match known {
+                Some(known) => known.broker.clone(),
+                None => serde_json::from_str(taken.get(&key)?)
+                    .ok()
+                    .filter(|_| broker.is_controlled())?,
+            };
+            let is_paused = paused.contains(&key);
+            let declaration = Declaration {
+                uid,
+                broker,
+                is_paused,
+            };
+            Some((name.clone(), declaration))
+        });
+        let hosted: BTreeMap<BrokerName, Declaration> = hosted.collect();
+        self.sound = taken;
+        self.last = problems.is_empty().then(|| (Arc::clone(&fleet), hosted.clone()));
+        Reading {
+            fleet,
+            problems,
+            hosted,
+            leaving,
+        }
+    }
+
+    /// The fleet as it is now, if only routes and topics are others than in the last reading, and all is well: what has not
+    /// changed is not judged again. A route is judged beside those between the same brokers, and all of them beside the brokers;
+    /// nothing else of one matters to another.
+    fn changed(&self, now: &Texts) -> Option<Arc<Fleet>> {
+        let (fleet, _) = self.last.as_ref()?;
+        let mut fleet = Arc::clone(fleet);
+        let changed = now
+            .iter()
+            .filter(|(key, text)| self.sound.get(*key) != Some(text));
+        let changed: Vec<(&String, &Arc<str>)> = changed.collect();
+        if changed.iter().any(|(key, _)| key.starts_with("Broker/")) {
+            return None;
+        }
+        // Those that are not there any more were left out of what was sound when this reading began.
+        let is_gone = |key: String| !now.contains_key(&key);
+        if fleet.brokers.keys().any(|name| is_gone(format!("Broker/{name}"))) {
+            return None;
+        }
+        let gone: Vec<RouteName> = fleet
+            .routes
+            .keys()
+            .filter(|name| is_gone(format!("NodeRoute/{name}")))
+            .cloned()
+            .collect();
+        let ended: Vec<TopicName> = fleet
+            .topics
+            .keys()
+            .filter(|name| is_gone(format!("Topic/{name}")))
+            .cloned()
+            .collect();
+        if changed.is_empty() && gone.is_empty() && ended.is_empty() {
+            return Some(fleet);
+        }
+        let some = Arc::make_mut(&mut fleet);
+        some.routes.retain(|name, _| !gone.contains(name));
+        some.topics.retain(|name, _| !ended.contains(name));
+        if changed.is_empty() {
+            return Some(fleet);
+        }
+        let mut judged = Texts::new();
+        let brokers = now
+            .range("Broker/".to_owned()..)
+            .take_while(|(key, _)| key.starts_with("Broker/"));
+        judged.extend(brokers.map(|(key, text)| (key.clone(), Arc::clone(text))));
+        for (key, text) in changed {
+            if key.starts_with("NodeRoute/") {
+                judged.extend(beside(now, text));
+            }
+            judged.insert(key.clone(), Arc::clone(text));
+        }
+        let declared = judge(&judged)
+            .ok()
+            .filter(|declared| declared.warnings.is_empty())?;
+        let part = Arc::unwrap_or_clone(declared.fleet);
+        some.routes.extend(part.routes);
+        some.topics.extend(part.topics);
+        Some(fleet)
+    }
+
+    /// All of it, from the beginning: the fleet, what is wrong, and the texts that it follows from.
+    fn judge_all(&self, now: Texts) -> (Option<Arc<Fleet>>, Vec<Problem>, Texts) {
         let mut problems = Vec::new();
-        let mut taken = now.clone();
+        let mut taken = now;
         let declared = loop {
             if !taken.keys().any(|key| key.starts_with("Broker/")) {
                 break None;
@@ -90,7 +205,7 @@ impl Declarations {
                     for key in wrong {
                         match self.sound.get(&key) {
                             Some(sound) if taken.get(&key) != Some(sound) => {
-                                taken.insert(key, sound.clone());
+                                taken.insert(key, Arc::clone(sound));
                             }
                             _ => {
                                 taken.remove(&key);
@@ -100,41 +215,47 @@ impl Declarations {
                 }
             }
         };
-        let fleet = declared.map_or_else(Arc::default, |declared| {
+        let fleet = declared.map(|declared| {
             add(&mut problems, declared.warnings);
             declared.fleet
         });
-        let hosted = fleet.brokers.iter().filter_map(|(name, broker)| {
-            let key = format!("Broker/{name}");
-            let broker = serde_json::from_str(taken.get(&key)?)
-                .ok()
-                .filter(|_| broker.is_controlled())?;
-            let uid = uids.get(&key)?.clone();
-            let is_paused = paused.contains(&key);
-            let declaration = Declaration {
-                uid,
-                broker,
-                is_paused,
-            };
-            Some((name.clone(), declaration))
-        });
-        let hosted = hosted.collect();
-        self.sound = taken;
-        Reading {
-            fleet,
-            problems,
-            hosted,
-            leaving,
-        }
+        (fleet, problems, taken)
     }
 }
 
+/// The routes between the brokers of this one.
+fn beside(all: &Texts, route: &str) -> Texts {
+    let ends = |text: &str| {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let spec = &value["spec"];
+        let named = |field: &Value| field.as_str().map(str::to_owned);
+        let between = spec["between"].as_array().into_iter().flatten();
+        let ends: BTreeSet<String> = between
+            .filter_map(named)
+            .chain(named(&spec["from"]))
+            .chain(named(&spec["to"]))
+            .collect();
+        Some(ends)
+    };
+    let Some(own) = ends(route) else {
+        return Texts::new();
+    };
+    let names_both = |text: &str| own.iter().all(|name| text.contains(&format!("\"{name}\"")));
+    let routes = all
+        .range("NodeRoute/".to_owned()..)
+        .take_while(|(key, _)| key.starts_with("NodeRoute/"));
+    routes
+        .filter(|(_, text)| names_both(text) && ends(text).as_ref() == Some(&own))
+        .map(|(key, text)| (key.clone(), Arc::clone(text)))
+        .collect()
+}
+
 /// A broker that is being deleted and waits for us, as it was declared last.
-fn left(object: &DynamicObject) -> Option<(BrokerName, Declaration)> {
+fn left(object: &Custom) -> Option<(BrokerName, Declaration)> {
     let broker: Broker = serde_json::from_str(&text(object)).ok()?;
-    let is_ours = is_held(object) && object.types.as_ref()?.kind == "Broker";
+    let is_ours = is_held(object) && object.kind() == "Broker";
     let declaration = Declaration {
-        uid: object.metadata.uid.clone()?,
+        uid: object.uid()?,
         broker,
         is_paused: false,
     };
@@ -143,22 +264,20 @@ fn left(object: &DynamicObject) -> Option<(BrokerName, Declaration)> {
 }
 
 /// What of an object a manifest would say.
-fn text(object: &DynamicObject) -> String {
-    let types = object.types.clone().unwrap_or_default();
-    let manifest = json!({
-        "apiVersion": types.api_version,
-        "kind": types.kind,
-        "metadata": {"name": object.metadata.name, "labels": object.metadata.labels},
-        "spec": object.data.get("spec").unwrap_or(&Value::Null),
-    });
-    manifest.to_string()
+fn text(object: &Custom) -> String {
+    let (name, kind) = (json!(object.name_any()), json!(object.kind()));
+    let labels = json!(object.meta().labels);
+    let spec = object.spec.as_str();
+    format!(
+        r#"{{"apiVersion":"{API_VERSION}","kind":{kind},"metadata":{{"labels":{labels},"name":{name}}},"spec":{spec}}}"#
+    )
 }
 
 /// Judges the objects together, and what only a cluster minds.
-fn judge(objects: &BTreeMap<String, String>) -> Result<Declared, Vec<Problem>> {
-    let file = |(path, text): (&String, &String)| ManifestFile {
+fn judge(objects: &Texts) -> Result<Declared, Vec<Problem>> {
+    let file = |(path, text): (&String, &Arc<str>)| ManifestFile {
         path: path.clone(),
-        text: text.clone(),
+        text: text.to_string(),
     };
     let files: Vec<ManifestFile> = objects.iter().map(file).collect();
     let declared = load(&files)?;
@@ -235,7 +354,7 @@ fn add(problems: &mut Vec<Problem>, found: Vec<Problem>) {
 mod tests {
     use super::*;
 
-    fn object(kind: &str, name: &str, spec: &Value) -> DynamicObject {
+    fn object(kind: &str, name: &str, spec: &Value) -> Custom {
         serde_json::from_value(json!({
             "apiVersion": "mqtt.skein.dev/v1alpha1", "kind": kind,
             "metadata": {"name": name, "uid": format!("{kind}-{name}"), "namespace": "farm", "generation": 1},
@@ -244,11 +363,11 @@ mod tests {
         .unwrap()
     }
 
-    fn broker(name: &str) -> DynamicObject {
+    fn broker(name: &str) -> Custom {
         object("Broker", name, &json!({"managed": {"allowAnonymous": true}}))
     }
 
-    fn route(name: &str, a: &str, b: &str) -> DynamicObject {
+    fn route(name: &str, a: &str, b: &str) -> Custom {
         object("NodeRoute", name, &json!({"between": [a, b]}))
     }
 
@@ -342,11 +461,11 @@ mod tests {
     #[test]
     fn what_is_being_deleted_is_not_wanted() {
         let mut going = broker("b");
-        going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        going.meta_mut().deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         let reading = Declarations::default().read(&[broker("a"), going.clone()]);
         assert_eq!(names(&reading).0, ["a"]);
         assert!(reading.leaving.is_empty(), "nobody holds it");
-        going.metadata.finalizers = Some(vec![crate::names::FINALIZER.to_owned()]);
+        going.meta_mut().finalizers = Some(vec![crate::names::FINALIZER.to_owned()]);
         let reading = Declarations::default().read(&[broker("a"), going]);
         assert_eq!(
             reading.leaving.keys().map(BrokerName::as_str).collect::<Vec<_>>(),
@@ -357,7 +476,7 @@ mod tests {
     #[test]
     fn an_annotation_pauses() {
         let mut paused = broker("b");
-        paused.metadata.annotations = Some([(crate::names::PAUSED.to_owned(), "true".to_owned())].into());
+        paused.meta_mut().annotations = Some([(crate::names::PAUSED.to_owned(), "true".to_owned())].into());
         let reading = Declarations::default().read(&[broker("a"), paused]);
         let is_paused = |name: &str| reading.hosted[&BrokerName::new(name).unwrap()].is_paused;
         assert!(!is_paused("a") && is_paused("b"));

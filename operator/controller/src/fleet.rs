@@ -113,7 +113,11 @@ pub(crate) struct Fleet {
     instance: String,
     /// What is to be looked at again, and when.
     due: BTreeMap<About, Instant>,
+    /// Objects are to be kept as they should be then.
+    objects_due: Option<Instant>,
     show_due: Option<Instant>,
+    /// The status is not looked at before.
+    rests: Instant,
     /// What custom resources were said to be, by their uid, until the server says so.
     shown: BTreeMap<String, serde_json::Value>,
     looked: Instant,
@@ -187,7 +191,9 @@ impl Fleet {
             has_begun: false,
             instance,
             due: BTreeMap::new(),
+            objects_due: None,
             show_due: None,
+            rests: Instant::now(),
             shown: BTreeMap::new(),
             looked: Instant::now(),
             measured: Instant::now(),
@@ -239,6 +245,7 @@ impl Fleet {
         let pause = match change.about {
             About::Declared | About::Migrations => GATHER,
             About::Reports | About::Pods | About::Services | About::Objects => Duration::ZERO,
+            About::Statuses => return self.gather(),
         };
         self.due
             .entry(change.about)
@@ -248,7 +255,8 @@ impl Fleet {
     fn next_wakeup(&self) -> Instant {
         let due = self.due.values().copied();
         let due = due.chain(self.conductor.next_wakeup());
-        let due = due.chain(self.show_due).chain(self.writer.next_due());
+        let due = due.chain(self.objects_due).chain(self.show_due);
+        let due = due.chain(self.writer.next_due());
         due.fold(self.looked + LOOK, Instant::min)
     }
 
@@ -269,9 +277,13 @@ impl Fleet {
                 About::Reports | About::Pods => self.hear_pods(),
                 About::Services => self.place(),
                 About::Objects => self.see_all(),
+                About::Statuses => {}
             }
         }
         self.writer.try_again(now);
+        if self.objects_due.is_some_and(|at| at <= now) {
+            self.keep_objects();
+        }
         if self.looked + LOOK <= now {
             self.looked = now;
             self.measure(now);

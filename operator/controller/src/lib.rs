@@ -4,6 +4,7 @@
 //! they should be, watches heartbeats, feeds the engine with what it sees, executes what the engine says and writes status.
 //! Decides nothing that the engine decides.
 
+mod custom;
 pub mod declared;
 mod fence;
 mod fleet;
@@ -25,13 +26,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use kube::api::DynamicObject;
 use kube::runtime::reflector::Store;
 use kube::{Client, Config, ResourceExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet};
 
+use crate::custom::Custom;
 use crate::fleet::Fleet;
 use crate::lease::Candidacy;
 pub use crate::lease::{LeaseNameError, LeaseSettings};
@@ -214,7 +215,7 @@ impl Fleets<'_> {
         let declared = self.watched.declared.iter();
         let is_declared = |store: &Store<_>| {
             store
-                .find(|object: &DynamicObject| is_in(object.metadata.namespace.as_ref()))
+                .find(|object: &Custom| is_in(object.namespace().as_ref()))
                 .is_some()
         };
         let mut declared = declared.map(is_declared);

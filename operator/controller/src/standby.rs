@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Client, ResourceExt as _};
-use serde::Deserialize as _;
 use skein_api::name::BrokerName;
-use skein_api::resources::{Control, ExternalSpec};
+use skein_api::resources::{BrokerSpec, Control};
 use skein_engine::event::Event;
 use skein_engine::sessions::ClientSessions;
 use skein_mosquitto::security::FleetSecret;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::custom::Custom;
 use crate::fleet::fleet_secret;
 use crate::names;
 use crate::pods::Pods;
@@ -81,8 +81,7 @@ impl Standby {
             }
         }
         let is_fleet = |namespace: &String| {
-            let in_it =
-                |object: &kube::api::DynamicObject| object.metadata.namespace.as_ref() == Some(namespace);
+            let in_it = |object: &Custom| object.namespace().as_ref() == Some(namespace);
             self.watched
                 .declared
                 .iter()
@@ -124,11 +123,11 @@ impl Standby {
 }
 
 /// Where an agent runs this broker, if one does.
-fn attended(object: &kube::api::DynamicObject) -> Option<(BrokerName, IpAddr)> {
-    let external = ExternalSpec::deserialize(&object.data["spec"]["external"]).ok()?;
+fn attended(object: &Custom) -> Option<(BrokerName, IpAddr)> {
+    let external = object.spec.parse::<BrokerSpec>()?.external?;
     let (host, _) = external.host_and_port().ok()?;
     let is_attended = external.control == Control::Agent;
-    let name = BrokerName::new(object.metadata.name.as_ref()?).ok()?;
+    let name = BrokerName::new(&object.name_any()).ok()?;
     is_attended.then_some((name, host.parse().ok()?))
 }
 

@@ -24,6 +24,7 @@ use skein_api::resources::{Broker, Migration, NodeRoute, Topic};
 use tokio::sync::mpsc;
 
 use self::caution::{Asked, Caution, Verdict};
+use crate::custom::Custom;
 use crate::hearing::Ear;
 use crate::writer::{Key, Version};
 use crate::{names, objects};
@@ -40,6 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) enum About {
     /// What is declared: brokers, routes, topics.
     Declared,
+    /// What is said of that, and no more.
+    Statuses,
     /// What people want moved.
     Migrations,
     /// What pods report.
@@ -75,9 +78,9 @@ pub(crate) struct Seen {
 #[derive(Clone)]
 pub(crate) struct Watched {
     /// Custom resources, as the server has them: what is wrong with one must not keep the others from being read.
-    pub(crate) declared: [Store<DynamicObject>; 3],
+    pub(crate) declared: [Store<Custom>; 3],
     /// Migrations.
-    pub(crate) migrations: Store<DynamicObject>,
+    pub(crate) migrations: Store<Custom>,
     /// What pods report.
     pub(crate) reports: Store<ConfigMap>,
     /// Our Services.
@@ -173,10 +176,10 @@ struct Begin<'a> {
 }
 
 impl Begin<'_> {
-    fn custom<K: Resource<DynamicType = ()>>(&self, about: About) -> Store<DynamicObject> {
+    fn custom<K: Resource<DynamicType = ()>>(&self, about: About) -> Store<Custom> {
         let resource = ApiResource::erase::<K>(&());
         let ear = Ear::new(&resource.plural);
-        let api: Api<DynamicObject> = match self.namespace {
+        let api: Api<Custom> = match self.namespace {
             Some(namespace) => Api::namespaced_with(ear.at(self.client), namespace, &resource),
             None => Api::all_with(ear.at(self.client), &resource),
         };
@@ -185,7 +188,18 @@ impl Begin<'_> {
             api: move |namespace: &str| Api::namespaced_with(client.clone(), namespace, &kind),
             is_watched: |_| true,
         };
-        self.mirror((api, watcher::Config::default()), one, resource, about, ear)
+        let what = move |before: Option<&Custom>, now: &Custom| match before {
+            // Most of what happens to thousands of them is what we say of them ourselves.
+            Some(before) if before.is_declared_like(now) => About::Statuses,
+            _ => about,
+        };
+        self.mirror(
+            (api, watcher::Config::default()),
+            one,
+            resource,
+            (about, what),
+            ear,
+        )
     }
 
     fn ours<K>(&self, about: About) -> Store<K>
@@ -211,7 +225,7 @@ impl Begin<'_> {
                 object.labels().get(label).is_some_and(|found| found == value)
             },
         };
-        self.mirror((api, ours()), one, (), about, ear)
+        self.mirror((api, ours()), one, (), (about, move |_, _| about), ear)
     }
 
     /// The objects of a kind that we write, by what is said about them: their contents are not read.
@@ -259,7 +273,7 @@ impl Begin<'_> {
         (api, config): (Api<K>, watcher::Config),
         one: One<K, impl Fn(&str) -> Api<K> + Send + Sync + 'static>,
         kind: K::DynamicType,
-        about: About,
+        (all, about): (About, impl Fn(Option<&K>, &K) -> About + Send + 'static),
         ear: Ear,
     ) -> Store<K>
     where
@@ -270,11 +284,21 @@ impl Begin<'_> {
         let store = writer.as_reader();
         let changes = self.changes.clone();
         let events = watch(api, config.timeout(ROUND)).default_backoff();
-        let events = cautious(events, Caution::new(store.clone(), kind), one);
+        let events = cautious(events, Caution::new(store.clone(), kind.clone()), one);
+        let known = store.clone();
         self.listen(events, ear, move |mut event| {
             if let Event::Apply(object) | Event::InitApply(object) = &mut event {
                 object.managed_fields_mut().clear();
             }
+            let about = match &event {
+                Event::Apply(object) => {
+                    let before = known.get(&ObjectRef::from_obj_with(object, kind.clone()));
+                    about(before.as_deref(), object)
+                }
+                Event::Delete(object) => about(None, object),
+                // What a list has anew, nobody says.
+                _ => all,
+            };
             writer.apply_watcher_event(&event);
             let namespace = match event {
                 Event::Apply(object) | Event::Delete(object) => ResourceExt::namespace(&object),

@@ -4,7 +4,7 @@
 //! Everything is written by server-side apply, so a write may be repeated, and what others say of an object stays. An object of
 //! a name that we want and that somebody else made is left alone, and said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::ApiResource;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::metrics::METRICS;
@@ -27,6 +27,8 @@ pub(crate) use version::Version;
 
 /// Writes that are under way at a time, of one fleet.
 const AT_ONCE: usize = 16;
+/// Of statuses, so many more.
+const SPARED: usize = 2;
 /// A write that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
@@ -149,12 +151,62 @@ struct Slot {
     repairs: u32,
 }
 
+/// Which writes go first, where many wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    /// What brokers run by, who serves, and how a move goes on, by which another life takes it up.
+    Urgent,
+    /// All else that is.
+    Objects,
+    /// What is said of what is declared: there may be ten thousand.
+    Statuses,
+}
+
+impl Lane {
+    fn of(key: &Key) -> Self {
+        match (key.kind.as_str(), key.status) {
+            ("Secret" | "EndpointSlice" | "Migration", _) => Self::Urgent,
+            (_, false) => Self::Objects,
+            (_, true) => Self::Statuses,
+        }
+    }
+}
+
+/// Writes that wait for their turn. What of them is wanted may still change.
+#[derive(Debug, Default)]
+struct Waiting {
+    keys: BTreeSet<Key>,
+    lanes: BTreeMap<Lane, VecDeque<Key>>,
+}
+
+impl Waiting {
+    fn push(&mut self, key: &Key) {
+        if self.keys.insert(key.clone()) {
+            let lane = self.lanes.entry(Lane::of(key)).or_default();
+            lane.push_back(key.clone());
+        }
+    }
+
+    /// The next one: of the first lane in which one waits, if there is a turn for it.
+    fn pop(&mut self, has_turn: impl Fn(Lane) -> bool) -> Option<Key> {
+        let mut lanes = self.lanes.iter_mut();
+        let (_, lane) = lanes.find(|(lane, keys)| !keys.is_empty() && has_turn(**lane))?;
+        let key = lane.pop_front()?;
+        self.keys.remove(&key);
+        Some(key)
+    }
+}
+
 /// The objects of a namespace, as far as they are ours.
 pub(crate) struct Writer {
     client: Client,
     namespace: String,
     slots: BTreeMap<Key, Slot>,
-    turns: Arc<Semaphore>,
+    waiting: Waiting,
+    /// How many are under way, by lane.
+    running: BTreeMap<Lane, usize>,
+    /// What is to be tried again, and when.
+    due: BTreeSet<(Instant, Key)>,
     done: mpsc::UnboundedSender<Done>,
 }
 
@@ -167,7 +219,9 @@ impl Writer {
             client,
             namespace: namespace.to_owned(),
             slots: BTreeMap::new(),
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            waiting: Waiting::default(),
+            running: BTreeMap::new(),
+            due: BTreeSet::new(),
             done,
         };
         (writer, ended)
@@ -256,10 +310,11 @@ impl Writer {
         slot.next = slot.written.take();
         slot.repaired = Some(now);
         slot.repairs += 1;
-        if slot.repairs == 1 {
+        let repairs = slot.repairs;
+        if repairs == 1 {
             self.begin(key);
         } else {
-            slot.again = Some(now + pause(slot.repairs - 1));
+            self.postpone(key, now + pause(repairs - 1));
         }
     }
 
@@ -280,6 +335,14 @@ impl Writer {
     /// Takes the end of a write; gives which object it was, and what came of it.
     pub(crate) fn heard(&mut self, done: Done) -> (Key, End) {
         let Done { key, wish, result } = done;
+        let running = self.running.entry(Lane::of(&key)).or_default();
+        *running = running.saturating_sub(1);
+        let heard = self.take_in(key, wish, result);
+        self.go_on();
+        heard
+    }
+
+    fn take_in(&mut self, key: Key, wish: Arc<Wish>, result: Result<Option<Version>, Refusal>) -> (Key, End) {
         let Some(slot) = self.slots.get_mut(&key) else {
             return (key, End::Again);
         };
@@ -295,7 +358,7 @@ impl Writer {
             }
             Err(refusal) => {
                 slot.next.get_or_insert(wish);
-                slot.again = Some(Instant::now() + pause(slot.failures));
+                let rest = pause(slot.failures);
                 slot.failures += 1;
                 // At first it is no trouble: what it refers to may be on its way.
                 let end = if slot.failures > 2 {
@@ -303,6 +366,7 @@ impl Writer {
                 } else {
                     End::Again
                 };
+                self.postpone(&key, Instant::now() + rest);
                 (key, end)
             }
         }
@@ -311,15 +375,29 @@ impl Writer {
     /// When something is to be tried again.
     #[must_use]
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.slots.values().filter_map(|slot| slot.again).min()
+        self.due.first().map(|(at, _)| *at)
     }
 
     /// Tries again what is due.
     pub(crate) fn try_again(&mut self, now: Instant) {
-        let due = |(key, slot): (&Key, &Slot)| slot.again.filter(|at| *at <= now).map(|_| key.clone());
-        let due: Vec<Key> = self.slots.iter().filter_map(due).collect();
-        for key in due {
+        while let Some((at, key)) = self.due.first().cloned().filter(|(at, _)| *at <= now) {
+            self.due.remove(&(at, key.clone()));
             self.begin(&key);
+        }
+    }
+
+    /// Has it be tried again then.
+    fn postpone(&mut self, key: &Key, until: Instant) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            let before = slot.again.replace(until);
+            self.due.extend([(until, key.clone())]);
+            self.due_no_more(before.filter(|before| *before != until), key);
+        }
+    }
+
+    fn due_no_more(&mut self, at: Option<Instant>, key: &Key) {
+        if let Some(at) = at {
+            self.due.remove(&(at, key.clone()));
         }
     }
 
@@ -338,7 +416,7 @@ impl Writer {
         self.begin(key);
     }
 
-    /// Begins what is next, unless something is under way.
+    /// Has what is next have its turn, unless something is under way.
     fn begin(&mut self, key: &Key) {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
@@ -346,17 +424,44 @@ impl Writer {
         if slot.under_way.is_some() {
             return;
         }
-        slot.again = None;
+        let again = slot.again.take();
+        let has_next = slot.next.is_some();
+        self.due_no_more(again, key);
+        if has_next {
+            self.waiting.push(key);
+            self.go_on();
+        }
+    }
+
+    /// Gives turns to those that wait.
+    fn go_on(&mut self) {
+        loop {
+            let all: usize = self.running.values().sum();
+            let statuses = self.running.get(&Lane::Statuses).copied().unwrap_or_default();
+            // Who looks on sees something happen even if there is much to do.
+            let is_spared = statuses < SPARED && all < AT_ONCE + SPARED;
+            let has_turn = |lane| all < AT_ONCE || (lane == Lane::Statuses && is_spared);
+            let Some(key) = self.waiting.pop(has_turn) else {
+                return;
+            };
+            self.start(&key);
+        }
+    }
+
+    fn start(&mut self, key: &Key) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
         let Some(wish) = slot.next.take() else { return };
         if slot.written.as_ref() == Some(&wish) {
             return;
         }
         slot.under_way = Some(wish.clone());
+        *self.running.entry(Lane::of(key)).or_default() += 1;
         let is_first = slot.written.is_none();
         let (client, namespace) = (self.client.clone(), self.namespace.clone());
-        let (turns, done, key) = (self.turns.clone(), self.done.clone(), key.clone());
+        let (done, key) = (self.done.clone(), key.clone());
         tokio::spawn(async move {
-            let _turn = turns.acquire().await;
             let write = write(client, &namespace, &key, &wish, is_first);
             let result = match tokio::time::timeout(PATIENCE, write).await {
                 Ok(result) => result,

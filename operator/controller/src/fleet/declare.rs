@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use kube::ResourceExt as _;
 use skein_adapter::Ground as _;
@@ -92,14 +93,18 @@ impl Fleet {
                 self.writer.want_gone(resource, &name);
             }
         }
-        self.hold();
-        self.keep_objects();
+        if before != self.hosted {
+            self.hold();
+            self.keep_objects();
+        }
         if was_paused {
             self.see_all();
         }
-        let is_news = *self.conductor.fleet != *reading.fleet;
-        self.conductor.fleet = reading.fleet.clone();
-        self.provide_users();
+        let known = std::mem::replace(&mut self.conductor.fleet, reading.fleet.clone());
+        let is_news = !Arc::ptr_eq(&known, &reading.fleet) && *known != *reading.fleet;
+        if !self.has_begun || known.brokers != reading.fleet.brokers || known.routes != reading.fleet.routes {
+            self.provide_users();
+        }
         self.place();
         if is_news || !self.has_begun {
             self.has_begun = true;
@@ -153,7 +158,8 @@ impl Fleet {
     }
 
     /// Has the objects of brokers be as they should.
-    fn keep_objects(&mut self) {
+    pub(super) fn keep_objects(&mut self) {
+        self.objects_due = None;
         if self.hosted.is_empty() {
             return;
         }

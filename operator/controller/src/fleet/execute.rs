@@ -116,7 +116,8 @@ impl Ground for Fleet {
     }
 
     fn gather(&mut self) {
-        self.show_due.get_or_insert_with(|| Instant::now() + SHOW);
+        let due = self.rests.max(Instant::now() + SHOW);
+        self.show_due.get_or_insert(due);
     }
 
     fn missed(&mut self, broker: BrokerName, refused: bool, _: &str) {

@@ -118,10 +118,7 @@ impl Fleet {
     /// The Migrations of this namespace, oldest first.
     pub(super) fn migration_resources(&self) -> Vec<Resource> {
         let objects = self.here(&self.setting.watched.migrations);
-        let parsed = objects.iter().filter_map(|object| {
-            let json = serde_json::to_value(object.as_ref()).ok()?;
-            serde_json::from_value::<Resource>(json).ok()
-        });
+        let parsed = objects.iter().filter_map(|object| object.typed::<Resource>());
         let mut migrations: Vec<Resource> = parsed.collect();
         migrations.sort_by_key(|migration| (migration.creation_timestamp(), migration.name_any()));
         migrations

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Fleet;
+use crate::custom::Custom;
 use crate::declared::Declaration;
 use crate::names;
 use crate::objects::Wanted;
@@ -133,9 +134,7 @@ impl Fleet {
 /// Lets all go that are being deleted, where all of a namespace is: nothing can be made there any more, and nothing kept.
 pub(super) async fn let_go(setting: &super::Setting) {
     let [brokers, ..] = &setting.watched.declared;
-    let in_it = |object: &kube::api::DynamicObject| {
-        object.metadata.namespace.as_ref() == Some(&setting.namespace) && is_held(object)
-    };
+    let in_it = |object: &Custom| object.namespace().as_ref() == Some(&setting.namespace) && is_held(object);
     for object in brokers.state().iter().filter(|object| in_it(object)) {
         let resource = ApiResource::erase::<Broker>(&());
         let name = object.name_any();

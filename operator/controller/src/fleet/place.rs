@@ -13,8 +13,9 @@ use skein_agent::{BrokerDirectory, ProcessState, Report};
 use skein_api::fleet::{External, Hosting};
 use skein_api::name::BrokerName;
 use skein_engine::event::{Epoch, Event, Placement, Process};
+use tokio::time::Instant;
 
-use super::{DATA, Fleet};
+use super::{DATA, Fleet, GATHER};
 use crate::names;
 use crate::objects::{self, Serving};
 
@@ -113,6 +114,8 @@ impl Fleet {
         }
         if placed {
             self.watch_brokers();
+            // An object may name the address that its broker was given.
+            self.objects_due.get_or_insert_with(|| Instant::now() + GATHER);
         }
     }
 

@@ -13,7 +13,7 @@ use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 use skein_adapter::migrations::MigrationRecord;
 use skein_api::name::BrokerName;
-use skein_api::resources::Migration;
+use skein_api::resources::{Migration, MigrationReason, MigrationSpec};
 use skein_engine::directive::{BrokerPhase, MigrationPhase, Reason};
 
 use super::Fleet;
@@ -102,12 +102,13 @@ impl Fleet {
         let (label, ours) = names::MANAGED_BY;
         let migrations = self.here(&self.setting.watched.migrations);
         let ours = migrations.iter().filter(|migration| {
-            migration.labels().get(label).is_some_and(|value| value == ours)
-                && migration.data["spec"]["reason"] == "Drain"
+            let found = migration.labels().get(label);
+            found.is_some_and(|value| value == ours)
         });
         ours.filter_map(|migration| {
-            let broker = BrokerName::new(migration.data["spec"]["broker"].as_str()?).ok()?;
-            Some((migration.name_any(), broker))
+            let spec: MigrationSpec = migration.spec.parse()?;
+            let is_drain = spec.reason == MigrationReason::Drain;
+            is_drain.then(|| (migration.name_any(), spec.broker))
         })
         .collect()
     }

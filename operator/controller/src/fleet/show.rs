@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kube::ResourceExt as _;
-use kube::api::DynamicObject;
 use kube::core::ApiResource;
+use kube::{Resource as _, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use skein_adapter::migrations::{MigrationRecord, Migrations};
 use skein_api::manifest::Severity;
 use skein_api::name::BrokerName;
-use skein_api::resources::{Migration, MigrationReason, MigrationStatus};
+use skein_api::resources::{Broker, Migration, MigrationReason, NodeRoute, Topic};
 use skein_engine::directive::{self, Reason};
+use tokio::time::Instant;
 
 use super::Fleet;
+use crate::custom::Custom;
 use crate::metrics::{Figures, METRICS};
 use crate::names;
 use crate::objects::Wanted;
@@ -22,6 +23,8 @@ use crate::status::{self, Case, Seen};
 
 /// How many Migrations of a broker's failures stay.
 const KEPT: usize = 10;
+/// What it takes to look at all of a fleet, so many times over, passes until it is looked at again: all else comes first.
+const REST: u32 = 4;
 
 impl Fleet {
     /// Takes up the migrations of an earlier life.
@@ -91,6 +94,7 @@ impl Fleet {
 
     /// Writes what has changed.
     pub(super) fn show(&mut self) {
+        let begin = Instant::now();
         let engine = self.conductor.engine.status();
         let phases = engine
             .brokers
@@ -133,11 +137,8 @@ impl Fleet {
             (topics, Say::of(&seen, status::topic)),
         ] {
             for object in self.here(store) {
-                let before = self
-                    .shown
-                    .get(&key(&object))
-                    .or_else(|| object.data.get("status"));
-                wanted.push((object.clone(), (say.0)(&object, before)));
+                let news = (say.0)(&object, self.shown.get(&key(&object)));
+                wanted.push((object, news));
             }
         }
         let records = self.migrations.records().iter().map(|record| {
@@ -147,44 +148,43 @@ impl Fleet {
         let records: BTreeMap<String, (&MigrationRecord, Option<String>)> = records.collect();
         for object in self.here(&self.setting.watched.migrations) {
             let name = object.name_any();
-            let resource =
-                serde_json::to_value(object.as_ref()).and_then(serde_json::from_value::<Migration>);
-            let Ok(resource) = resource else { continue };
-            let before = self.shown.get(&key(&object));
-            let before: Option<MigrationStatus> = before.map_or(resource.status, parsed);
-            let of_this = |(_, uid): &&(_, Option<String>)| uid.is_none() || *uid == object.metadata.uid;
+            let Some(resource) = object.typed::<Migration>() else {
+                continue;
+            };
+            let of_this = |(_, uid): &&(_, Option<String>)| uid.is_none() || *uid == object.uid();
             let record = records.get(&name).filter(of_this).map(|(record, _)| *record);
-            let generation = resource.metadata.generation;
-            let status = status::migration(&seen, &name, &resource.spec, record, generation, before.as_ref());
-            wanted.push((object.clone(), json(&status)));
+            let say = Say::of(&seen, |seen, name, generation, before| {
+                status::migration(seen, name, &resource.spec, record, generation, before)
+            });
+            let news = (say.0)(&object, self.shown.get(&key(&object)));
+            drop(say);
+            wanted.push((object, news));
         }
         let there: BTreeSet<String> = wanted.iter().map(|(object, _)| key(object)).collect();
         self.shown.retain(|uid, _| there.contains(uid));
-        for (object, status) in wanted {
-            self.show_one(&object, &status);
+        for (object, news) in wanted {
+            match news {
+                Some(status) => self.show_one(&object, status),
+                // Remembered only until the server has it: there may be thousands.
+                None => drop(self.shown.remove(&key(&object))),
+            }
         }
+        self.rests = Instant::now() + begin.elapsed() * REST;
     }
 
-    fn show_one(&mut self, object: &DynamicObject, status: &Value) {
-        let key = key(object);
-        // Remembered only until the server has it: there may be thousands.
-        if object.data.get("status") == Some(status) {
-            self.shown.remove(&key);
+    fn show_one(&mut self, object: &Custom, status: Value) {
+        if self.shown.get(&key(object)) == Some(&status) {
             return;
         }
-        let before = self.shown.insert(key, status.clone());
-        if before.as_ref() == Some(status) {
-            return;
-        }
-        let Some(types) = &object.types else { return };
-        let metadata = json!({"name": object.metadata.name, "namespace": object.metadata.namespace});
-        let wanted = Wanted {
-            resource: resource(types),
-            name: object.name_any(),
-            body: json!({
-                "apiVersion": types.api_version, "kind": types.kind, "metadata": metadata, "status": status,
-            }),
+        let body = json!({"status": status});
+        let (namespace, name) = (&self.setting.namespace, object.name_any());
+        let wanted = match object.kind() {
+            "Broker" => Wanted::part::<Broker>(namespace, &name, body),
+            "NodeRoute" => Wanted::part::<NodeRoute>(namespace, &name, body),
+            "Topic" => Wanted::part::<Topic>(namespace, &name, body),
+            _ => Wanted::part::<Migration>(namespace, &name, body),
         };
+        self.shown.insert(key(object), status);
         self.writer.want_status(wanted);
     }
 
@@ -217,45 +217,30 @@ impl Fleet {
     }
 }
 
-/// How one kind says its status, as JSON.
+/// How one kind says its status.
 struct Say<'a>(Box<Saying<'a>>);
 
-/// Given the object, and what it said before.
-type Saying<'a> = dyn Fn(&DynamicObject, Option<&Value>) -> Value + 'a;
+/// Given the object, and what it was said to be since: what it is to say, unless it says that already.
+type Saying<'a> = dyn Fn(&Custom, Option<&Value>) -> Option<Value> + 'a;
 
 impl<'a> Say<'a> {
     fn of<S, F>(seen: &'a Seen<'a>, say: F) -> Self
     where
-        S: Serialize + DeserializeOwned,
+        S: Serialize + DeserializeOwned + PartialEq,
         F: Fn(&Seen<'_>, &str, Option<i64>, Option<&S>) -> S + 'a,
     {
-        Self(Box::new(move |object, before| {
-            let before: Option<S> = before.and_then(parsed);
-            let generation = object.metadata.generation;
-            json(&say(seen, &object.name_any(), generation, before.as_ref()))
+        Self(Box::new(move |object, shown| {
+            let said: Option<S> = object.status.parse();
+            let shown: Option<S> = shown.and_then(|shown| S::deserialize(shown).ok());
+            let before = shown.as_ref().or(said.as_ref());
+            let now = say(seen, &object.name_any(), object.meta().generation, before);
+            // A status has no map whose keys are no text.
+            (said.as_ref() != Some(&now)).then(|| serde_json::to_value(&now).unwrap_or_default())
         }))
     }
 }
 
-fn parsed<S: DeserializeOwned>(status: &Value) -> Option<S> {
-    S::deserialize(status).ok()
-}
-
-/// A status has no map whose keys are no text.
-fn json<S: Serialize>(status: &S) -> Value {
-    serde_json::to_value(status).unwrap_or_default()
-}
-
 /// Which object: one that was deleted and made anew is another.
-fn key(object: &DynamicObject) -> String {
-    object.metadata.uid.clone().unwrap_or_default()
-}
-
-fn resource(types: &kube::api::TypeMeta) -> ApiResource {
-    let (group, version) = types
-        .api_version
-        .split_once('/')
-        .unwrap_or(("", &types.api_version));
-    let kind = kube::api::GroupVersionKind::gvk(group, version, &types.kind);
-    ApiResource::from_gvk(&kind)
+fn key(object: &Custom) -> String {
+    object.uid().unwrap_or_default()
 }
