@@ -214,7 +214,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                     command.env(series.variable(), mosquitto::ensure(series, None)?.0);
                 }
                 let programs = ["--package", "skein-cli", "--package", "skein-kubernetes"];
-                run_command(&mut cargo(&[&["build", "--release"], &programs as &[&str]].concat()))?;
+                run_command(&mut cargo(
+                    &[&["build", "--release"], &programs as &[&str]].concat(),
+                ))?;
                 command.env("SKEIN_BIN", suite::built("release", "skein")?);
                 command.env("SKEIN_BENCH_MINUTES", arguments.minutes.to_string());
             }

@@ -33,6 +33,8 @@ const AT_ONCE: usize = 8;
 pub(crate) struct Taken {
     /// The newest that it was given.
     pub(crate) given: u64,
+    /// How many it was given.
+    pub(crate) count: f64,
     /// The newest whose use the API server knows of, and since when.
     pub(crate) reported: Option<(u64, Instant)>,
 }
@@ -111,6 +113,7 @@ impl Agents {
             let taken = all.entry(broker.to_owned()).or_default();
             let is_new = desired.epoch > taken.given;
             taken.given = taken.given.max(desired.epoch);
+            taken.count += f64::from(u8::from(is_new));
             is_new
         };
         if is_new {

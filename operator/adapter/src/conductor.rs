@@ -15,11 +15,17 @@ use skein_engine::directive::Directive;
 use skein_engine::event::{Event, Placement};
 use skein_engine::sessions::ClientSession;
 use skein_mqtt::{Address, Outcome, Watch, Watched};
+use skein_planner::plan::Class;
 use tokio::time::Instant;
 
 use crate::envoys::{Access, Envoys};
 use crate::probing::Probing;
 use crate::users::Users;
+
+/// What the engine may think of each event without anybody noticing.
+const LONG: Duration = Duration::from_millis(5);
+/// The longest that events are gathered.
+const LONGEST: Duration = Duration::from_millis(500);
 
 /// The engine, and what is done over MQTT for it.
 pub struct Conductor {
@@ -39,7 +45,11 @@ pub struct Conductor {
     pub classes: BTreeMap<TopicName, ClassName>,
     /// What is wrong beside what the engine knows, by what it is about.
     pub troubles: BTreeMap<String, String>,
+    /// How long the engine thought lately.
+    thought: Duration,
     probing: Probing,
+    /// The fleet, and the classes of the plan, that probes and class names were made for last.
+    followed: (Arc<Fleet>, BTreeMap<ClassName, Arc<Class>>),
     /// Directives that could not be executed, to be tried again, by what they are about.
     undone: BTreeMap<String, Directive>,
 }
@@ -62,7 +72,9 @@ impl Conductor {
             envoys,
             classes,
             troubles: BTreeMap::new(),
+            thought: Duration::ZERO,
             probing: Probing::default(),
+            followed: Default::default(),
             undone: BTreeMap::new(),
         }
     }
@@ -71,6 +83,21 @@ impl Conductor {
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Instant> {
         self.engine.next_wakeup().map(|moment| self.origin + moment)
+    }
+
+    /// For how long events had better be gathered, so that the engine does not think of each alone what it could think of all
+    /// together: not at all, unless the fleet is large.
+    #[must_use]
+    pub fn gathers(&self) -> Duration {
+        if self.thought < LONG {
+            Duration::ZERO
+        } else {
+            (self.thought * 2).min(LONGEST)
+        }
+    }
+
+    fn has_thought(&mut self, took: Duration) {
+        self.thought = took.max(self.thought * 7 / 8);
     }
 
     /// Notes what is wrong about something, or that nothing is any more; whether that is news.
@@ -110,6 +137,22 @@ impl Conductor {
     /// The topics that a probe speaks for, each once.
     pub fn probed(&self, topic: &str, consumer: &str) -> impl Iterator<Item = &TopicName> {
         self.probing.topics(topic, consumer)
+    }
+
+    /// Whether the plan, which is looked at often, is the one that was followed last; from now on it is.
+    fn is_followed(&mut self) -> bool {
+        let classes = &self.engine.plan().classes;
+        let (fleet, known) = &self.followed;
+        let is_same = Arc::ptr_eq(fleet, &self.fleet)
+            && known.len() == classes.len()
+            && known
+                .values()
+                .zip(classes.values())
+                .all(|(one, other)| Arc::ptr_eq(one, other));
+        if !is_same {
+            self.followed = (Arc::clone(&self.fleet), classes.clone());
+        }
+        is_same
     }
 
     /// Sends the probes of paths and the markers of connections, quickly at first: something changed.
@@ -158,11 +201,20 @@ pub trait Ground {
 
     /// Tells the engine, and does what it says.
     fn observe(&mut self, event: Event) {
-        let planned = matches!(event, Event::FleetChanged(_));
+        self.observe_all(vec![event]);
+    }
+
+    /// The same of several that are there together, in their order.
+    fn observe_all(&mut self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let planned = events.iter().any(|event| matches!(event, Event::FleetChanged(_)));
         let conductor = self.conductor_mut();
-        let is_routine = conductor.engine.is_routine(&event);
+        let is_routine = events.iter().all(|event| conductor.engine.is_routine(event));
         let now = conductor.origin.elapsed();
-        let directives = conductor.engine.observe(event, now);
+        let directives = conductor.engine.observe_all(events, now);
+        conductor.has_thought(conductor.origin.elapsed().saturating_sub(now));
         let replanned = planned || !directives.is_empty();
         for directive in directives {
             self.execute(directive);
@@ -292,6 +344,9 @@ pub trait Ground {
     /// Probes and class names follow the plan.
     fn follow_plan(&mut self) {
         let conductor = self.conductor_mut();
+        if conductor.is_followed() {
+            return;
+        }
         let mut unproven = Vec::new();
         let mut probing = Probing::of(&conductor.fleet, conductor.engine.plan());
         if !probing.is_like(&conductor.probing) {
@@ -328,13 +383,14 @@ pub trait Ground {
         conductor.watch.set_brokers(watched);
     }
 
-    /// What came of a heartbeat or of a probe.
-    fn outcome(&mut self, outcome: Outcome) {
+    /// What came of a heartbeat or of a probe, as events. A broker that left a heartbeat unanswered is told of by
+    /// [`Self::missed`], after what came before.
+    fn outcome(&mut self, outcome: Outcome, events: &mut Vec<Event>) {
         match outcome {
             Outcome::Answered { broker, round_trip } => {
                 if let Ok(broker) = BrokerName::new(&broker) {
                     self.conductor_mut().trouble(format!("heartbeat/{broker}"), None);
-                    self.observe(Event::HeartbeatAnswered { broker, round_trip });
+                    events.push(Event::HeartbeatAnswered { broker, round_trip });
                 }
             }
             Outcome::Missed { broker, refused, why } => {
@@ -348,6 +404,7 @@ pub trait Ground {
                         let text = format!("broker {broker} ({host}:{port}): {why}");
                         conductor.trouble(format!("heartbeat/{broker}"), Some(text));
                     }
+                    self.observe_all(std::mem::take(events));
                     self.missed(broker, refused, &why);
                 }
             }
@@ -357,11 +414,8 @@ pub trait Ground {
                 took,
             } => {
                 let conductor = self.conductor_mut();
-                let marker = conductor.envoys.event(&topic, &consumer, took);
-                let probed = conductor.probing.events(&topic, &consumer, took);
-                for event in marker.into_iter().chain(probed) {
-                    self.observe(event);
-                }
+                events.extend(conductor.envoys.event(&topic, &consumer, took));
+                events.extend(conductor.probing.events(&topic, &consumer, took));
             }
             // The check proves that links carry no message twice; a copy is one that was sent again, and decides nothing.
             Outcome::Doubled { .. } => {}

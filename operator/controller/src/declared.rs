@@ -450,6 +450,67 @@ mod tests {
         );
     }
 
+    fn topic(name: &str, filter: &str, from: &str, to: &str) -> Custom {
+        let spec = json!({"filter": filter, "producers": [{"broker": from}], "consumers": [{"broker": to}]});
+        object("Topic", name, &spec)
+    }
+
+    #[test]
+    fn a_change_is_read_like_the_whole() {
+        let fleet = |b_c: bool, soil: &str, leaf: bool| {
+            let mut objects = vec![broker("a"), broker("b"), broker("c"), route("a-b", "a", "b")];
+            objects.extend(b_c.then(|| route("b-c", "b", "c")));
+            objects.push(topic("soil", soil, "a", "b"));
+            objects.extend(leaf.then(|| topic("leaf", "leaf/#", "a", "c")));
+            objects
+        };
+        let mut declarations = Declarations::default();
+        for objects in [
+            fleet(false, "soil", false),
+            // A topic changes, one comes, a route comes, and all go again.
+            fleet(false, "soil/+", false),
+            fleet(false, "soil/+", true),
+            fleet(true, "soil/+", true),
+            fleet(false, "soil", false),
+        ] {
+            let reading = declarations.read(&objects);
+            let whole = Declarations::default().read(&objects);
+            assert_eq!(reading.fleet, whole.fleet);
+            assert_eq!(reading.hosted, whole.hosted);
+            assert!(reading.problems.is_empty(), "{:?}", reading.problems);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_change_is_found_like_in_the_whole() {
+        let sound = [
+            broker("a"),
+            broker("b"),
+            route("a-b", "a", "b"),
+            topic("soil", "soil", "a", "b"),
+        ];
+        for wrong in [
+            topic("leaf", "leaf/#/x", "a", "b"),
+            topic("leaf", "leaf", "a", "nobody"),
+            // Another one between the same brokers.
+            route("b-a", "b", "a"),
+            route("a-x", "a", "x"),
+            broker("b-skein"),
+        ] {
+            let mut declarations = Declarations::default();
+            declarations.read(&sound);
+            let all: Vec<Custom> = sound.iter().cloned().chain([wrong]).collect();
+            let reading = declarations.read(&all);
+            let whole = Declarations::default().read(&all);
+            assert_eq!(reading.problems, whole.problems);
+            assert_eq!(reading.fleet, whole.fleet);
+            // And back from it.
+            let reading = declarations.read(&sound);
+            assert!(reading.problems.is_empty());
+            assert_eq!(reading.fleet, Declarations::default().read(&sound).fleet);
+        }
+    }
+
     #[test]
     fn names_that_only_a_cluster_minds_are_refused() {
         let reading = Declarations::default().read(&[broker("a"), broker("a-skein")]);

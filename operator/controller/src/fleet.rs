@@ -113,6 +113,8 @@ pub(crate) struct Fleet {
     instance: String,
     /// What is to be looked at again, and when.
     due: BTreeMap<About, Instant>,
+    /// What was done beside the loop, and when the engine is to hear of it.
+    returned: (Vec<Event>, Option<Instant>),
     /// Objects are to be kept as they should be then.
     objects_due: Option<Instant>,
     show_due: Option<Instant>,
@@ -191,6 +193,7 @@ impl Fleet {
             has_begun: false,
             instance,
             due: BTreeMap::new(),
+            returned: (Vec::new(), None),
             objects_due: None,
             show_due: None,
             rests: Instant::now(),
@@ -218,18 +221,23 @@ impl Fleet {
             tokio::select! {
                 biased;
                 change = changes.recv() => match change {
-                    Some(change) => self.changed(change),
+                    Some(change) => {
+                        self.changed(change);
+                        while let Ok(change) = changes.try_recv() {
+                            self.changed(change);
+                        }
+                    }
                     // The controller ends.
                     None => return,
                 },
-                Some(outcome) = channels.outcomes.recv() => {
-                    self.beat(outcome);
-                    while let Ok(outcome) = channels.outcomes.try_recv() {
-                        self.beat(outcome);
+                Some(outcome) = channels.outcomes.recv() => self.beats(outcome, &mut channels.outcomes),
+                Some(done) = channels.written.recv() => {
+                    self.written(done);
+                    while let Ok(done) = channels.written.try_recv() {
+                        self.written(done);
                     }
                 }
-                Some(done) = channels.written.recv() => self.written(done),
-                Some(event) = channels.returned.recv() => self.returned(event),
+                Some(event) = channels.returned.recv() => self.gather_returned(event),
                 Some(answer) = channels.endings.recv() => self.all_ends(answer),
                 () = sleep_until(wake) => {}
             }
@@ -244,7 +252,8 @@ impl Fleet {
         }
         let pause = match change.about {
             About::Declared | About::Migrations => GATHER,
-            About::Reports | About::Pods | About::Services | About::Objects => Duration::ZERO,
+            About::Reports | About::Pods | About::Services => self.conductor.gathers(),
+            About::Objects => Duration::ZERO,
             About::Statuses => return self.gather(),
         };
         self.due
@@ -256,6 +265,7 @@ impl Fleet {
         let due = self.due.values().copied();
         let due = due.chain(self.conductor.next_wakeup());
         let due = due.chain(self.objects_due).chain(self.show_due);
+        let due = due.chain(self.returned.1);
         let due = due.chain(self.writer.next_due());
         due.fold(self.looked + LOOK, Instant::min)
     }
@@ -263,6 +273,9 @@ impl Fleet {
     fn due_by_now(&mut self) {
         self.tick();
         let now = Instant::now();
+        if self.returned.1.is_some_and(|at| at <= now) {
+            self.hear_returned();
+        }
         let due: Vec<About> = self
             .due
             .iter()

@@ -217,10 +217,25 @@ impl Engine {
     ///
     /// Reports of one broker must come in the order in which they were made.
     pub fn observe(&mut self, event: Event, now: Moment) -> Vec<Directive> {
+        self.observe_all([event], now)
+    }
+
+    /// Takes several events in that are there together, in their order, and returns what is to be done then. What follows from
+    /// all of them is thought over once: where many brokers report, that is what costs.
+    pub fn observe_all(&mut self, events: impl IntoIterator<Item = Event>, now: Moment) -> Vec<Directive> {
         if let Some(late) = self.vantage.wake(now) {
             self.discount_stall(now, late);
         }
         let mut directives = Vec::new();
+        for event in events {
+            self.take_in(event, now, &mut directives);
+        }
+        self.judge_due(now);
+        self.act(now, &mut directives);
+        directives
+    }
+
+    fn take_in(&mut self, event: Event, now: Moment, directives: &mut Vec<Directive>) {
         match event {
             Event::FleetChanged(fleet) => self.take_fleet(fleet, now),
             Event::Restored(restored) => self.restore(restored),
@@ -235,7 +250,7 @@ impl Engine {
             Event::HeartbeatAnswered { broker, round_trip } => self.take_answer(&broker, round_trip, now),
             Event::HeartbeatMissed { broker, refused } => self.take_miss(&broker, refused, now),
             Event::Activity { broker, activity } => self.site(&broker).health.on_activity(now, activity),
-            Event::Supervisor { broker, report } => self.take_report(&broker, &report, now, &mut directives),
+            Event::Supervisor { broker, report } => self.take_report(&broker, &report, now, directives),
             Event::SupervisorLost { broker } => self.take_loss(&broker, now),
             Event::Probe {
                 topic,
@@ -314,9 +329,6 @@ impl Engine {
                 }
             }
         }
-        self.judge_due(now);
-        self.act(now, &mut directives);
-        directives
     }
 
     /// When a [`Event::Tick`] is needed at the latest, if nothing else happens before.

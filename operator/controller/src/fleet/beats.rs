@@ -9,6 +9,8 @@ use skein_adapter::Ground as _;
 use skein_api::name::BrokerName;
 use skein_engine::event::Event;
 use skein_mqtt::Outcome;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Fleet;
 use crate::metrics::{METRICS, Probed};
@@ -33,13 +35,23 @@ impl Late {
 }
 
 impl Fleet {
-    /// What came of a heartbeat or of a probe. Whatever was missed before is told before.
-    pub(super) fn beat(&mut self, outcome: Outcome) {
+    /// What came of heartbeats and of probes, all that is known by now.
+    pub(super) fn beats(&mut self, first: Outcome, more: &mut mpsc::UnboundedReceiver<Outcome>) {
+        let mut events = Vec::new();
+        self.beat(first, &mut events);
+        while let Ok(outcome) = more.try_recv() {
+            self.beat(outcome, &mut events);
+        }
+        self.observe_all(events);
+    }
+
+    /// Whatever was missed before is told before.
+    fn beat(&mut self, outcome: Outcome, events: &mut Vec<Event>) {
         if let Outcome::Answered { broker, .. } | Outcome::Missed { broker, .. } = &outcome
             && let Some(broker) = self.late.0.take(&**broker)
         {
             let refused = false;
-            self.observe(Event::HeartbeatMissed { broker, refused });
+            events.push(Event::HeartbeatMissed { broker, refused });
         }
         if let Outcome::Answered { broker, .. } = &outcome
             && let Ok(broker) = BrokerName::new(broker)
@@ -47,7 +59,7 @@ impl Fleet {
             METRICS.contact(&self.setting.namespace, &broker);
         }
         self.count_probe(&outcome);
-        self.outcome(outcome);
+        self.outcome(outcome, events);
     }
 
     /// Counts what came of a probe, for each topic that it speaks for.
@@ -66,14 +78,22 @@ impl Fleet {
         }
     }
 
-    /// What was done beside the loop.
-    pub(super) fn returned(&mut self, event: Event) {
-        if !self.late.admits(&event) {
-            return;
+    /// Something was done beside the loop.
+    pub(super) fn gather_returned(&mut self, event: Event) {
+        let (events, due) = &mut self.returned;
+        events.push(event);
+        due.get_or_insert_with(|| Instant::now() + self.conductor.gathers());
+    }
+
+    /// Tells the engine what was done beside the loop.
+    pub(super) fn hear_returned(&mut self) {
+        let (mut events, _) = std::mem::take(&mut self.returned);
+        events.retain(|event| self.late.admits(event));
+        for event in &events {
+            self.pods.heard(event);
         }
-        self.pods.heard(&event);
-        let barred = matches!(event, Event::Barred { .. });
-        self.observe(event);
+        let barred = events.iter().any(|event| matches!(event, Event::Barred { .. }));
+        self.observe_all(events);
         if barred {
             // More may have been said meanwhile.
             self.look_after_users();

@@ -49,10 +49,9 @@ impl Ground for Fleet {
                     links: links::to_json(links.iter().map(AsRef::as_ref))?,
                 };
                 let loaded = self.loaded(broker);
-                self.given
-                    .entry(broker.clone())
-                    .or_default()
-                    .give(configuration, loaded);
+                let given = self.given.entry(broker.clone()).or_default();
+                let noted = given.give(configuration, loaded);
+                noted.map_err(|error| links::LinkError(error.to_string()))?;
                 self.write_given(broker);
             }
             Directive::Bar { broker, downstreams } => {

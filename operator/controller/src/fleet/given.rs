@@ -21,6 +21,7 @@ use skein_engine::directive::OpenSession;
 use skein_engine::event::{Epoch, KeptConfig};
 use skein_mosquitto::security::{FleetSecret, Password, SecretError, Security, read, render};
 
+use crate::custom::Text;
 use crate::names;
 use crate::objects;
 
@@ -55,8 +56,8 @@ pub(crate) enum Unreadable {
 /// What one broker was given.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
-    /// What it is to run.
-    pub(crate) desired: Option<Configuration>,
+    /// What it is to run, as it is written.
+    desired: Option<Box<str>>,
     /// What it may be running, oldest first.
     pub(crate) kept: Vec<Record>,
     /// Who may connect.
@@ -68,7 +69,7 @@ pub(crate) struct Given {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Record {
     pub(crate) epoch: Epoch,
-    pub(crate) links: serde_json::Value,
+    pub(crate) links: Text,
     /// Not of those that were given in between: a Secret holds a megabyte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
@@ -76,7 +77,15 @@ pub(crate) struct Record {
 
 impl Given {
     /// Has it be given a configuration. `loaded` is the one that it last said it uses: what is older cannot come back.
-    pub(crate) fn give(&mut self, configuration: Configuration, loaded: Option<Epoch>) {
+    ///
+    /// # Errors
+    /// None that is known: serialising could fail only on a map whose keys are no text.
+    pub(crate) fn give(
+        &mut self,
+        configuration: Configuration,
+        loaded: Option<Epoch>,
+    ) -> Result<(), serde_json::Error> {
+        let desired = serde_json::to_string(&configuration)?;
         if let Some(loaded) = loaded {
             self.kept.retain(|record| record.epoch >= loaded);
         }
@@ -85,20 +94,18 @@ impl Given {
         }
         self.kept.push(Record {
             epoch: configuration.epoch,
-            links: configuration.links.clone(),
-            text: Some(configuration.config.clone()),
+            links: (&configuration.links).into(),
+            text: Some(configuration.config),
         });
-        self.desired = Some(configuration);
+        self.desired = Some(desired.into());
+        Ok(())
     }
 
     /// As it is kept, beside what the pod knows the controller by.
     pub(crate) fn data(&self, token: &Password) -> Result<BTreeMap<String, String>, serde_json::Error> {
         let mut data = BTreeMap::from([(TOKEN.to_owned(), token.expose().to_owned())]);
         if let Some(desired) = &self.desired {
-            data.insert(
-                BrokerDirectory::DESIRED.to_owned(),
-                serde_json::to_string(desired)?,
-            );
+            data.insert(BrokerDirectory::DESIRED.to_owned(), desired.to_string());
             data.insert(KEPT.to_owned(), serde_json::to_string(&self.kept)?);
         }
         if let Some(users) = &self.users {
@@ -112,7 +119,7 @@ impl Given {
         let config = |record: &Record| {
             Ok(KeptConfig {
                 epoch: record.epoch,
-                links: links::from_json(&record.links)?,
+                links: links::from_json(&record.links.parse().unwrap_or_default())?,
                 text: record.text.clone(),
             })
         };
@@ -131,8 +138,10 @@ impl Given {
             .get(BrokerDirectory::USERS)
             .map(|text| read(text))
             .transpose();
+        let desired: Option<Configuration> = json(data, BrokerDirectory::DESIRED)?;
+        let text = desired.and_then(|_| data.get(BrokerDirectory::DESIRED));
         Ok(Self {
-            desired: json(data, BrokerDirectory::DESIRED)?,
+            desired: text.map(|text| text.as_str().into()),
             kept: json(data, KEPT)?.unwrap_or_default(),
             // Damaged: written anew.
             users: users.unwrap_or_default(),
@@ -292,19 +301,19 @@ mod tests {
     #[test]
     fn what_may_be_running_is_kept_until_something_newer_is_known_to_run() {
         let mut given = Given::default();
-        given.give(configuration(1), None);
-        given.give(configuration(2), None);
-        given.give(configuration(3), Some(1));
+        given.give(configuration(1), None).unwrap();
+        given.give(configuration(2), None).unwrap();
+        given.give(configuration(3), Some(1)).unwrap();
         assert_eq!(epochs(&given), [(1, true), (2, false), (3, true)]);
-        given.give(configuration(4), Some(3));
+        given.give(configuration(4), Some(3)).unwrap();
         assert_eq!(epochs(&given), [(3, true), (4, true)]);
     }
 
     #[test]
     fn what_is_kept_is_read_back() {
         let mut given = Given::default();
-        given.give(configuration(1), None);
-        given.give(configuration(2), Some(1));
+        given.give(configuration(1), None).unwrap();
+        given.give(configuration(2), Some(1)).unwrap();
         let name = BrokerName::new("a").unwrap();
         let secret = FleetSecret::new([7; 32]);
         given.users = Some(Security::derived(&secret, &name, [], true));

@@ -85,7 +85,7 @@ impl Fleet {
     /// Tells the engine where brokers are, as soon as that is known.
     pub(super) fn place(&mut self) {
         let fleet = self.conductor.fleet.clone();
-        let mut placed = false;
+        let mut placed = Vec::new();
         for (name, broker) in &fleet.brokers {
             let placement = match &broker.hosting {
                 Hosting::Managed(_) => self.pod_placement(name),
@@ -104,15 +104,15 @@ impl Fleet {
             if self.conductor.placed.get(name) == Some(&placement) {
                 continue;
             }
-            placed = true;
             self.conductor.placed.insert(name.clone(), placement.clone());
-            self.observe(Event::Placed {
+            placed.push(Event::Placed {
                 broker: name.clone(),
                 placement,
             });
             self.point(name);
         }
-        if placed {
+        if !placed.is_empty() {
+            self.observe_all(placed);
             self.watch_brokers();
             // An object may name the address that its broker was given.
             self.objects_due.get_or_insert_with(|| Instant::now() + GATHER);
@@ -141,11 +141,13 @@ impl Fleet {
             .chain(self.conductor.placed.keys())
             .chain(self.heard.keys());
         let known: BTreeSet<BrokerName> = known.cloned().collect();
+        let mut events = Vec::new();
         for broker in known {
             if !self.conductor.is_foreign(&broker) {
-                self.hear_pod(&broker);
+                self.hear_pod(&broker, &mut events);
             }
         }
+        self.observe_all(events);
     }
 
     /// Which pod of a broker is there, and its address. An agent elsewhere is there once it has said something: that it has gone
@@ -173,7 +175,7 @@ impl Fleet {
         self.setting.watched.reports.get(&reference)
     }
 
-    fn hear_pod(&mut self, broker: &BrokerName) {
+    fn hear_pod(&mut self, broker: &BrokerName, events: &mut Vec<Event>) {
         let (uid, ip) = self.pod_and_address(broker);
         let before = self.heard.entry(broker.clone()).or_default();
         let (was, was_at) = (before.pod.clone(), before.ip);
@@ -183,7 +185,7 @@ impl Fleet {
             before.report = None;
             before.text = None;
             if was.is_some() {
-                self.observe(Event::SupervisorLost {
+                events.push(Event::SupervisorLost {
                     broker: broker.clone(),
                 });
             }
@@ -194,13 +196,13 @@ impl Fleet {
             self.point_all_to(broker);
         }
         if uid.is_some() {
-            self.hear_report(broker, uid.as_deref());
+            self.hear_report(broker, uid.as_deref(), events);
         } else if !self.conductor.fleet.brokers.contains_key(broker)
             && !self.conductor.placed.contains_key(broker)
         {
             self.heard.remove(broker);
             self.pods.forget(broker);
-            self.observe(Event::Supervisor {
+            events.push(Event::Supervisor {
                 broker: broker.clone(),
                 report: skein_engine::event::Report {
                     loaded: None,
@@ -213,7 +215,7 @@ impl Fleet {
     }
 
     /// Takes a report in, if it is of the pod that is there.
-    fn hear_report(&mut self, broker: &BrokerName, pod: Option<&str>) {
+    fn hear_report(&mut self, broker: &BrokerName, pod: Option<&str>, events: &mut Vec<Event>) {
         let Some(said) = self.said(broker) else {
             return;
         };
@@ -243,7 +245,7 @@ impl Fleet {
                 if before.and_then(|before| before.started_at) != report.started_at {
                     self.users.doubt(broker);
                 }
-                self.observe(Event::Supervisor {
+                events.push(Event::Supervisor {
                     broker: broker.clone(),
                     report: translate::report(&report),
                 });

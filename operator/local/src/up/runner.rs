@@ -199,10 +199,12 @@ impl<F: FnMut(UpEvent)> Runner<F> {
                 Some(gone) = gone.recv() => self.process_gone(&gone),
                 directory = self.changes.next() => self.changed(&directory),
                 Some(outcome) = outcomes.recv() => {
-                    self.outcome(outcome);
+                    let mut events = Vec::new();
+                    self.outcome(outcome, &mut events);
                     while let Ok(outcome) = outcomes.try_recv() {
-                        self.outcome(outcome);
+                        self.outcome(outcome, &mut events);
                     }
+                    self.observe_all(events);
                 }
                 Some(event) = returned.recv() => {
                     let barred = matches!(event, Event::Barred { .. });

@@ -155,10 +155,9 @@ impl World {
             return;
         }
         self.stalled = false;
-        self.observe(Event::Tick);
-        while let Some(event) = self.inbox.pop_front() {
-            self.observe(event);
-        }
+        let missed = self.inbox.drain(..);
+        let events = [Event::Tick].into_iter().chain(missed).collect();
+        self.observe_all(events);
     }
 
     /// Tells the engine, and does what it says.
@@ -167,10 +166,15 @@ impl World {
             self.inbox.push_back(event);
             return;
         }
+        self.observe_all(vec![event]);
+    }
+
+    /// Tells the engine all of these together.
+    fn observe_all(&mut self, events: Vec<Event>) {
         let now = self.moment();
         let Some(engine) = &mut self.engine else { return };
-        let replanned = matches!(event, Event::FleetChanged(_));
-        let directives = engine.observe(event, now);
+        let replanned = events.iter().any(|event| matches!(event, Event::FleetChanged(_)));
+        let directives = engine.observe_all(events, now);
         let replanned = replanned || !directives.is_empty();
         for directive in directives {
             self.take_directive(directive);
