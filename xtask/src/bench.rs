@@ -32,7 +32,7 @@ enum Goal {
 }
 
 /// Goals by benchmark and figure, with what the figure is. A figure without a goal is shown as it is.
-const GOALS: [(&str, &str, Goal, &str); 26] = [
+const GOALS: [(&str, &str, Goal, &str); 30] = [
     (
         "planning",
         "tree_ratio",
@@ -178,6 +178,30 @@ const GOALS: [(&str, &str, Goal, &str); 26] = [
         "node_p95_ms",
         Goal::AtMost(4500.0),
         "the same of one whose node is lost",
+    ),
+    (
+        "scale",
+        "cold_s",
+        Goal::AtMost(60.0),
+        "1,000 brokers: a controller that begins until all is in force and said to be, in seconds",
+    ),
+    (
+        "scale",
+        "resident_mb",
+        Goal::AtMost(100.0),
+        "the controller's memory then",
+    ),
+    (
+        "scale",
+        "change_p95_ms",
+        Goal::AtMost(500.0),
+        "one change until every broker concerned has loaded it, 95th percentile",
+    ),
+    (
+        "scale",
+        "idle_writes",
+        Goal::AtMost(0.0),
+        "writes to the API server while nothing happens, but for the Lease",
     ),
 ];
 
@@ -379,6 +403,7 @@ mod tests {
             ("footprint", "e2e/benches/footprint.rs"),
             ("deployed", "e2e/benches/deployed.rs"),
             ("failover", "e2e/benches/failover.rs"),
+            ("scale", "e2e/benches/scale/main.rs"),
         ];
         for (bench, figure, ..) in GOALS {
             let (_, path) = sources.iter().find(|(name, _)| *name == bench).unwrap();

@@ -93,12 +93,13 @@ impl Bus {
         }
         let mut client = self.connect(at, &body, frames)?;
         let ended = self.converse(&mut client, &mut read).await;
-        self.forget(client);
+        self.forget(&client);
+        drop(client);
         let _ = writing.await;
         ended
     }
 
-    fn forget(&self, client: Client) {
+    fn forget(&self, client: &Client) {
         let mut state = self.state();
         for topic in &client.topics {
             if let Some(subscribers) = state.subscribers.get_mut(topic) {

@@ -8,6 +8,8 @@
 //! there). `SKEIN_BENCH_BROKERS` sets how many brokers there are (1000; three routes and ten topics for each), `SKEIN_BENCH_CHANGES` how
 //! many changes (40), `SKEIN_BENCH_IDLE` how many seconds nothing happens (600).
 
+#![allow(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
+
 mod agents;
 mod bus;
 mod declare;
@@ -119,7 +121,7 @@ async fn bench(cluster: &Cluster) -> Result<()> {
         "change_p50_ms": quantile(&took, 0.5),
         "change_p95_ms": quantile(&took, 0.95),
         "idle_s": quiet,
-        "idle_writes": written.values().sum::<u64>(),
+        "idle_writes": written.values().sum::<f64>(),
         "idle_cpu_percent": (cpu_seconds(pid)? - cpu) / quiet * 100.0,
         "idle_messages_a_second": (bus.published() - published) as f64 / quiet,
     });
@@ -243,7 +245,7 @@ async fn change(proxy: &ApiProxy, agents: &Agents, namespace: &Namespace, number
 }
 
 /// How often objects of a kind that Skein writes were written since the API server began.
-async fn writes(cluster: &Cluster) -> Result<BTreeMap<String, u64>> {
+async fn writes(cluster: &Cluster) -> Result<BTreeMap<String, f64>> {
     const OURS: [&str; 9] = [
         "brokers",
         "noderoutes",
@@ -272,16 +274,15 @@ async fn writes(cluster: &Cluster) -> Result<BTreeMap<String, u64>> {
         let Some(resource) = label("resource").filter(|resource| is_write && OURS.contains(resource)) else {
             continue;
         };
-        let value: f64 = value.trim().parse()?;
-        *writes.entry(resource.to_owned()).or_default() += value as u64;
+        *writes.entry(resource.to_owned()).or_default() += value.trim().parse::<f64>()?;
     }
     Ok(writes)
 }
 
-fn difference(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let more = |(kind, count): (&String, &u64)| {
-        let more = count - before.get(kind).unwrap_or(&0);
-        (more > 0).then(|| (kind.clone(), more))
+fn difference(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let more = |(kind, count): (&String, &f64)| {
+        let more = count - before.get(kind).unwrap_or(&0.0);
+        (more > 0.0).then(|| (kind.clone(), more))
     };
     after.iter().filter_map(more).collect()
 }

@@ -108,13 +108,11 @@ impl Reading {
     /// Awaits the end of a reload that was asked for after [`Self::of`].
     pub(crate) async fn reloaded(&self, broker: &Broker) -> Reload {
         let read = async {
-            let noticed = match &self.events {
-                Some(events) => timeout(NOTICE, events.readable()).await.is_ok(),
-                None => {
-                    sleep(SETTLE).await;
-                    true
-                }
+            let Some(events) = &self.events else {
+                sleep(SETTLE).await;
+                return true;
             };
+            let noticed = timeout(NOTICE, events.readable()).await.is_ok();
             if noticed {
                 let _ = timeout(SETTLE, asleep(broker.identity.pid)).await;
             }

@@ -210,7 +210,7 @@ mod tests {
     }
 
     /// What waits at these sockets: inode, and how much.
-    fn waiting(sockets: &[(&str, u64)]) -> Option<Sockets> {
+    fn waiting(sockets: &[(&str, u64)]) -> Sockets {
         let socket = |waiting| Socket {
             local: ([127, 0, 0, 1], 1883).into(),
             listens: false,
@@ -219,7 +219,7 @@ mod tests {
         let each = sockets
             .iter()
             .map(|(inode, bytes)| ((*inode).to_owned(), socket(*bytes)));
-        Some(Sockets(each.collect()))
+        Sockets(each.collect())
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
             let mut stagnation = Stagnation::default();
             looks
                 .iter()
-                .map(|look| stagnation.compare(waiting(look)))
+                .map(|look| stagnation.compare(Some(waiting(look))))
                 .collect()
         };
         assert_eq!(looks(&[&[("1", 0)], &[("1", 0)]]), [0, 0], "nothing waits");

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::DynamicObject;
 use kube::core::ApiResource;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -63,6 +64,19 @@ pub struct Custom {
     /// What it says of itself.
     #[serde(default)]
     pub status: Text,
+}
+
+impl From<&DynamicObject> for Custom {
+    fn from(object: &DynamicObject) -> Self {
+        let types = object.types.as_ref();
+        let piece = |name: &str| object.data.get(name).map(Text::from).unwrap_or_default();
+        Self {
+            kind: types.map(|types| types.kind.as_str()).unwrap_or_default().into(),
+            metadata: object.metadata.clone(),
+            spec: piece("spec"),
+            status: piece("status"),
+        }
+    }
 }
 
 /// Without what nobody looks at here.

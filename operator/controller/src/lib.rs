@@ -4,7 +4,7 @@
 //! they should be, watches heartbeats, feeds the engine with what it sees, executes what the engine says and writes status.
 //! Decides nothing that the engine decides.
 
-mod custom;
+pub mod custom;
 pub mod declared;
 mod fence;
 mod fleet;

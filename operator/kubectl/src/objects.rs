@@ -17,6 +17,7 @@ use skein_api::resources::{
 use skein_commands::paint::{BAD, CAREFUL, paint};
 use skein_commands::{Failure, Running, Subject, output};
 use skein_contract::Profile;
+use skein_controller::custom::Custom;
 use skein_controller::declared::{Declarations, Reading};
 use skein_controller::status::from_status;
 use skein_engine::collisions::Collision;
@@ -69,7 +70,8 @@ impl Objects {
     /// What they declare together, as a controller that begins now would read it.
     pub(crate) fn reading(&self) -> Reading {
         let declared = [&self.brokers, &self.routes, &self.topics].into_iter().flatten();
-        Declarations::default().read(declared)
+        let declared: Vec<Custom> = declared.map(Custom::from).collect();
+        Declarations::default().read(&declared)
     }
 
     /// The fleet that they declare, and what of it is down. What is wrong with an object is said, and the object left out.

@@ -436,7 +436,7 @@ impl State {
     fn next_round(&mut self) {
         let now = Instant::now();
         self.round += 1;
-        let at_once = self.most_in(self.interval);
+        let at_once = most_in(self.interval);
         let is_quick = std::mem::take(&mut self.quick);
         self.quick = is_quick.saturating_sub(1);
         // Many are spread over the interval.
@@ -447,15 +447,9 @@ impl State {
         };
         self.next_round = now + pace;
         let sent = self.origin.elapsed();
-        for number in self.turns(self.most_in(pace)) {
+        for number in self.turns(most_in(pace)) {
             self.send(number, now, sent);
         }
-    }
-
-    /// How many probes may be sent in such a time.
-    fn most_in(&self, time: Duration) -> usize {
-        let most = u128::from(MOST_A_SECOND) * time.as_millis() / 1000;
-        usize::try_from(most).unwrap_or(usize::MAX).max(1)
     }
 
     /// Whose turn it is: all, if they are not too many; else first what somebody waits for, then what has not come through, then
@@ -514,6 +508,12 @@ impl State {
             });
         }
     }
+}
+
+/// How many probes may be sent in such a time.
+fn most_in(time: Duration) -> usize {
+    let most = u128::from(MOST_A_SECOND) * time.as_millis() / 1000;
+    usize::try_from(most).unwrap_or(usize::MAX).max(1)
 }
 
 /// Text, so that a person who subscribes `$skein/#` can read it: instance, round, nanoseconds since the watch began.
