@@ -52,6 +52,13 @@ impl Observed {
     }
 }
 
+impl Drop for Observed {
+    fn drop(&mut self) {
+        // A test runner keeps this to itself unless the test fails.
+        println!("a controller said:\n{}", self.said());
+    }
+}
+
 async fn holder(namespace: &Namespace) -> Result<String> {
     let lease = get(namespace, &format!("lease/{LEASE}")).await?;
     Ok(lease["spec"]["holderIdentity"]

@@ -1,6 +1,7 @@
 //! The status of custom resources, written where it changed; and Migrations, which are Skein's to make when a broker fails.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use kube::core::ApiResource;
 use kube::{Resource as _, ResourceExt as _};
@@ -25,6 +26,8 @@ use crate::status::{self, Case, Seen};
 const KEPT: usize = 10;
 /// What it takes to look at all of a fleet, so many times over, passes until it is looked at again: all else comes first.
 const REST: u32 = 4;
+/// But no more: this process may have been kept from going on.
+const LONGEST_REST: Duration = Duration::from_secs(2);
 
 impl Fleet {
     /// Takes up the migrations of an earlier life.
@@ -169,7 +172,7 @@ impl Fleet {
                 None => drop(self.shown.remove(&key(&object))),
             }
         }
-        self.rests = Instant::now() + begin.elapsed() * REST;
+        self.rests = Instant::now() + (begin.elapsed() * REST).min(LONGEST_REST);
     }
 
     fn show_one(&mut self, object: &Custom, status: Value) {
