@@ -57,20 +57,16 @@ impl ApiProxy {
 
     /// Changes an object by a merge patch.
     pub async fn patch(&self, path: &str, change: &Value) -> Result<()> {
-        let type_ = "application/merge-patch+json";
-        let refused = self.send(Method::PATCH, path, type_, change).await?.err();
-        ensure!(
-            refused.is_none(),
-            "{path}: {}",
-            refused.unwrap_or_default()["message"]
-        );
-        Ok(())
+        self.change(path, "application/merge-patch+json", change).await
     }
 
     /// Has an object be as this says, by server-side apply; the path says who does.
     pub async fn apply(&self, path: &str, object: &Value) -> Result<()> {
-        let type_ = "application/apply-patch+yaml";
-        let refused = self.send(Method::PATCH, path, type_, object).await?.err();
+        self.change(path, "application/apply-patch+yaml", object).await
+    }
+
+    async fn change(&self, path: &str, type_: &str, body: &Value) -> Result<()> {
+        let refused = self.send(Method::PATCH, path, type_, body).await?.err();
         ensure!(
             refused.is_none(),
             "{path}: {}",

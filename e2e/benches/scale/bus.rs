@@ -171,10 +171,7 @@ impl Bus {
                 // PUBREL
                 6 => [&[0x70, 2], rest.take(2)?].concat(),
                 8 => {
-                    let number = rest.take(2)?.to_vec();
-                    if client.is_5 {
-                        rest.properties()?;
-                    }
+                    let number = rest.number(client.is_5)?;
                     let mut granted = Vec::new();
                     while !rest.0.is_empty() {
                         let topic = rest.text()?;
@@ -184,10 +181,7 @@ impl Bus {
                     acknowledged(0x90, client.is_5, &number, &granted)
                 }
                 10 => {
-                    let number = rest.take(2)?.to_vec();
-                    if client.is_5 {
-                        rest.properties()?;
-                    }
+                    let number = rest.number(client.is_5)?;
                     let mut done = Vec::new();
                     while !rest.0.is_empty() {
                         let topic = rest.text()?;
@@ -229,8 +223,7 @@ impl Bus {
         }
         let subscribers = state.subscribers.get(topic).into_iter().flatten();
         let everywhere = topic.starts_with(EVERYWHERE);
-        for (_, (at, frames)) in subscribers.filter(|(_, (at, _))| everywhere || *at == client.at) {
-            let _ = at;
+        for (_, (_, frames)) in subscribers.filter(|(_, (at, _))| everywhere || *at == client.at) {
             // Who probes speaks 3.1.1.
             let _ = frames.send(message(false, topic, payload));
         }
@@ -329,6 +322,15 @@ impl<'a> Rest<'a> {
     fn text(&mut self) -> Result<String> {
         let length = u16::from_be_bytes(self.take(2)?.try_into()?);
         Ok(String::from_utf8(self.take(usize::from(length))?.to_vec())?)
+    }
+
+    /// That of a packet, behind which those of 5.0 have properties.
+    fn number(&mut self, is_5: bool) -> Result<Vec<u8>> {
+        let number = self.take(2)?.to_vec();
+        if is_5 {
+            self.properties()?;
+        }
+        Ok(number)
     }
 
     /// Skips them.

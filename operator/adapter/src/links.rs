@@ -8,7 +8,7 @@ use skein_mosquitto::link::{Direction, Line, Link, Mode};
 /// What was kept is no list of links.
 #[derive(Debug, thiserror::Error)]
 #[error("not a list of links: {0}")]
-pub struct LinkError(pub String);
+pub struct LinkError(String);
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

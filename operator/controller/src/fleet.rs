@@ -253,8 +253,7 @@ impl Fleet {
         let pause = match change.about {
             About::Declared | About::Migrations => GATHER,
             About::Reports | About::Pods | About::Services => self.conductor.gathers(),
-            About::Objects => Duration::ZERO,
-            About::Statuses => return self.gather(),
+            About::Objects | About::Statuses => Duration::ZERO,
         };
         self.due
             .entry(change.about)
@@ -290,7 +289,7 @@ impl Fleet {
                 About::Reports | About::Pods => self.hear_pods(),
                 About::Services => self.place(),
                 About::Objects => self.see_all(),
-                About::Statuses => {}
+                About::Statuses => self.gather(),
             }
         }
         self.writer.try_again(now);

@@ -239,9 +239,12 @@ impl Fleets<'_> {
             say(&format!("there is no fleet in {namespace} any more"));
         }
         let concerned = |name: &String| change.namespace.as_ref().is_none_or(|changed| changed == name);
+        let mut has_ended = false;
         for (_, (changes, _)) in self.running.iter().filter(|(name, _)| concerned(name)) {
-            // One that has ended is begun anew with the next change of what is declared.
-            let _ = changes.send(change.clone());
+            has_ended |= changes.send(change.clone()).is_err();
+        }
+        if has_ended {
+            self.begin();
         }
     }
 }

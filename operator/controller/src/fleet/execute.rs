@@ -50,8 +50,7 @@ impl Ground for Fleet {
                 };
                 let loaded = self.loaded(broker);
                 let given = self.given.entry(broker.clone()).or_default();
-                let noted = given.give(configuration, loaded);
-                noted.map_err(|error| links::LinkError(error.to_string()))?;
+                given.give(configuration, loaded);
                 self.write_given(broker);
             }
             Directive::Bar { broker, downstreams } => {

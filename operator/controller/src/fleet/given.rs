@@ -56,9 +56,7 @@ pub(crate) enum Unreadable {
 /// What one broker was given.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
-    /// What it is to run, as it is written.
-    desired: Option<Box<str>>,
-    /// What it may be running, oldest first.
+    /// What it may be running, oldest first. The newest is what it is to run.
     pub(crate) kept: Vec<Record>,
     /// Who may connect.
     pub(crate) users: Option<Security>,
@@ -77,15 +75,7 @@ pub(crate) struct Record {
 
 impl Given {
     /// Has it be given a configuration. `loaded` is the one that it last said it uses: what is older cannot come back.
-    ///
-    /// # Errors
-    /// None that is known: serialising could fail only on a map whose keys are no text.
-    pub(crate) fn give(
-        &mut self,
-        configuration: Configuration,
-        loaded: Option<Epoch>,
-    ) -> Result<(), serde_json::Error> {
-        let desired = serde_json::to_string(&configuration)?;
+    pub(crate) fn give(&mut self, configuration: Configuration, loaded: Option<Epoch>) {
         if let Some(loaded) = loaded {
             self.kept.retain(|record| record.epoch >= loaded);
         }
@@ -97,15 +87,26 @@ impl Given {
             links: (&configuration.links).into(),
             text: Some(configuration.config),
         });
-        self.desired = Some(desired.into());
-        Ok(())
+    }
+
+    /// What it is to run.
+    fn desired(&self) -> Option<Configuration> {
+        let newest = self.kept.last()?;
+        Some(Configuration {
+            epoch: newest.epoch,
+            config: newest.text.clone()?,
+            links: newest.links.parse()?,
+        })
     }
 
     /// As it is kept, beside what the pod knows the controller by.
     pub(crate) fn data(&self, token: &Password) -> Result<BTreeMap<String, String>, serde_json::Error> {
         let mut data = BTreeMap::from([(TOKEN.to_owned(), token.expose().to_owned())]);
-        if let Some(desired) = &self.desired {
-            data.insert(BrokerDirectory::DESIRED.to_owned(), desired.to_string());
+        if let Some(desired) = self.desired() {
+            data.insert(
+                BrokerDirectory::DESIRED.to_owned(),
+                serde_json::to_string(&desired)?,
+            );
             data.insert(KEPT.to_owned(), serde_json::to_string(&self.kept)?);
         }
         if let Some(users) = &self.users {
@@ -138,10 +139,9 @@ impl Given {
             .get(BrokerDirectory::USERS)
             .map(|text| read(text))
             .transpose();
-        let desired: Option<Configuration> = json(data, BrokerDirectory::DESIRED)?;
-        let text = desired.and_then(|_| data.get(BrokerDirectory::DESIRED));
+        // The newest of what is kept says the same; damaged, it is for a person to look at.
+        let _: Option<Configuration> = json(data, BrokerDirectory::DESIRED)?;
         Ok(Self {
-            desired: text.map(|text| text.as_str().into()),
             kept: json(data, KEPT)?.unwrap_or_default(),
             // Damaged: written anew.
             users: users.unwrap_or_default(),
@@ -301,19 +301,19 @@ mod tests {
     #[test]
     fn what_may_be_running_is_kept_until_something_newer_is_known_to_run() {
         let mut given = Given::default();
-        given.give(configuration(1), None).unwrap();
-        given.give(configuration(2), None).unwrap();
-        given.give(configuration(3), Some(1)).unwrap();
+        given.give(configuration(1), None);
+        given.give(configuration(2), None);
+        given.give(configuration(3), Some(1));
         assert_eq!(epochs(&given), [(1, true), (2, false), (3, true)]);
-        given.give(configuration(4), Some(3)).unwrap();
+        given.give(configuration(4), Some(3));
         assert_eq!(epochs(&given), [(3, true), (4, true)]);
     }
 
     #[test]
     fn what_is_kept_is_read_back() {
         let mut given = Given::default();
-        given.give(configuration(1), None).unwrap();
-        given.give(configuration(2), Some(1)).unwrap();
+        given.give(configuration(1), None);
+        given.give(configuration(2), Some(1));
         let name = BrokerName::new("a").unwrap();
         let secret = FleetSecret::new([7; 32]);
         given.users = Some(Security::derived(&secret, &name, [], true));
@@ -321,7 +321,8 @@ mod tests {
         assert_eq!(data[TOKEN], secret.token(&name).expose());
         let read = Given::parse(&data).unwrap();
         assert_eq!(read.kept, given.kept);
-        assert_eq!(read.desired, given.desired);
+        assert_eq!(read.desired(), given.desired());
+        assert_eq!(read.desired().unwrap().config, "# epoch 2\n");
         assert_eq!(read.users, given.users);
         assert_eq!(read.configurations().unwrap().len(), 2);
     }
