@@ -1,8 +1,9 @@
 //! What must flow: the declared topics as they stand while some brokers are down. Knows the fleet, not the links.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use skein_api::fleet::Fleet;
+use skein_api::fleet::{Fleet, Topic};
 use skein_api::name::{BrokerName, Qos, TopicName};
 use skein_filters::TopicFilter;
 
@@ -33,6 +34,16 @@ pub fn flows(
     down: &BTreeSet<BrokerName>,
     served_by: &BTreeMap<BrokerName, BrokerName>,
 ) -> Vec<Flow> {
+    flows_of(&fleet.topics, down, served_by)
+}
+
+/// The [`flows`] of some topics, in their order.
+#[must_use]
+pub fn flows_of<'a>(
+    topics: impl IntoIterator<Item = (&'a TopicName, &'a Arc<Topic>)>,
+    down: &BTreeSet<BrokerName>,
+    served_by: &BTreeMap<BrokerName, BrokerName>,
+) -> Vec<Flow> {
     let stands_in = |broker: &BrokerName| {
         let mut broker = broker;
         // A substitute may have died in its turn and be served itself; more steps than entries would be a circle.
@@ -44,8 +55,8 @@ pub fn flows(
         }
         None
     };
-    let mut flows = Vec::with_capacity(fleet.topics.len());
-    for (name, topic) in &fleet.topics {
+    let mut flows = Vec::new();
+    for (name, topic) in topics {
         let producers: BTreeSet<BrokerName> = topic.producers.iter().filter_map(stands_in).collect();
         let consumers: BTreeSet<BrokerName> = topic.consumers.iter().filter_map(stands_in).collect();
         let flow = |filter: &TopicFilter, command, producers: &BTreeSet<_>, consumers: &BTreeSet<_>| Flow {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skein_api::name::{BrokerName, Qos};
+use skein_filters::TopicFilter;
+use skein_mosquitto::link::Identity;
 
 use crate::flows::Flow;
 use crate::groups::{Core, Groups, most_matched};
@@ -22,7 +24,17 @@ pub(crate) struct Judge<'m, 'a> {
     pub(crate) walker: Walker<'m, 'a>,
     seen: BTreeSet<Key>,
     pub(crate) problems: Vec<Problem>,
+    /// Where the last message passed that looped or was doubled, and what it matched.
+    involved: BTreeSet<(ArcId, FilterId)>,
     pub(crate) walked: usize,
+}
+
+/// How many hazards are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    All,
+    /// One will do.
+    First,
 }
 
 /// A message under way.
@@ -41,6 +53,7 @@ impl<'m, 'a> Judge<'m, 'a> {
             walker,
             seen: BTreeSet::new(),
             problems: Vec::new(),
+            involved: BTreeSet::new(),
             walked: 0,
         }
     }
@@ -74,6 +87,7 @@ impl<'m, 'a> Judge<'m, 'a> {
         if !self.is_new(Kind::Loop, self.group(message, round[0]), key) {
             return;
         }
+        self.involve(message, arcs.iter().copied());
         let model = self.model;
         let trail = self.brokers(message.entry, arcs);
         let names: Vec<&str> = std::iter::once(model.tail(round[0]))
@@ -113,6 +127,8 @@ impl<'m, 'a> Judge<'m, 'a> {
                 continue;
             }
             let lines: Vec<String> = arcs.iter().map(|arc| self.line(message, *arc)).collect();
+            let ways: Vec<ArcId> = arcs.iter().flat_map(|arc| self.walker.trail(*arc)).collect();
+            self.involve(message, ways.into_iter());
             let last = arcs.last().copied().unwrap_or_default();
             let trail = self.brokers(message.entry, &self.walker.trail(last));
             let advice = if arcs.len() > 1 || broker == message.entry {
@@ -133,7 +149,7 @@ impl<'m, 'a> Judge<'m, 'a> {
     }
 
     /// Loops and copies that any message could meet, entering anywhere or only at `entries`.
-    pub(crate) fn hazards(&mut self, groups: &Groups, entries: Option<&[Broker]>) {
+    pub(crate) fn hazards(&mut self, groups: &Groups, entries: Option<&[Broker]>, extent: Extent) {
         let mut core = Core::new(self.model.broker_count());
         for group in &groups.suspects {
             let Some(kinds) = most_matched(self.model, group, MOST_KINDS) else {
@@ -175,6 +191,9 @@ impl<'m, 'a> Judge<'m, 'a> {
                         matched,
                         entry,
                     });
+                    if extent == Extent::First && !self.problems.is_empty() {
+                        return;
+                    }
                 }
             }
         }
@@ -198,6 +217,25 @@ impl<'m, 'a> Judge<'m, 'a> {
             entry: model.tail(place.arc),
         };
         self.report(Kind::Loop, message, model.tail(place.arc), Vec::new(), text);
+    }
+
+    /// Notes by which lines a message has passed.
+    fn involve(&mut self, message: Message<'_>, arcs: impl Iterator<Item = ArcId>) {
+        self.involved = arcs
+            .flat_map(|arc| self.filters_on(message, arc).map(move |filter| (arc, filter)))
+            .collect();
+    }
+
+    /// Lines that let some message loop or arrive twice, whatever the others are. All, if that is not known.
+    pub(crate) fn culprits(&self) -> BTreeSet<(Identity<'a>, &'a TopicFilter)> {
+        let model = self.model;
+        let line = |(arc, filter): (ArcId, FilterId)| (model.link(arc).identity(), model.filters[filter]);
+        if self.involved.is_empty() {
+            let filters = 0..model.filters.len();
+            let all = filters.flat_map(|filter| model.places(filter));
+            return all.map(|place| line((place.arc, place.filter))).collect();
+        }
+        self.involved.iter().copied().map(line).collect()
     }
 
     /// A consumer that does not get what was published for it.

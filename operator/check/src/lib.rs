@@ -14,14 +14,15 @@ mod walk;
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
-pub use flows::{Flow, deduplicating, flows};
+pub use flows::{Flow, deduplicating, flows, flows_of};
 pub use problem::{Kind, Problem, Report, Severity};
 use skein_api::name::BrokerName;
-use skein_mosquitto::link::Link;
+use skein_filters::TopicFilter;
+use skein_mosquitto::link::{Identity, Link};
 
 use crate::demand::Demand;
 use crate::groups::Groups;
-use crate::judge::Judge;
+use crate::judge::{Extent, Judge};
 use crate::model::Model;
 
 /// Judges the links against what must flow.
@@ -39,7 +40,7 @@ pub fn check(flows: &[Flow], links: &[impl Borrow<Link>], deduplicating: &BTreeS
     let mut judge = Judge::new(&model);
     // First what was declared, so that a problem is shown with a declared producer if there is one.
     Demand::new(flows, &model).walk(&model, &groups, &mut judge);
-    judge.hazards(&groups, None);
+    judge.hazards(&groups, None, Extent::All);
     let (problems, walked) = judge.finish();
     Report { problems, walked }
 }
@@ -57,6 +58,21 @@ pub fn hazards(
     let mut judge = Judge::new(&model);
     let entries: Option<Vec<usize>> =
         entries.map(|entries| entries.iter().filter_map(|name| model.number(name)).collect());
-    judge.hazards(&groups, entries.as_deref());
+    judge.hazards(&groups, entries.as_deref(), Extent::All);
     judge.finish().0
+}
+
+/// Some lines of some links that have [`hazards`] already without all the others, wherever messages enter: each by its link and its
+/// filter. `None` if nothing can happen. Where there are many hazards it is much cheaper than all of them.
+#[must_use]
+pub fn culprits<'a>(
+    links: &'a [impl Borrow<Link>],
+    deduplicating: &BTreeSet<BrokerName>,
+) -> Option<BTreeSet<(Identity<'a>, &'a TopicFilter)>> {
+    let model = Model::new(links, deduplicating, std::iter::empty(), std::iter::empty());
+    let groups = Groups::new(&model);
+    let mut judge = Judge::new(&model);
+    judge.hazards(&groups, None, Extent::First);
+    let found = !judge.problems.is_empty();
+    found.then(|| judge.culprits())
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use skein_api::name::{BrokerName, Qos};
 use skein_filters::{FilterTrie, Level, TopicFilter, overlap_classes};
-use skein_mosquitto::link::{Direction, Link, Mode};
+use skein_mosquitto::link::{Direction, Link};
 
 /// A broker's number: brokers are numbered in the order of their names.
 pub(crate) type Broker = usize;
@@ -27,7 +27,8 @@ pub(crate) struct Place {
 pub(crate) struct Model<'a> {
     pub(crate) names: Vec<&'a BrokerName>,
     numbers: BTreeMap<&'a BrokerName, Broker>,
-    modes: Vec<Mode>,
+    /// By number; of several configurations of one link, the first.
+    links: Vec<&'a Link>,
     /// Tail and head of each arc.
     ends: Vec<(Broker, Broker)>,
     /// Arcs by their tail.
@@ -64,7 +65,7 @@ impl<'a> Model<'a> {
         let names: BTreeSet<&BrokerName> = ends.chain(names).collect();
         let numbers: BTreeMap<&BrokerName, Broker> = names.iter().copied().zip(0..).collect();
         let mut model = Self {
-            modes: Vec::new(),
+            links: Vec::new(),
             ends: Vec::new(),
             leaving: vec![Vec::new(); names.len()],
             deduplicating: names.iter().map(|name| deduplicating.contains(*name)).collect(),
@@ -124,7 +125,7 @@ impl<'a> Model<'a> {
             return;
         };
         let inward = self.ends.len();
-        self.modes.push(link.mode);
+        self.links.push(link);
         self.ends.extend([(upstream, downstream), (downstream, upstream)]);
         self.leaving[upstream].push(inward);
         self.leaving[downstream].push(inward + 1);
@@ -210,10 +211,15 @@ impl<'a> Model<'a> {
         found
     }
 
+    /// The link that an arc is a direction of.
+    pub(crate) fn link(&self, arc: ArcId) -> &'a Link {
+        self.links[link_of(arc)]
+    }
+
     /// A link as people write it: the downstream broker first.
     pub(crate) fn link_name(&self, arc: ArcId) -> String {
         let (upstream, downstream) = self.ends[2 * link_of(arc)];
-        let mode = self.modes[link_of(arc)];
+        let mode = self.links[link_of(arc)].mode;
         format!(
             "the {mode} link {} ← {}",
             self.names[downstream], self.names[upstream]

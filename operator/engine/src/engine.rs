@@ -15,6 +15,7 @@ mod handovers;
 mod hearing;
 mod planning;
 mod problems;
+mod proving;
 mod status;
 mod switching;
 mod values;
@@ -39,6 +40,7 @@ use self::draining::Drains;
 use self::farewells::Farewells;
 use self::fencing::Fences;
 use self::handovers::Handovers;
+use self::proving::Proof;
 use self::switching::Switching;
 use self::values::Values;
 use self::watching::Watches;
@@ -46,6 +48,7 @@ use crate::directive::{BrokerPhase, Directive, Marker, OpenSession};
 use crate::event::{Event, Moment};
 use crate::failover::Failovers;
 use crate::health::{Rules, Surroundings};
+use crate::overlaps::Overlaps;
 use crate::rollout::Withheld;
 use crate::site::{Aim, Site};
 use crate::tools::Tools;
@@ -112,9 +115,12 @@ pub struct Engine {
     desired: BTreeMap<BrokerName, Vec<Arc<Link>>>,
     /// As much of it as leads to brokers whose place is known, and is not committed to something else.
     aims: BTreeMap<BrokerName, Aim>,
+    /// The filters of all classes in it.
+    overlaps: Overlaps,
     classes: BTreeMap<TopicName, ClassName>,
     /// Who could stand in for whom, as planned while the broker was well.
     substitutes: BTreeMap<BrokerName, Arc<Substitution>>,
+    proof: Proof,
     /// Why the newest plan was not accepted.
     faults: Vec<String>,
     withheld: Vec<Withheld>,
@@ -179,8 +185,10 @@ impl Engine {
             plan: Arc::default(),
             desired: BTreeMap::new(),
             aims: BTreeMap::new(),
+            overlaps: Overlaps::default(),
             classes: BTreeMap::new(),
             substitutes: BTreeMap::new(),
+            proof: Proof::default(),
             faults: Vec::new(),
             withheld: Vec::new(),
             probes: BTreeMap::new(),
@@ -244,6 +252,7 @@ impl Engine {
                 if site.placement.as_ref() != Some(&placement) {
                     site.placement = Some(placement);
                     self.commitments.stale = true;
+                    self.touch_all();
                     self.stale_rollout = true;
                 }
             }
@@ -382,6 +391,14 @@ impl Engine {
 
     fn site(&mut self, broker: &BrokerName) -> &mut Site {
         self.sites.entry(broker.clone()).or_insert_with(Site::unheard)
+    }
+
+    /// Somebody is found elsewhere: that may be in anybody's configuration.
+    fn touch_all(&mut self) {
+        self.proof.surroundings += 1;
+        for site in self.sites.values_mut() {
+            site.touched = true;
+        }
     }
 
     fn rules(&self, broker: &BrokerName) -> Option<Rules> {

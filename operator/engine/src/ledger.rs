@@ -13,7 +13,8 @@ use skein_mosquitto::link::{Direction, Link, Mode};
 
 use crate::directive::Marker;
 use crate::event::{Epoch, Report};
-use crate::strand::{Strands, strands, subscription};
+use crate::strand::subscription;
+use crate::strands::Strands;
 
 /// How many configurations of a broker are remembered though it has moved on.
 const HISTORY: usize = 16;
@@ -31,9 +32,9 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    /// With all lingering that its connections are to forget.
-    fn new(epoch: Epoch, config: Option<Config>, links: Vec<Arc<Link>>) -> Self {
-        let strands = Arc::new(strands(links.iter().map(Arc::as_ref)));
+    /// With all lingering that its connections are to forget. What it has in common with some other strands is shared.
+    fn new(epoch: Epoch, config: Option<Config>, links: Vec<Arc<Link>>, like: &Arc<Strands>) -> Self {
+        let strands = Strands::of(links.iter().map(Arc::as_ref)).shared_with(like);
         let held = config.iter().flat_map(|config| &config.connections);
         let lingering = held
             .filter(|held| !held.forgotten.is_empty())
@@ -54,7 +55,7 @@ impl Given {
             return Arc::clone(&self.strands);
         }
         let mut running = Strands::clone(&self.strands);
-        running.extend(self.lingering.values().flatten().cloned());
+        running.extend(self.lingering.values().flat_map(Strands::iter).cloned());
         Arc::new(running)
     }
 
@@ -111,7 +112,7 @@ impl Ledger {
         for (epoch, links, config) in configs {
             self.highest = self.highest.max(epoch);
             let links = links.into_iter().map(Arc::new).collect();
-            self.history.push(Given::new(epoch, config, links));
+            self.history.push(Given::new(epoch, config, links, &Arc::default()));
         }
         self.history.sort_by_key(|given| given.epoch);
         self.remember_sessions();
@@ -141,11 +142,12 @@ impl Ledger {
         before != (self.loaded, self.rejected.clone(), self.reported)
     }
 
-    /// A further configuration; its number is the next one.
-    pub(crate) fn give(&mut self, config: Config, links: Vec<Arc<Link>>) -> Epoch {
+    /// A further configuration; its number is the next one. It mostly holds what the broker should have.
+    pub(crate) fn give(&mut self, config: Config, links: Vec<Arc<Link>>, desired: &Arc<Strands>) -> Epoch {
         let epoch = config.epoch;
         self.highest = self.highest.max(epoch);
-        self.history.push(Given::new(epoch, Some(config), links));
+        let given = Given::new(epoch, Some(config), links, desired);
+        self.history.push(given);
         self.remember_sessions();
         let present = self
             .history

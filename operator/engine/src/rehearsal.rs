@@ -147,29 +147,64 @@ fn rehearse_with(
     version: &dyn Fn(&Broker) -> Version,
     tools: Box<dyn Tools>,
 ) -> Result<Rehearsal, NeverRan> {
-    let mut world = World::new(
-        Engine::with_tools(settings.clone(), tools).without_audits(),
-        version,
-    );
-    // Nobody can be led elsewhere before there are others.
-    let undrained = Declaration {
-        drains: BTreeMap::new(),
-        ..old.clone()
-    };
-    for declaration in [&undrained, old] {
-        let course = world.settle(declaration);
-        let problems = world.problems();
-        if !course.settled || !problems.is_empty() {
-            return Err(NeverRan { problems });
+    let mut stage = Stage::with_tools(settings, version, tools);
+    stage.run(old)?;
+    Ok(stage.change(new))
+}
+
+/// A fleet on which several changes are rehearsed one after the other.
+pub struct Stage<'a> {
+    world: World<'a>,
+}
+
+impl<'a> Stage<'a> {
+    /// Nothing is declared yet.
+    #[must_use]
+    pub fn new(settings: &Settings, version: &'a dyn Fn(&Broker) -> Version) -> Self {
+        Self::with_tools(settings, version, Box::new(Real::default()))
+    }
+
+    fn with_tools(
+        settings: &Settings,
+        version: &'a dyn Fn(&Broker) -> Version,
+        tools: Box<dyn Tools>,
+    ) -> Self {
+        let engine = Engine::with_tools(settings.clone(), tools).without_audits();
+        Self {
+            world: World::new(engine, version),
         }
     }
-    let course = world.settle(new);
-    let problems = world.problems();
-    Ok(Rehearsal {
-        summary: Summary::of(&course.rounds),
-        rounds: course.rounds,
-        cautions: course.cautions,
-        settled: course.settled && problems.is_empty(),
-        problems,
-    })
+
+    /// Brings the fleet up as it is declared.
+    ///
+    /// # Errors
+    /// If it does not come to rest so.
+    pub fn run(&mut self, declaration: &Declaration) -> Result<(), NeverRan> {
+        // Nobody can be led elsewhere before there are others.
+        let undrained = Declaration {
+            drains: BTreeMap::new(),
+            ..declaration.clone()
+        };
+        for declaration in [&undrained, declaration] {
+            let course = self.world.settle(declaration);
+            let problems = self.world.problems();
+            if !course.settled || !problems.is_empty() {
+                return Err(NeverRan { problems });
+            }
+        }
+        Ok(())
+    }
+
+    /// Declares something else.
+    pub fn change(&mut self, declaration: &Declaration) -> Rehearsal {
+        let course = self.world.settle(declaration);
+        let problems = self.world.problems();
+        Rehearsal {
+            summary: Summary::of(&course.rounds),
+            rounds: course.rounds,
+            cautions: course.cautions,
+            settled: course.settled && problems.is_empty(),
+            problems,
+        }
+    }
 }

@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skein_api::name::{BrokerName, ClassName};
-use skein_filters::overlap_classes;
+use skein_filters::{TopicFilter, overlap_classes};
 use skein_mosquitto::link::{Direction, Mode};
 
-use crate::strand::{Strand, Strands};
+use crate::strand::Strand;
+use crate::strands::{OfClass, Strands};
 
 /// How many combinations of alternatives are looked at before a step is put off.
-const PATIENCE: usize = 64;
+const PATIENCE: usize = 16;
 
 /// One broker, as the rollout sees it.
 #[derive(Clone, Debug, Default)]
@@ -54,9 +55,21 @@ impl Position {
     }
 
     /// What it has and should keep, for now at least.
-    fn kept(&self) -> impl Iterator<Item = &Strand> {
-        let keeps = |strand: &&Strand| self.desired.contains(*strand) || self.held.contains(*strand);
-        self.newest.iter().filter(keeps)
+    fn kept(&self) -> Strands {
+        let mut kept = Strands::clone(&self.newest);
+        for (class, strands, desired) in self.newest.differing(&self.desired) {
+            let keeps = |strand: &&Strand| {
+                desired.is_some_and(|desired| desired.contains(*strand)) || self.held.contains(strand)
+            };
+            kept.set_class(class, Arc::new(strands.iter().filter(keeps).cloned().collect()));
+        }
+        kept
+    }
+
+    /// All that may pass by what it may be running, or come to run.
+    fn all(&self) -> impl Iterator<Item = &Arc<Strands>> {
+        let subscribed = [&self.desired, &self.subscriptions];
+        self.alternatives.iter().chain(subscribed)
     }
 
     fn is_barred(&self, strand: &Strand) -> bool {
@@ -83,14 +96,18 @@ pub(crate) struct Round {
     pub(crate) withheld: Vec<Withheld>,
 }
 
-/// Says whether strands that might run together do harm.
-pub(crate) type Harmful<'a> = dyn Fn(&BTreeSet<&Strand>) -> bool + 'a;
+/// Says whether strands that might run together do harm: some of them that do already without the others, or `None`.
+pub(crate) type Harm<'a> = dyn for<'s> Fn(&BTreeSet<&'s Strand>) -> Option<BTreeSet<&'s Strand>> + 'a;
+
+/// The classes that have lines by what the brokers should have, and of them such as overlap a filter.
+pub(crate) type Beside<'a> = dyn Fn(&TopicFilter) -> Vec<&'a ClassName> + 'a;
 
 /// The next round. Nothing is added while `frozen`.
-pub(crate) fn next_round(
-    positions: &BTreeMap<BrokerName, Position>,
+pub(crate) fn next_round<'a>(
+    positions: &'a BTreeMap<BrokerName, Position>,
     frozen: bool,
-    harmful: &Harmful<'_>,
+    beside: &Beside<'a>,
+    harm: &Harm<'_>,
 ) -> Round {
     let mut round = Round::default();
     let mut missing: Vec<&Strand> = Vec::new();
@@ -108,7 +125,7 @@ pub(crate) fn next_round(
             }
             round
                 .targets
-                .insert(broker.clone(), position.kept().cloned().collect());
+                .insert(broker.clone(), position.kept());
         }
     }
     if frozen {
@@ -119,8 +136,8 @@ pub(crate) fn next_round(
         round.withheld.sort();
         return round;
     }
-    for group in groups(positions, &missing) {
-        group.grant(positions, harmful, &mut round);
+    for group in groups(positions, &missing, beside) {
+        group.grant(positions, harm, &mut round);
     }
     leave_no_link_in_part(positions, &mut round);
     spare_needless_rounds(positions, &mut round);
@@ -137,6 +154,9 @@ fn leave_no_link_in_part(positions: &BTreeMap<BrokerName, Position>, round: &mut
         let known: BTreeSet<_> = position.newest.iter().map(Strand::identity).collect();
         let open = position.subscriptions.iter().map(Strand::identity);
         let open: BTreeSet<_> = open.filter(|link| !known.contains(link)).collect();
+        if open.is_empty() {
+            continue;
+        }
         let before = target.clone();
         let missing = position.desired.difference(&before);
         let in_part: BTreeSet<_> = missing
@@ -185,7 +205,7 @@ fn spare_needless_rounds(positions: &BTreeMap<BrokerName, Position>, round: &mut
         .filter(|broker| {
             positions
                 .get(broker)
-                .is_some_and(|position| position.kept().count() == position.newest.len())
+                .is_some_and(|position| position.kept() == *position.newest)
         })
         .collect();
     // Only while something is on its way can there be a later round that makes this one needless.
@@ -212,7 +232,8 @@ fn spare_needless_rounds(positions: &BTreeMap<BrokerName, Position>, round: &mut
     }
 }
 
-/// Strands whose filters overlap, directly or by way of others: what happens to them concerns no other strand.
+/// Strands of classes whose filters overlap, directly or by way of others: what happens to them concerns no other strand.
+#[derive(Default)]
 struct Group<'a> {
     /// Per broker what it may be running of them; never one set within another.
     alternatives: BTreeMap<&'a BrokerName, Vec<BTreeSet<&'a Strand>>>,
@@ -224,41 +245,31 @@ struct Group<'a> {
     missing: BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
 }
 
-fn groups<'a>(positions: &'a BTreeMap<BrokerName, Position>, missing: &[&'a Strand]) -> Vec<Group<'a>> {
-    let mut all: BTreeSet<&Strand> = BTreeSet::new();
-    for position in positions.values() {
-        all.extend(position.alternatives.iter().flat_map(|strands| strands.iter()));
-        all.extend(position.desired.iter());
-        all.extend(position.subscriptions.iter());
+fn groups<'a>(
+    positions: &'a BTreeMap<BrokerName, Position>,
+    missing: &[&'a Strand],
+    beside: &Beside<'a>,
+) -> Vec<Group<'a>> {
+    if missing.is_empty() {
+        return Vec::new();
     }
-    let filters: BTreeSet<_> = all.iter().map(|strand| &strand.filter).collect();
-    let class_of: BTreeMap<_, usize> = filters
+    let number_of = together(positions, beside);
+    let number = |class: &ClassName| number_of.get(class).copied();
+    let mut groups: BTreeMap<usize, Group<'a>> = BTreeMap::new();
+    for strand in missing {
+        if let Some(number) = number(&strand.class) {
+            let group = groups.entry(number).or_default();
+            group.missing.entry(&strand.downstream).or_default().push(strand);
+        }
+    }
+    let touched: BTreeMap<&ClassName, usize> = number_of
         .iter()
-        .copied()
-        .zip(overlap_classes(filters.iter().copied()))
-        .collect();
-    let class = |strand: &Strand| class_of.get(&strand.filter).copied().unwrap_or(usize::MAX);
-
-    let touched: BTreeSet<usize> = missing.iter().map(|strand| class(strand)).collect();
-    let mut groups: BTreeMap<usize, Group<'a>> = touched
-        .iter()
-        .map(|number| {
-            let group = Group {
-                alternatives: BTreeMap::new(),
-                kept: BTreeMap::new(),
-                subscriptions: BTreeMap::new(),
-                missing: BTreeMap::new(),
-            };
-            (*number, group)
-        })
+        .filter(|(_, number)| groups.contains_key(number))
+        .map(|(class, number)| (*class, *number))
         .collect();
     for (broker, position) in positions {
         for strands in &position.alternatives {
-            let mut parts: BTreeMap<usize, BTreeSet<&Strand>> = BTreeMap::new();
-            for strand in strands.iter() {
-                parts.entry(class(strand)).or_default().insert(strand);
-            }
-            for (number, part) in parts {
+            for (number, part) in parts(strands, &touched) {
                 if let Some(group) = groups.get_mut(&number) {
                     add_maximal(group.alternatives.entry(broker).or_default(), part);
                 }
@@ -267,32 +278,127 @@ fn groups<'a>(positions: &'a BTreeMap<BrokerName, Position>, missing: &[&'a Stra
         if !position.takes {
             continue;
         }
-        for strand in position.kept() {
-            if let Some(group) = groups.get_mut(&class(strand)) {
-                group.kept.entry(broker).or_default().insert(strand);
+        for (number, part) in parts(&position.newest, &touched) {
+            let keeps = |strand: &&Strand| position.desired.contains(strand) || position.held.contains(strand);
+            let part: BTreeSet<&Strand> = part.into_iter().filter(keeps).collect();
+            if let Some(group) = groups.get_mut(&number).filter(|_| !part.is_empty()) {
+                group.kept.insert(broker, part);
             }
         }
-        let wanted: BTreeSet<_> = position.desired.iter().map(Strand::identity).collect();
-        let staying: BTreeSet<_> = position.newest.iter().map(Strand::identity).collect();
-        for strand in position.subscriptions.iter() {
-            if wanted.contains(&strand.identity())
-                && let Some(group) = groups.get_mut(&class(strand))
-            {
-                let stays = staying.contains(&strand.identity());
-                group
-                    .subscriptions
-                    .entry(broker)
-                    .or_default()
-                    .push((strand, stays));
+        for (number, part) in parts(&position.subscriptions, &touched) {
+            let Some(group) = groups.get_mut(&number) else {
+                continue;
+            };
+            for strand in part {
+                let holds = |strands: &Strands| {
+                    let of_class = strands.of_class(&strand.class);
+                    of_class.is_some_and(|all| all.iter().any(|it| it.identity() == strand.identity()))
+                };
+                if holds(&position.desired) {
+                    let known = group.subscriptions.entry(broker).or_default();
+                    known.push((strand, holds(&position.newest)));
+                }
             }
-        }
-    }
-    for strand in missing {
-        if let Some(group) = groups.get_mut(&class(strand)) {
-            group.missing.entry(&strand.downstream).or_default().push(strand);
         }
     }
     groups.into_values().collect()
+}
+
+/// What there is of each group, by its number.
+fn parts<'a>(
+    strands: &'a Strands,
+    touched: &BTreeMap<&ClassName, usize>,
+) -> BTreeMap<usize, BTreeSet<&'a Strand>> {
+    let mut parts: BTreeMap<usize, BTreeSet<&Strand>> = BTreeMap::new();
+    let mut add = |number: usize, strands: &'a OfClass| parts.entry(number).or_default().extend(strands);
+    // Mostly a class or two are touched, of many; in the beginning it is the other way round.
+    if touched.len() < strands.classes().len() {
+        for (class, number) in touched {
+            if let Some(strands) = strands.of_class(class) {
+                add(*number, strands);
+            }
+        }
+    } else {
+        for (class, strands) in strands.classes() {
+            if let Some(number) = touched.get(class) {
+                add(*number, strands);
+            }
+        }
+    }
+    parts
+}
+
+/// The classes of which somebody has something else than he should, with a number for those that belong together: their filters
+/// overlap, directly or by way of others. Any others that overlap one of them are numbered with it.
+fn together<'a>(
+    positions: &'a BTreeMap<BrokerName, Position>,
+    beside: &Beside<'a>,
+) -> BTreeMap<&'a ClassName, usize> {
+    let mut filters: BTreeSet<(&TopicFilter, &ClassName)> = BTreeSet::new();
+    for position in positions.values() {
+        // By classes, as all strands of an unsettled one count: also those that are as they should be.
+        let mut note = |(_, strands): (&ClassName, &'a Arc<OfClass>)| {
+            let user = strands.iter().filter(|strand| !strand.control);
+            filters.extend(user.map(|strand| (&strand.filter, &strand.class)));
+        };
+        for strands in position.all() {
+            let there = strands.differing(&position.desired);
+            there.for_each(|(class, strands, _)| note((class, strands)));
+            let wanted = position.desired.differing(strands);
+            wanted.for_each(|(class, strands, _)| note((class, strands)));
+        }
+        let newest = position.desired.differing(&position.newest);
+        newest.for_each(|(class, strands, _)| note((class, strands)));
+    }
+    let mut classes = Together::default();
+    let groups = overlap_classes(filters.iter().map(|(filter, _)| *filter));
+    let mut first_of: BTreeMap<usize, &ClassName> = BTreeMap::new();
+    let mut last: Option<&TopicFilter> = None;
+    for ((filter, class), group) in filters.iter().zip(groups) {
+        classes.join(first_of.entry(group).or_insert(class), class);
+        if last.replace(filter) != Some(filter) {
+            for other in beside(filter) {
+                classes.join(class, other);
+            }
+        }
+    }
+    classes.numbered()
+}
+
+/// Classes that are found to belong together, one after the other.
+#[derive(Default)]
+struct Together<'a> {
+    numbers: BTreeMap<&'a ClassName, usize>,
+    above: Vec<usize>,
+}
+
+impl<'a> Together<'a> {
+    fn join(&mut self, one: &'a ClassName, other: &'a ClassName) {
+        let (one, other) = (self.number(one), self.number(other));
+        let (one, other) = (self.top(one), self.top(other));
+        self.above[one.max(other)] = one.min(other);
+    }
+
+    fn number(&mut self, class: &'a ClassName) -> usize {
+        let next = self.above.len();
+        let number = *self.numbers.entry(class).or_insert(next);
+        if number == next {
+            self.above.push(next);
+        }
+        number
+    }
+
+    fn top(&self, mut number: usize) -> usize {
+        while self.above[number] != number {
+            number = self.above[number];
+        }
+        number
+    }
+
+    fn numbered(self) -> BTreeMap<&'a ClassName, usize> {
+        let numbers = self.numbers.iter();
+        numbers.map(|(class, number)| (*class, self.top(*number))).collect()
+    }
 }
 
 /// Harm only grows with what runs, so a set within another need not be looked at.
@@ -305,13 +411,13 @@ fn add_maximal<'a>(sets: &mut Vec<BTreeSet<&'a Strand>>, set: BTreeSet<&'a Stran
 }
 
 impl<'a> Group<'a> {
-    fn grant(&self, positions: &BTreeMap<BrokerName, Position>, harmful: &Harmful<'_>, round: &mut Round) {
+    fn grant(&self, positions: &BTreeMap<BrokerName, Position>, harm: &Harm<'_>, round: &mut Round) {
         let mut granted = BTreeMap::new();
         for (broker, missing) in &self.missing {
             granted.insert(*broker, missing.clone());
         }
-        if !self.is_safe(&granted, None, harmful) {
-            granted = self.grant_one_by_one(harmful);
+        if !self.is_safe(&granted, None, harm) {
+            granted = self.grant_some(harm);
         }
         for (broker, missing) in &self.missing {
             let allowed = granted.get(broker).map(Vec::as_slice).unwrap_or_default();
@@ -321,7 +427,7 @@ impl<'a> Group<'a> {
                         target.insert(Strand::clone(strand));
                     }
                 } else {
-                    let blocked_by = self.obstacle(positions, &granted, strand, harmful);
+                    let blocked_by = self.obstacle(positions, &granted, strand, harm);
                     round.withheld.push(Withheld {
                         strand: Strand::clone(strand),
                         blocked_by,
@@ -331,18 +437,30 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn grant_one_by_one(&self, harmful: &Harmful<'_>) -> BTreeMap<&'a BrokerName, Vec<&'a Strand>> {
+    /// One after the other, as long as it is harmless with those before it. Harm only grows with what runs, so as many are tried
+    /// at once as went well before.
+    fn grant_some(&self, harm: &Harm<'_>) -> BTreeMap<&'a BrokerName, Vec<&'a Strand>> {
+        let missing = self.missing.iter();
+        let missing: Vec<(&BrokerName, &Strand)> = missing
+            .flat_map(|(broker, strands)| strands.iter().map(move |strand| (*broker, *strand)))
+            .collect();
         let mut granted: BTreeMap<&BrokerName, Vec<&Strand>> = BTreeMap::new();
-        for (broker, missing) in &self.missing {
-            granted.insert(broker, missing.clone());
-            if self.is_safe(&granted, None, harmful) {
-                continue;
+        let mut rest = missing.as_slice();
+        let mut step = rest.len() / 2;
+        while !rest.is_empty() {
+            let (some, further) = rest.split_at(step.clamp(1, rest.len()));
+            let mut more = granted.clone();
+            for (broker, strand) in some {
+                more.entry(*broker).or_default().push(*strand);
             }
-            granted.insert(broker, Vec::new());
-            for strand in missing {
-                granted.entry(broker).or_default().push(strand);
-                if !self.is_safe(&granted, None, harmful) {
-                    granted.entry(broker).or_default().pop();
+            if self.is_safe(&more, None, harm) {
+                granted = more;
+                rest = further;
+                step = some.len() * 2;
+            } else {
+                step = some.len() / 2;
+                if step == 0 {
+                    rest = further;
                 }
             }
         }
@@ -355,7 +473,7 @@ impl<'a> Group<'a> {
         positions: &BTreeMap<BrokerName, Position>,
         granted: &BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
         strand: &'a Strand,
-        harmful: &Harmful<'_>,
+        harm: &Harm<'_>,
     ) -> Option<BrokerName> {
         let mut wanted = granted.clone();
         wanted.entry(&strand.downstream).or_default().push(strand);
@@ -365,7 +483,7 @@ impl<'a> Group<'a> {
             .map(|(name, _)| name);
         unreachable
             .filter(|name| self.alternatives.contains_key(name))
-            .find(|name| self.is_safe(&wanted, Some(name), harmful))
+            .find(|name| self.is_safe(&wanted, Some(name), harm))
             .cloned()
     }
 
@@ -392,7 +510,7 @@ impl<'a> Group<'a> {
         &self,
         granted: &BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
         without: Option<&BrokerName>,
-        harmful: &Harmful<'_>,
+        harm: &Harm<'_>,
     ) -> bool {
         let mut choices = self.alternatives.clone();
         for (broker, strands) in granted {
@@ -414,16 +532,16 @@ impl<'a> Group<'a> {
                 Err(several) => open.push(several),
             }
         }
-        no_combination(&settled, &open, harmful, &mut PATIENCE.clone())
+        no_combination(&settled, &open, harm, &mut PATIENCE.clone())
     }
 }
 
-/// A broker runs one of its alternatives, never two together. All of them together are tried first, as most often even
-/// that is harmless; then they are told apart, one broker after the other.
+/// A broker runs one of its alternatives, never two together. All of them together are tried first, as most often even that is
+/// harmless. Where it is not, it matters only of those brokers which one they run whose lines do harm but by several of them.
 fn no_combination<'a>(
     settled: &BTreeSet<&'a Strand>,
     open: &[Vec<BTreeSet<&'a Strand>>],
-    harmful: &Harmful<'_>,
+    harm: &Harm<'_>,
     patience: &mut usize,
 ) -> bool {
     let Some(left) = patience.checked_sub(1) else {
@@ -432,16 +550,23 @@ fn no_combination<'a>(
     *patience = left;
     let mut together = settled.clone();
     together.extend(open.iter().flatten().flatten());
-    if !harmful(&together) {
+    let Some(culprits) = harm(&together) else {
         return true;
-    }
-    let Some((first, rest)) = open.split_first() else {
+    };
+    let run_by_one = |alternatives: &Vec<BTreeSet<&'a Strand>>| {
+        let theirs = alternatives.iter().flatten().filter(|it| !settled.contains(*it));
+        let theirs: BTreeSet<&Strand> = theirs.filter(|it| culprits.contains(*it)).copied().collect();
+        alternatives.iter().any(|alternative| theirs.is_subset(alternative))
+    };
+    let Some(undecided) = open.iter().position(|alternatives| !run_by_one(alternatives)) else {
         return false;
     };
+    let mut rest = open.to_vec();
+    let first = rest.remove(undecided);
     first.iter().all(|alternative| {
         let mut settled = settled.clone();
         settled.extend(alternative);
-        no_combination(&settled, rest, harmful, patience)
+        no_combination(&settled, &rest, harm, patience)
     })
 }
 

@@ -10,7 +10,7 @@ use skein_mosquitto::version::Version;
 use crate::event::{Epoch, Moment, Placement};
 use crate::health::Health;
 use crate::ledger::Ledger;
-use crate::strand::Strands;
+use crate::strands::Strands;
 
 /// One broker, declared or not (any more).
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub(crate) enum Hold {
 }
 
 /// What a broker is to hold in the end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Aim {
     pub(crate) links: Vec<Arc<Link>>,
     pub(crate) strands: Arc<Strands>,

@@ -1,7 +1,7 @@
 //! Strands: the single `topic` lines of links, each with its two ends. What the engine adds and removes is strands, so
 //! that a link that carries many topics is not withheld for the sake of one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -9,6 +9,8 @@ use skein_api::name::{BrokerName, ClassName, Qos};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::{RESERVED, identity_of};
 use skein_mosquitto::link::{Direction, Identity, Line, Link, Mode, client_id};
+
+use crate::strands::Strands;
 
 /// One line of one link.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,30 +79,22 @@ impl Strand {
     pub(crate) fn link(&self) -> LinkId {
         LinkId::of(self.identity())
     }
-}
 
-/// The strands of a configuration.
-pub(crate) type Strands = BTreeSet<Strand>;
-
-/// Every line of these links.
-pub(crate) fn strands<'a>(links: impl IntoIterator<Item = &'a Link>) -> Strands {
-    let mut strands = Strands::new();
-    for link in links {
+    /// Every line of a link.
+    pub(crate) fn of(link: &Link) -> impl Iterator<Item = Self> {
         let user = link.lines.iter().map(|line| (line, false));
-        for (line, control) in user.chain(link.control.iter().map(|line| (line, true))) {
-            strands.insert(Strand {
-                downstream: link.downstream.clone(),
-                upstream: link.upstream.clone(),
-                mode: link.mode,
-                class: link.class.clone(),
-                control,
-                filter: line.filter.clone(),
-                direction: line.direction,
-                qos: line.qos,
-            });
-        }
+        let lines = user.chain(link.control.iter().map(|line| (line, true)));
+        lines.map(|(line, control)| Self {
+            downstream: link.downstream.clone(),
+            upstream: link.upstream.clone(),
+            mode: link.mode,
+            class: link.class.clone(),
+            control,
+            filter: line.filter.clone(),
+            direction: line.direction,
+            qos: line.qos,
+        })
     }
-    strands
 }
 
 /// What a session upstream may be subscribed to, beside the lines of its connection: it comes in whatever they say.
@@ -123,7 +117,7 @@ pub(crate) fn subscription(
 /// The links that carry these strands, taken from those there are where one is just right. A link without any line of the
 /// user's is not worth a connection.
 pub(crate) fn assembled(target: &Strands, desired: &[Arc<Link>], newest: &[Arc<Link>]) -> Vec<Arc<Link>> {
-    let mut links = links(target);
+    let mut links = links(target.iter());
     links.sort_by(|one, other| one.identity().cmp(&other.identity()));
     links.retain(|link| !link.lines.is_empty());
     let mut there: BTreeMap<Identity<'_>, [Option<&Arc<Link>>; 2]> = BTreeMap::new();

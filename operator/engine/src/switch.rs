@@ -52,13 +52,13 @@ pub(crate) fn switches(
         return Vec::new();
     }
     for position in positions.values() {
-        let mut known = None;
-        for strand in position.desired.difference(&position.newest) {
-            let known = known.get_or_insert_with(|| {
-                let identities = position.newest.iter().map(Strand::identity);
-                identities.collect::<BTreeSet<_>>()
-            });
-            changes.comes(strand, known.contains(&strand.identity()), position.takes);
+        for (_, desired, newest) in position.desired.differing(&position.newest) {
+            let newest = newest.into_iter().flat_map(|strands| strands.iter());
+            let (has, known): (BTreeSet<&Strand>, BTreeSet<_>) =
+                newest.map(|strand| (strand, strand.identity())).unzip();
+            for strand in desired.iter().filter(|strand| !has.contains(strand)) {
+                changes.comes(strand, known.contains(&strand.identity()), position.takes);
+            }
         }
     }
     changes.together(awaiting_clients, concerned, passing)
@@ -193,8 +193,11 @@ impl Ways {
     pub(crate) fn of(positions: &BTreeMap<BrokerName, Position>, classes: &BTreeSet<ClassName>) -> Self {
         let mut arcs: BTreeMap<ClassName, Vec<Arc>> = BTreeMap::new();
         let mut lines: BTreeMap<LinkId, BTreeSet<Strand>> = BTreeMap::new();
-        let carried = positions.values().flat_map(|position| position.newest.iter());
-        for strand in carried.filter(|strand| classes.contains(&strand.class)) {
+        let carried = positions.values().flat_map(|position| {
+            let of_classes = classes.iter().filter_map(|class| position.newest.of_class(class));
+            of_classes.flat_map(|strands| strands.iter())
+        });
+        for strand in carried {
             if !strand.control {
                 lines.entry(strand.link()).or_default().insert(strand.clone());
                 continue;

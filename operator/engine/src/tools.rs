@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
-use skein_check::{Kind, Problem};
+use skein_check::{Flow, Kind, Problem};
+use skein_filters::TopicFilter;
 use skein_mosquitto::link::Link;
 use skein_planner::Planner;
 use skein_planner::plan::{Path, Plan, Substitution, View};
+
+use crate::strand::LinkId;
 
 /// Why a set of links must not run together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,9 @@ pub(crate) struct Hazard {
     pub(crate) broker: BrokerName,
 }
 
+/// Lines by their links and filters.
+pub(crate) type Culprits = BTreeSet<(LinkId, TopicFilter)>;
+
 /// Planner and check.
 pub(crate) trait Tools: fmt::Debug + Send {
     /// The plan of a fleet in a view; substitutes and what is only for people may be left out.
@@ -45,8 +51,18 @@ pub(crate) trait Tools: fmt::Debug + Send {
     /// What would go wrong if these links ran together.
     fn hazards(&self, deduplicating: &BTreeSet<BrokerName>, links: &[Link]) -> Vec<Hazard>;
 
-    /// What is wrong with these links as the whole of a plan: sentences.
-    fn faults(&self, fleet: &Fleet, view: &View, plan: &Plan, links: &[Link]) -> Vec<String>;
+    /// Lines that have a hazard without all the others already, by link and filter; `None` if there is no hazard.
+    fn culprits(&self, deduplicating: &BTreeSet<BrokerName>, links: &[Link]) -> Option<Culprits>;
+
+    /// What is wrong with these links as all that a plan has for these flows: sentences.
+    fn faults(
+        &self,
+        flows: &[Flow],
+        view: &View,
+        plan: &Plan,
+        links: &[Arc<Link>],
+        deduplicating: &BTreeSet<BrokerName>,
+    ) -> Vec<String>;
 }
 
 /// The real ones.
@@ -87,9 +103,21 @@ impl Tools for Real {
             .collect()
     }
 
-    fn faults(&self, fleet: &Fleet, view: &View, plan: &Plan, links: &[Link]) -> Vec<String> {
-        let flows = skein_check::flows(fleet, &view.down, &view.served_by);
-        let report = skein_check::check(&flows, links, &skein_check::deduplicating(fleet));
+    fn culprits(&self, deduplicating: &BTreeSet<BrokerName>, links: &[Link]) -> Option<Culprits> {
+        let found = skein_check::culprits(links, deduplicating)?;
+        let kept = found.into_iter();
+        Some(kept.map(|(link, filter)| (LinkId::of(link), filter.clone())).collect())
+    }
+
+    fn faults(
+        &self,
+        flows: &[Flow],
+        view: &View,
+        plan: &Plan,
+        links: &[Arc<Link>],
+        deduplicating: &BTreeSet<BrokerName>,
+    ) -> Vec<String> {
+        let report = skein_check::check(flows, links, deduplicating);
         let known = unconnected(plan, &view.served_by);
         report
             .problems

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skein_api::name::BrokerName;
+use skein_api::name::{BrokerName, ClassName};
 use skein_filters::TopicFilter;
 use skein_mosquitto::link::{Direction, Mode};
 
 use crate::rollout::Position;
 use crate::strand::{LinkId, Strand};
+use crate::strands::Strands;
 
 /// The links that are turning, each under the name that it has in the plan, and what they turn to.
 #[derive(Debug, Default)]
@@ -32,11 +33,19 @@ impl Turns {
     /// Says in what the brokers should have which session each pull link uses. `clients_move`: client addresses are about
     /// to lead elsewhere, and what fetches from there must gather before they do.
     pub(crate) fn apply(&mut self, positions: &mut BTreeMap<BrokerName, Position>, clients_move: bool) {
-        let wanted = |link: &LinkId| {
-            let position = positions.get(&link.downstream);
-            position.is_some_and(|position| position.desired.iter().any(|strand| planned(strand) == *link))
+        let has = |strands: &Strands, link: &LinkId, is: &dyn Fn(&Strand) -> bool| {
+            let of_class = strands.of_class(&link.class);
+            of_class.is_some_and(|strands| strands.iter().any(|it| planned(it) == *link && is(it)))
         };
-        self.turning.retain(|link, _| wanted(link));
+        self.turning.retain(|link, _| {
+            let position = positions.get(&link.downstream);
+            position.is_some_and(|position| has(&position.desired, link, &|_| true))
+        });
+        // What waits in a session that a link has left is fetched before it is given up.
+        self.turned.retain(|link| {
+            let position = positions.get(&link.downstream);
+            !position.is_some_and(|position| has(&position.newest, link, &|it| it.mode == Mode::Pull))
+        });
         let mut modes = BTreeMap::new();
         let mut growing = BTreeMap::new();
         for position in positions
@@ -67,12 +76,15 @@ impl Turns {
         growing: &mut BTreeMap<LinkId, Growth>,
     ) {
         let mut held: BTreeMap<LinkId, Vec<&Strand>> = BTreeMap::new();
-        for strand in position.newest.iter().filter(|strand| is_pulled(strand)) {
-            held.entry(planned(strand)).or_default().push(strand);
-        }
         let mut wanted: BTreeMap<LinkId, Vec<&Strand>> = BTreeMap::new();
-        for strand in position.desired.iter().filter(|strand| is_pulled(strand)) {
-            wanted.entry(planned(strand)).or_default().push(strand);
+        for (_, desired, newest) in position.desired.differing(&position.newest) {
+            let newest = newest.into_iter().flat_map(|strands| strands.iter());
+            for strand in newest.filter(|strand| is_pulled(strand)) {
+                held.entry(planned(strand)).or_default().push(strand);
+            }
+            for strand in desired.iter().filter(|strand| is_pulled(strand)) {
+                wanted.entry(planned(strand)).or_default().push(strand);
+            }
         }
         for (link, strands) in wanted {
             let held = held.get(&link).map(Vec::as_slice).unwrap_or_default();
@@ -86,8 +98,6 @@ impl Turns {
             };
             if mode == Mode::Pull2 {
                 self.turned.insert(link.clone());
-            } else {
-                self.turned.remove(&link);
             }
             let covered = |wanted: &Strand| held.iter().any(|held| held.filter.covers(&wanted.filter));
             let gains: Vec<TopicFilter> = strands
@@ -145,16 +155,21 @@ fn takes_over(positions: &BTreeMap<BrokerName, Position>, link: &LinkId, gains: 
 }
 
 fn rewrite(positions: &mut BTreeMap<BrokerName, Position>, modes: &BTreeMap<LinkId, Mode>) {
-    let brokers: BTreeSet<&BrokerName> = modes.keys().map(|link| &link.downstream).collect();
-    for broker in brokers {
+    let places: BTreeSet<(&BrokerName, &ClassName)> =
+        modes.keys().map(|link| (&link.downstream, &link.class)).collect();
+    for (broker, class) in places {
         let Some(position) = positions.get_mut(broker) else {
             continue;
         };
-        let rewritten = position.desired.iter().map(|strand| Strand {
+        let Some(desired) = position.desired.of_class(class) else {
+            continue;
+        };
+        let rewritten = desired.iter().map(|strand| Strand {
             mode: modes.get(&planned(strand)).copied().unwrap_or(strand.mode),
             ..strand.clone()
         });
-        position.desired = Arc::new(rewritten.collect());
+        let rewritten = Arc::new(rewritten.collect());
+        Arc::make_mut(&mut position.desired).set_class(class, rewritten);
     }
 }
 

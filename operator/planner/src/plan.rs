@@ -55,6 +55,20 @@ impl Plan {
         links
     }
 
+    /// The classes that are another's, or differ from those: of what a planner made one after the other, what stayed is the very
+    /// same and needs no look.
+    #[must_use]
+    pub fn changed_classes(&self, other: &Self) -> BTreeSet<ClassName> {
+        let differing = |one: &Self, other: &Self| -> BTreeSet<ClassName> {
+            let differs = |(name, class): &(&ClassName, &Arc<Class>)| other.classes.get(*name) != Some(class);
+            let classes = one.classes.iter().filter(differs);
+            classes.map(|(name, _)| name.clone()).collect()
+        };
+        let mut changed = differing(self, other);
+        changed.extend(differing(other, self));
+        changed
+    }
+
     /// The class of each topic: what the next view knows as [`View::previous_classes`].
     #[must_use]
     pub fn class_names(&self) -> BTreeMap<TopicName, ClassName> {

@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName};
+use skein_filters::TopicFilter;
 use skein_mosquitto::link::Link;
 
 use super::Engine;
 use super::giving::is_unreachable;
+use super::proving::are_same;
 use crate::event::Moment;
 use crate::rollout::Position;
 use crate::site::Aim;
-use crate::strand;
+use crate::strands::Strands;
 
 /// The classes that keep their aims, and until when at the latest.
 #[derive(Debug)]
@@ -61,29 +63,64 @@ impl Engine {
         if !std::mem::take(&mut self.commitments.stale) {
             return;
         }
-        let mut aims: BTreeMap<BrokerName, Vec<Arc<Link>>> = BTreeMap::new();
+        let homeless: BTreeSet<&BrokerName> = fleet
+            .brokers
+            .keys()
+            .filter(|broker| !self.has_address(fleet, broker))
+            .collect();
         let kept = &self.commitments.until;
-        for (broker, links) in &self.desired {
-            let placed = |link: &&Arc<Link>| self.address(fleet, &link.upstream).is_some();
-            let planned = links
-                .iter()
-                .filter(placed)
-                .filter(|link| !kept.contains_key(&link.class));
-            aims.insert(broker.clone(), planned.cloned().collect());
-        }
-        for (broker, aim) in &self.aims {
-            let earlier = aim.links.iter().filter(|link| kept.contains_key(&link.class));
-            aims.entry(broker.clone()).or_default().extend(earlier.cloned());
+        let is_planned = |link: &&Arc<Link>| {
+            (homeless.is_empty() || !homeless.contains(&link.upstream))
+                && (kept.is_empty() || !kept.contains_key(&link.class))
+        };
+        let mut before = std::mem::take(&mut self.aims);
+        let nothing = Vec::new();
+        let known: Vec<BrokerName> = before.keys().cloned().collect();
+        let known = known.iter().filter(|broker| !self.desired.contains_key(*broker));
+        let brokers = self.desired.iter().chain(known.map(|broker| (broker, &nothing)));
+        let mut changed: BTreeSet<ClassName> = BTreeSet::new();
+        for (broker, desired) in brokers {
+            let before = before.remove(broker).unwrap_or_default();
+            let mut links: Vec<Arc<Link>> = desired.iter().filter(is_planned).cloned().collect();
+            let earlier = before.links.iter().filter(|link| kept.contains_key(&link.class));
+            if !kept.is_empty() {
+                links.extend(earlier.cloned());
+                links.sort_by(|one, other| one.identity().cmp(&other.identity()));
+            }
+            let aim = if are_same(&links, &before.links) {
+                before
+            } else {
+                let strands = Strands::of(links.iter().map(Arc::as_ref)).shared_with(&before.strands);
+                let (come, go) = (strands.differing(&before.strands), before.strands.differing(&strands));
+                changed.extend(come.chain(go).map(|(class, ..)| class.clone()));
+                if let Some(site) = self.sites.get_mut(broker) {
+                    site.touched = true;
+                }
+                Aim { links, strands }
+            };
+            self.aims.insert(broker.clone(), aim);
         }
         self.commitments.behind = !kept.is_empty();
-        let aims = aims.into_iter().map(|(broker, mut links)| {
-            links.sort_by(|one, other| one.identity().cmp(&other.identity()));
-            let strands = Arc::new(strand::strands(links.iter().map(Arc::as_ref)));
-            (broker, Aim { links, strands })
-        });
-        self.aims = aims.collect();
-        for site in self.sites.values_mut() {
-            site.touched = true;
+        self.mind_overlaps(changed);
+    }
+
+    /// Finds anew which filters these classes have by what is aimed for.
+    fn mind_overlaps(&mut self, classes: BTreeSet<ClassName>) {
+        let mut filters: BTreeMap<ClassName, BTreeSet<TopicFilter>> = classes
+            .into_iter()
+            .map(|class| (class, BTreeSet::new()))
+            .collect();
+        if filters.is_empty() {
+            return;
+        }
+        for (class, strands) in self.aims.values().flat_map(|aim| aim.strands.classes()) {
+            if let Some(filters) = filters.get_mut(class) {
+                let user = strands.iter().filter(|strand| !strand.control);
+                filters.extend(user.map(|strand| strand.filter.clone()));
+            }
+        }
+        for (class, filters) in filters {
+            self.overlaps.set(&class, filters);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::directive::{BrokerPhase, Directive};
 use crate::ledger::Given;
 use crate::rollout::Position;
 use crate::site::Site;
-use crate::strand::Strands;
+use crate::strands::Strands;
 
 /// Whom each broker bars.
 #[derive(Debug, Default)]
@@ -137,12 +137,10 @@ impl Engine {
 }
 
 /// Where it may come to hold links that it should not hold now.
-fn unsafe_ways<'a>(site: &'a Site, desired: &Strands) -> BTreeSet<&'a BrokerName> {
+fn unsafe_ways<'a>(site: &'a Site, desired: &'a Strands) -> BTreeSet<&'a BrokerName> {
     let astray = site.ledger.present().flat_map(|given| {
-        let strands = given.strands.iter();
-        strands
-            .filter(|strand| !desired.contains(*strand))
-            .map(|strand| &strand.upstream)
+        let strands = given.strands.difference(desired);
+        strands.map(|strand| &strand.upstream)
     });
     astray.collect()
 }

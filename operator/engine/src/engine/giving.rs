@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use skein_api::fleet::{Broker, Fleet};
 use skein_api::name::BrokerName;
+use skein_filters::TopicFilter;
 use skein_mosquitto::config::{
     Compile, Config, Placement, Problem, SecurityPlugin, compile, identity_of, render,
 };
@@ -18,7 +19,8 @@ use crate::event::{Epoch, Moment, Process};
 use crate::ledger::Given;
 use crate::rollout::{Position, next_round};
 use crate::site::{Aim, Hold, Ingredients, Site};
-use crate::strand::{self, Strands};
+use crate::strand::{self, Strand};
+use crate::strands::Strands;
 use crate::tools::{Danger, Hazard};
 
 impl Engine {
@@ -130,8 +132,9 @@ impl Engine {
             .values()
             .any(|site| site.ledger.runs_unknown().is_some());
         let deduplicating = skein_check::deduplicating(&fleet);
-        let round = next_round(&positions, frozen, &|strands| {
-            self.is_harmful(strand::links(strands.iter().copied()), &down, &deduplicating)
+        let beside = |filter: &TopicFilter| self.overlaps.with(filter);
+        let round = next_round(&positions, frozen, &beside, &|strands| {
+            self.harm(strands, &down, &deduplicating)
         });
         for (broker, position) in positions.iter().filter(|(_, position)| position.takes) {
             let target = round.targets.get(broker).unwrap_or(&position.newest);
@@ -140,20 +143,43 @@ impl Engine {
                 .get_mut(broker)
                 .is_some_and(|site| std::mem::take(&mut site.touched));
             if touched || *target != *position.newest {
-                let desired = self
-                    .aim(broker)
-                    .map(|aim| aim.links.as_slice())
-                    .unwrap_or_default();
-                let newest = self.sites.get(broker).and_then(|site| site.ledger.newest());
-                let newest = newest.map(|given| given.links.as_slice()).unwrap_or_default();
-                let links = strand::assembled(target, desired, newest);
+                let links = self.links(broker, target);
                 directives.extend(self.give(&fleet, broker, links));
             }
         }
         self.withheld = round.withheld;
     }
 
-    /// These links must not run together: but a broker that is down may get a message twice.
+    /// The links that carry these strands of a broker.
+    fn links(&self, broker: &BrokerName, target: &Strands) -> Vec<Arc<Link>> {
+        let aim = self.aim(broker);
+        if let Some(aim) = aim.filter(|aim| *target == *aim.strands && aim.links.iter().all(|it| !it.lines.is_empty())) {
+            return aim.links.clone();
+        }
+        let desired = aim.map(|aim| aim.links.as_slice()).unwrap_or_default();
+        let newest = self.sites.get(broker).and_then(|site| site.ledger.newest());
+        let newest = newest.map(|given| given.links.as_slice()).unwrap_or_default();
+        strand::assembled(target, desired, newest)
+    }
+
+    /// What of these strands must not run together: but a broker that is down may get a message twice.
+    fn harm<'s>(
+        &self,
+        strands: &BTreeSet<&'s Strand>,
+        down: &BTreeSet<BrokerName>,
+        deduplicating: &BTreeSet<BrokerName>,
+    ) -> Option<BTreeSet<&'s Strand>> {
+        let links = strand::links(strands.iter().copied());
+        let culprits = self.tools.culprits(deduplicating, &links)?;
+        let touches = |link: &Link| down.contains(&link.upstream) || down.contains(&link.downstream);
+        if links.iter().any(touches) {
+            return self.is_harmful(links, down, deduplicating).then(|| strands.clone());
+        }
+        let is_one = |strand: &&&Strand| culprits.contains(&(strand.link(), strand.filter.clone()));
+        Some(strands.iter().filter(is_one).copied().collect())
+    }
+
+    /// These links have a hazard that is not excused.
     fn is_harmful(
         &self,
         links: Vec<Link>,
@@ -168,7 +194,7 @@ impl Engine {
         // One finding may hide another further on.
         let mut deduplicating = deduplicating.clone();
         let links = apart(links, down, &mut deduplicating);
-        !self.tools.hazards(&deduplicating, &links).is_empty()
+        self.tools.culprits(&deduplicating, &links).is_some()
     }
 
     /// Gives a broker these links, unless it has them and all else is as it was.
@@ -197,7 +223,7 @@ impl Engine {
                             ..config.clone()
                         } == *old
                     }
-                    None => *it.strands == strand::strands(ingredients.links.iter().map(Arc::as_ref)),
+                    None => *it.strands == Strands::of(ingredients.links.iter().map(Arc::as_ref)),
                 };
                 let refused = site.ledger.refusal().is_some_and(|(it, _)| same(it));
                 // What was refused is withdrawn: as long as it is the last word it may be taken after all.
@@ -214,7 +240,8 @@ impl Engine {
             return None;
         };
         let (text, links) = (render(&config), key.0.links.clone());
-        let epoch = site.ledger.give(config, links.clone());
+        let desired = self.aims.get(broker).map(|aim| Arc::clone(&aim.strands));
+        let epoch = site.ledger.give(config, links.clone(), &desired.unwrap_or_default());
         site.made_from = Some((key.0, Some(epoch), Some(epoch)));
         Some(Directive::GiveConfig {
             broker: broker.clone(),
@@ -315,6 +342,13 @@ impl Engine {
         }
         let external = fleet.brokers.get(broker)?.external()?;
         Some((external.host.clone(), external.port))
+    }
+
+    /// Bridges can reach it.
+    pub(super) fn has_address(&self, fleet: &Fleet, broker: &BrokerName) -> bool {
+        let site = self.sites.get(broker);
+        site.is_some_and(|site| site.placement.is_some())
+            || fleet.brokers.get(broker).is_some_and(|it| it.external().is_some())
     }
 
     /// Everybody who can be expected to runs what the plan says.

@@ -518,11 +518,11 @@ impl Engine {
         positions: &BTreeMap<BrokerName, Position>,
         now: Moment,
     ) -> Arriving {
-        let touches = |strand: &&Strand| strand.downstream == *at || strand.upstream == *at;
-        let carried = positions.values().flat_map(|position| position.newest.iter());
+        let touches = |strand: &Strand| strand.downstream == *at || strand.upstream == *at;
+        let carried = positions.values().flat_map(|position| position.newest.classes());
         let classes: BTreeSet<ClassName> = carried
-            .filter(touches)
-            .map(|strand| strand.class.clone())
+            .filter(|(_, strands)| strands.iter().any(touches))
+            .map(|(class, _)| class.clone())
             .collect();
         let until = now.saturating_add(self.settings.barrier);
         Arriving::new(self.switching.number(), Ways::of(positions, &classes), until)

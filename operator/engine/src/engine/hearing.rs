@@ -1,9 +1,10 @@
 //! What each event says of a broker, and what it makes stale.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_api::fleet::Fleet;
+use skein_api::fleet::{Broker, Fleet};
 use skein_api::name::{BrokerName, TopicName};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::{parse, render};
@@ -41,12 +42,30 @@ impl Engine {
             .map(|broker| broker.heartbeat.interval)
             .min();
         self.vantage.watch(pulse);
+        self.touch_declared(before.as_deref(), &fleet);
         self.fleet = Some(fleet);
         self.colliding.note_declared();
         self.stale_plan = true;
         let names: Vec<BrokerName> = self.sites.keys().cloned().collect();
         for name in names {
             self.judge(&name, now);
+        }
+    }
+
+    /// Has the configurations looked at that what is declared of brokers goes into.
+    fn touch_declared(&mut self, before: Option<&Fleet>, fleet: &Fleet) {
+        let before = before.map(|before| &before.brokers);
+        let reached = |broker: &Broker| (broker.is_controlled(), broker.external().cloned());
+        let found = |brokers: &BTreeMap<BrokerName, Broker>| {
+            let each = brokers.iter().map(|(name, broker)| (name.clone(), reached(broker)));
+            each.collect::<Vec<_>>()
+        };
+        if before.map(found) != Some(found(&fleet.brokers)) {
+            return self.touch_all();
+        }
+        for (name, broker) in &fleet.brokers {
+            let same = before.and_then(|before| before.get(name)) == Some(broker);
+            self.site(name).touched |= !same;
         }
     }
 
@@ -200,6 +219,7 @@ impl Engine {
         site.health.on_process(now, report.process);
         let restarted =
             pid(Some(report.process)).is_some_and(|now| pid_before.is_some_and(|before| before != now));
+        let mut other_version = false;
         let mut changed = site.ledger.report(report) || was_lost;
         let gone = !declared && report.process == Process::Stopped;
         if gone {
@@ -209,6 +229,7 @@ impl Engine {
         if report.version.is_some() && site.version != report.version {
             site.version.clone_from(&report.version);
             changed = true;
+            other_version = true;
         }
         changed |= was_hung != matches!(report.process, Process::Hung { .. });
         if was_lost && !site.ledger.is_confirmed() {
@@ -225,6 +246,7 @@ impl Engine {
             });
             directives.extend(again.filter(|_| declared));
         }
+        self.proof.surroundings += u64::from(other_version);
         if gone {
             self.retired.remove(broker);
         }

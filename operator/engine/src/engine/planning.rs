@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::BrokerName;
-use skein_mosquitto::config::{links_of, parse, render};
 use skein_mosquitto::link::Link;
 use skein_planner::plan::{Plan, View};
 
@@ -73,7 +72,7 @@ impl Engine {
             previous_classes: self.classes.clone(),
         };
         let plan = self.tools.plan(&fleet, &view);
-        let desired = by_holder(&plan);
+        let desired = by_holder(&self.plan, &self.desired, &plan);
         self.faults = self.prove(&fleet, &view, &plan, &desired);
         if !self.faults.is_empty() {
             return;
@@ -140,40 +139,33 @@ impl Engine {
         let candidates = substitution.into_iter().flat_map(|it| &it.candidates);
         candidates.map(|candidate| candidate.broker.clone()).collect()
     }
-
-    /// What is wrong with a plan as it would be written down and read back.
-    fn prove(
-        &self,
-        fleet: &Fleet,
-        view: &View,
-        plan: &Plan,
-        desired: &BTreeMap<BrokerName, Vec<Arc<Link>>>,
-    ) -> Vec<String> {
-        let mut read_back = Vec::new();
-        for (broker, links) in desired {
-            let config = self
-                .ingredients(fleet, broker, links.clone())
-                .filter(|ingredients| ingredients.addresses.iter().all(|(_, address)| address.is_some()))
-                .and_then(|ingredients| self.config(broker, &ingredients, 0).ok());
-            match config.map(|config| parse(&render(&config))) {
-                Some(Ok(config)) => read_back.extend(links_of(broker, &config)),
-                Some(Err(error)) => {
-                    return vec![format!(
-                        "Broker/{broker}: its configuration cannot be read back: {error}"
-                    )];
-                }
-                // Not placed yet, or refused: the giving reports that, and gives nothing.
-                None => read_back.extend(links.iter().map(|link| Link::clone(link))),
-            }
-        }
-        self.tools.faults(fleet, view, plan, &read_back)
-    }
 }
 
-fn by_holder(plan: &Plan) -> BTreeMap<BrokerName, Vec<Arc<Link>>> {
-    let mut desired: BTreeMap<BrokerName, Vec<Arc<Link>>> = BTreeMap::new();
-    for link in plan.links() {
-        desired.entry(link.downstream.clone()).or_default().push(link);
+/// The links of a plan by the broker that holds them, sorted: made from those of the plan before, as most stay.
+fn by_holder(
+    before: &Plan,
+    known: &BTreeMap<BrokerName, Vec<Arc<Link>>>,
+    plan: &Plan,
+) -> BTreeMap<BrokerName, Vec<Arc<Link>>> {
+    let changed = before.changed_classes(plan);
+    let mut touched: BTreeMap<&BrokerName, Vec<&Arc<Link>>> = BTreeMap::new();
+    for name in &changed {
+        for link in before.classes.get(name).iter().flat_map(|class| class.links.iter()) {
+            touched.entry(&link.downstream).or_default();
+        }
+        for link in plan.classes.get(name).iter().flat_map(|class| class.links.iter()) {
+            touched.entry(&link.downstream).or_default().push(link);
+        }
+    }
+    let mut desired = known.clone();
+    for (broker, new) in touched {
+        let links = desired.entry(broker.clone()).or_default();
+        links.retain(|link| !changed.contains(&link.class));
+        links.extend(new.into_iter().cloned());
+        links.sort_by(|one, other| one.identity().cmp(&other.identity()));
+        if links.is_empty() {
+            desired.remove(broker);
+        }
     }
     desired
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use skein_api::fleet::{Broker, Fleet};
 use skein_api::name::BrokerName;
-use skein_mosquitto::config::Config;
+use skein_mosquitto::config::{Config, PROBE};
 use skein_mosquitto::link::{Direction, Link};
 use skein_mosquitto::version::Version;
 
@@ -146,9 +146,7 @@ impl<'a> World<'a> {
     }
 
     fn tell(&mut self, events: Vec<Event>) -> Vec<Directive> {
-        let (engine, now) = (&mut self.engine, self.now);
-        let told = events.into_iter().map(|event| engine.observe(event, now));
-        told.flatten().collect()
+        self.engine.observe_all(events, self.now)
     }
 
     /// What is told when something else is declared.
@@ -206,15 +204,16 @@ impl<'a> World<'a> {
     /// Everything that is done by now, and every marker that has come through.
     fn answers(&mut self) -> Vec<Event> {
         let mut answers = std::mem::take(&mut self.answers);
-        for marker in &self.awaited {
-            if !self.told.contains(marker) && self.passes(marker) {
-                self.told.insert(marker.clone());
-                self.came.insert(marker.clone());
-                answers.push(Event::MarkerSeen {
-                    broker: marker.broker.clone(),
-                    topic: marker.topic.clone(),
-                });
-            }
+        let mut ways = Ways::default();
+        let open = self.awaited.iter().filter(|marker| !self.told.contains(marker));
+        let come: Vec<Marker> = open.filter(|marker| self.passes(marker, &mut ways)).cloned().collect();
+        for marker in come {
+            answers.push(Event::MarkerSeen {
+                broker: marker.broker.clone(),
+                topic: marker.topic.clone(),
+            });
+            self.told.insert(marker.clone());
+            self.came.insert(marker);
         }
         answers
     }
@@ -244,17 +243,21 @@ impl<'a> World<'a> {
     }
 
     /// The links that are there let a marker come through.
-    fn passes(&self, marker: &Marker) -> bool {
+    fn passes<'w>(&'w self, marker: &'w Marker, ways: &mut Ways<'w>) -> bool {
         let config = self.run.get(&marker.broker).and_then(Run::config);
         if step::marker_holder(marker, config) {
             return true;
         }
-        let loaded = self.run.values().filter_map(|run| run.loaded.as_ref());
-        let links: Vec<&Arc<Link>> = loaded.flat_map(|loaded| &loaded.links).collect();
+        let class = marker.topic.strip_prefix(PROBE).and_then(|rest| rest.split('/').next());
+        let links = ways.entry(class).or_insert_with(|| {
+            let loaded = self.run.values().filter_map(|run| run.loaded.as_ref());
+            let links = loaded.flat_map(|loaded| &loaded.links).map(Arc::as_ref);
+            links.filter(|link| class.is_none_or(|class| link.class.as_str() == class)).collect()
+        });
         let mut reached = BTreeSet::from([&marker.origin]);
         let mut open = vec![&marker.origin];
         while let Some(at) = open.pop() {
-            for link in &links {
+            for link in links.iter() {
                 let to = if link.upstream == *at {
                     &link.downstream
                 } else {
@@ -268,6 +271,9 @@ impl<'a> World<'a> {
         reached.contains(&marker.broker)
     }
 }
+
+/// The links by which messages of a class go; without one, all.
+type Ways<'a> = BTreeMap<Option<&'a str>, Vec<&'a Link>>;
 
 impl Run {
     fn config(&self) -> Option<&Config> {

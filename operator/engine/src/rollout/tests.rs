@@ -57,15 +57,21 @@ fn lost(position: Position) -> Position {
 }
 
 fn round(positions: Vec<(&str, Position)>) -> (String, Vec<Option<BrokerName>>) {
-    let positions = positions
+    let positions: BTreeMap<BrokerName, Position> = positions
         .into_iter()
         .map(|(broker, position)| (name(broker), position))
         .collect();
-    let round = next_round(&positions, false, &|strands| {
+    let beside = |filter: &TopicFilter| {
+        let desired = positions.values().flat_map(|position| position.desired.iter());
+        let there = desired.filter(|strand| strand.filter.overlaps(filter));
+        there.map(|strand| &strand.class).collect()
+    };
+    let round = next_round(&positions, false, &beside, &|strands| {
         let links = links(strands.iter().copied());
-        !skein_check::hazards(&links, &BTreeSet::new(), None).is_empty()
+        let harmful = !skein_check::hazards(&links, &BTreeSet::new(), None).is_empty();
+        harmful.then(|| strands.clone())
     });
-    let given = round.targets.values().flatten();
+    let given = round.targets.values().flat_map(Strands::iter);
     let given = given
         .map(|it| format!("{}<{}/{}", it.downstream, it.upstream, it.filter))
         .collect::<Vec<_>>();
@@ -135,7 +141,7 @@ fn a_broker_is_not_touched_twice_if_once_will_do() {
 #[test]
 fn nothing_is_added_while_frozen() {
     let positions = BTreeMap::from([(name("a"), position(&["a<b"], "a<c"))]);
-    let round = next_round(&positions, true, &|_| false);
+    let round = next_round(&positions, true, &|_| Vec::new(), &|_| None);
     assert_eq!(round.targets[&name("a")], Strands::new());
 }
 

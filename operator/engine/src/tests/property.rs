@@ -1,7 +1,7 @@
 //! The promise of the rollout, against random fleets and random trouble: whatever a supervisor loads and whenever, what
 //! is loaded together never loops and never delivers twice; and when all is quiet again, what is loaded is the plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -280,7 +280,10 @@ impl Trial {
         assert!(problems.is_empty(), "{problems:?}");
 
         let plan = self.world.engine.plan();
-        let faults = (self.tools)().faults(&self.world.fleet, &View::default(), plan, &links_of(plan));
+        let fleet = &self.world.fleet;
+        let flows = skein_check::flows(fleet, &BTreeSet::new(), &BTreeMap::new());
+        let deduplicating = skein_check::deduplicating(fleet);
+        let faults = (self.tools)().faults(&flows, &View::default(), plan, &plan.links(), &deduplicating);
         assert!(faults.is_empty(), "{faults:?}");
         let planned = links_of(plan);
         for (broker, it) in &self.world.brokers {

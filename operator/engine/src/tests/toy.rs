@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use skein_api::fleet::Fleet;
 use skein_api::name::{BrokerName, ClassName, Qos, TopicName};
+use skein_check::Flow;
 use skein_filters::{TopicFilter, overlap_classes};
 use skein_mosquitto::link::{Direction, Line, Link, Mode};
 use skein_planner::plan::{Candidate, Class, Equivalence, Path, Plan, Substitution, View};
 
 use super::judge;
-use crate::tools::{Hazard, Tools};
+use crate::strand::LinkId;
+use crate::tools::{Culprits, Hazard, Tools};
 
 /// The toy planner and the counting judge.
 #[derive(Debug, Default)]
@@ -62,8 +64,25 @@ impl Tools for Toy {
         judge::hazards(links)
     }
 
-    fn faults(&self, _: &Fleet, _: &View, _: &Plan, links: &[Link]) -> Vec<String> {
-        judge::hazards(links)
+    fn culprits(&self, _: &BTreeSet<BrokerName>, links: &[Link]) -> Option<Culprits> {
+        // Which of them it is, is not known.
+        let lines = links.iter().flat_map(|link| {
+            let lines = link.lines.iter().chain(link.control.iter());
+            lines.map(|line| (LinkId::of(link.identity()), line.filter.clone()))
+        });
+        (!judge::hazards(links).is_empty()).then(|| lines.collect())
+    }
+
+    fn faults(
+        &self,
+        _: &[Flow],
+        _: &View,
+        _: &Plan,
+        links: &[Arc<Link>],
+        _: &BTreeSet<BrokerName>,
+    ) -> Vec<String> {
+        let links: Vec<Link> = links.iter().map(|link| Link::clone(link)).collect();
+        judge::hazards(&links)
             .iter()
             .map(|hazard| format!("{hazard:?}"))
             .collect()

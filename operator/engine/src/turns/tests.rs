@@ -9,7 +9,7 @@ fn name(text: &str) -> BrokerName {
 }
 
 /// `a<b/t` is a pull link with its first session, `a<<b/t` one with its second, `a=b/t` one both ways.
-fn strands(texts: &str) -> Arc<crate::strand::Strands> {
+fn strands(texts: &str) -> Arc<crate::strands::Strands> {
     let strand = |text: &str| {
         let (ends, filter) = text.split_once('/').unwrap();
         let (mode, between, direction) = if ends.contains("<<") {
@@ -34,7 +34,7 @@ fn strands(texts: &str) -> Arc<crate::strand::Strands> {
     Arc::new(texts.split_whitespace().map(strand).collect())
 }
 
-fn written(strands: &crate::strand::Strands) -> String {
+fn written(strands: &crate::strands::Strands) -> String {
     let words = strands.iter().map(|strand| {
         let between = match strand.mode {
             Mode::Pull => "<",
