@@ -100,6 +100,9 @@ impl Default for Settings {
     }
 }
 
+/// How long a plan may lack what nobody waits for, while brokers are brought to it.
+const COMPLETION: Duration = Duration::from_secs(2);
+
 /// Decides from observed facts which configuration each broker should have, and who serves whose clients.
 #[derive(Debug)]
 pub struct Engine {
@@ -164,7 +167,8 @@ pub struct Engine {
     commitments: Commitments,
     stale_plan: bool,
     stale_rollout: bool,
-    stale_report: bool,
+    /// The plan is still to be completed: when at the latest.
+    incomplete: Option<Moment>,
 }
 
 impl Engine {
@@ -216,7 +220,7 @@ impl Engine {
             commitments: Commitments::default(),
             stale_plan: false,
             stale_rollout: false,
-            stale_report: false,
+            incomplete: None,
         }
     }
 
@@ -332,7 +336,8 @@ impl Engine {
                 self.judge(&broker, now);
             }
             Event::Tick => {
-                if std::mem::take(&mut self.stale_report) && !self.stale_plan {
+                if self.may_complete().is_some_and(|at| at <= now) {
+                    self.incomplete = None;
                     self.complete_plan();
                     self.colliding.note_planned();
                 }
@@ -343,10 +348,6 @@ impl Engine {
     /// When a [`Event::Tick`] is needed at the latest, if nothing else happens before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Moment> {
-        if self.stale_report {
-            // The plan is out; now is the time to complete it.
-            return Some(Duration::ZERO);
-        }
         let alarm = self.alarms.first().map(|(at, _)| *at);
         let pulse = self.vantage.next_pulse();
         let hold = self.holds.first().map(|(at, _)| *at);
@@ -355,7 +356,9 @@ impl Engine {
         let switching = self.next_switching();
         let commitments = self.commitments.next();
         let moves = self.next_move();
+        let completion = self.may_complete();
         [
+            completion,
             alarm,
             pulse,
             hold,
@@ -368,6 +371,12 @@ impl Engine {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// When the plan can be completed: once everybody runs it, for nobody waits for what is added.
+    fn may_complete(&self) -> Option<Moment> {
+        let latest = self.incomplete.filter(|_| !self.stale_plan)?;
+        Some(if self.is_settled() { Duration::ZERO } else { latest })
     }
 
     /// When the next step of clients on the move is due.
@@ -598,7 +607,7 @@ impl Engine {
         self.mind_drains(now);
         self.mind_collisions();
         if std::mem::take(&mut self.stale_plan) {
-            self.replan(directives);
+            self.replan(now, directives);
         }
         let leaves = self.leaving.values().min().copied();
         let due = [

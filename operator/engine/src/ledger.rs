@@ -9,7 +9,7 @@ use std::sync::Arc;
 use skein_api::name::{BrokerName, ClassName};
 use skein_filters::TopicFilter;
 use skein_mosquitto::config::{Config, Connection, MARKER, Session, identity_of};
-use skein_mosquitto::link::{Direction, Link, Mode};
+use skein_mosquitto::link::{Direction, Identity, Link, Mode};
 
 use crate::directive::Marker;
 use crate::event::{Epoch, Report};
@@ -59,8 +59,8 @@ impl Given {
         Arc::new(running)
     }
 
-    fn client_ids(&self) -> BTreeSet<String> {
-        self.links.iter().map(|link| link.client_id()).collect()
+    fn has_link(&self, identity: Identity<'_>) -> bool {
+        self.links.iter().any(|link| link.identity() == identity)
     }
 }
 
@@ -91,6 +91,8 @@ pub(crate) struct Ledger {
     history: Vec<Given>,
     /// Its sessions upstream that may be subscribed to anything, by client id: a session outlives its connection.
     sessions: BTreeMap<String, Session>,
+    /// Of those, the ones that no connection of the last configuration resumes: few, mostly none.
+    idle: BTreeSet<String>,
     /// Of those, the ones that links to come are going to resume.
     expected: BTreeSet<String>,
     /// And those in which nothing waits that has not come, or does not come, another way.
@@ -125,6 +127,7 @@ impl Ledger {
                 self.sessions.entry(client_id.clone()).or_insert(session);
             }
         }
+        self.find_idle();
     }
 
     /// Takes a report in. True if what the broker may be running changed, or what is known of it.
@@ -193,6 +196,15 @@ impl Ledger {
             session.connection = None;
             self.sessions.entry(client_id).or_insert(session);
         }
+        self.find_idle();
+    }
+
+    fn find_idle(&mut self) {
+        let idle = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.connection.is_none());
+        self.idle = idle.map(|(client_id, _)| client_id.clone()).collect();
     }
 
     /// Makes a configuration go on where the sessions upstream are: see [`Config::resume`].
@@ -234,6 +246,9 @@ impl Ledger {
         let Some(running) = self.newest().filter(|_| self.is_confirmed()) else {
             return Vec::new();
         };
+        if running.lingering.is_empty() {
+            return Vec::new();
+        }
         let held = running.config.iter().flat_map(|config| &config.connections);
         held.filter(|held| running.lingering.contains_key(&held.name))
             .filter_map(|held| {
@@ -246,11 +261,15 @@ impl Ledger {
             .collect()
     }
 
-    /// What the sessions of links that stay, or are to come, may be subscribed to when the next configuration runs: all
-    /// they may be subscribed to now.
-    pub(crate) fn subscriptions(&self) -> Strands {
+    /// What the sessions of links that stay, or are to come, may be subscribed to when the next configuration runs: all they may
+    /// be subscribed to now. Of classes that do not change that need not be told if it is what their lines say.
+    pub(crate) fn subscriptions(&self, changes: impl Fn(&ClassName) -> bool) -> Strands {
+        let forgets = self
+            .present()
+            .any(|given| given.config.is_none() || !given.lingering.is_empty());
         let links = self.newest().into_iter().flat_map(|newest| &newest.links);
-        let used = links.map(|link| link.client_id());
+        let used = links.filter(|link| forgets || changes(&link.class));
+        let used = used.map(|link| link.client_id());
         let mut all = Strands::new();
         for client_id in used.chain(self.expected.iter().cloned()) {
             let identity = identity_of(&client_id);
@@ -266,32 +285,38 @@ impl Ledger {
     /// The links whose sessions were left and may still be subscribed to something: such a link can be given again once
     /// that is over.
     pub(crate) fn barred(&self) -> BTreeSet<(BrokerName, Mode, ClassName)> {
-        let used = self.newest().map(Given::client_ids).unwrap_or_default();
-        self.sessions
-            .iter()
-            .filter(|(_, session)| !session.holds.is_empty())
-            .filter(|(client_id, _)| !used.contains(*client_id) && !self.expected.contains(*client_id))
+        let newest = self.newest();
+        let used = |identity: Identity<'_>| newest.is_some_and(|newest| newest.has_link(identity));
+        self.unused()
+            .filter(|(client_id, session)| !session.holds.is_empty() && !self.expected.contains(*client_id))
             .filter_map(|(client_id, _)| identity_of(client_id))
+            .filter(|(downstream, upstream, mode, class)| !used((downstream, upstream, *mode, class)))
             .map(|(_, upstream, mode, class)| (upstream, mode, class))
             .collect()
     }
 
+    /// The sessions that the configuration which it runs, or comes to run, may not use: few. Some of them some other uses.
+    fn unused(&self) -> impl Iterator<Item = (&String, &Session)> {
+        // What the last configuration resumes is used as long as it may be the one.
+        let is_last = self.last().is_some_and(|last| self.may_run(last));
+        let idle = self.idle.iter().filter(move |_| is_last);
+        let idle = idle.filter_map(|client_id| self.sessions.get_key_value(client_id));
+        idle.chain(self.sessions.iter().filter(move |_| !is_last))
+    }
+
     /// The sessions that surely no connection uses any more.
     pub(crate) fn left(&self) -> impl Iterator<Item = Left<'_>> {
-        // Mostly there are none, and then the names of all links need not be made.
-        let all_in_use = self.kept_out.is_empty()
-            && self.last().is_some_and(|last| self.may_run(last))
-            && self.sessions.values().all(|session| session.connection.is_some());
-        let known = self.runs_unknown().is_none() && !all_in_use;
-        let present = self.present().filter(|_| known);
-        let used: BTreeSet<String> = present.flat_map(Given::client_ids).collect();
-        self.sessions
-            .iter()
+        let known = self.runs_unknown().is_none();
+        // Those that are kept out do not use what they hold.
+        let of_barred = self.sessions.iter().filter(|_| !self.kept_out.is_empty());
+        let unused = self.unused().filter(|_| self.kept_out.is_empty());
+        unused
+            .chain(of_barred)
             .filter(move |_| known)
             .filter(|(client_id, _)| !self.expected.contains(*client_id))
             .filter_map(move |(client_id, session)| {
-                let (_, upstream, _, class) = identity_of(client_id)?;
-                let barred = used.contains(client_id);
+                let (downstream, upstream, mode, class) = identity_of(client_id)?;
+                let barred = self.may_hold((&downstream, &upstream, mode, &class));
                 (!barred || self.kept_out.contains(&upstream)).then(|| Left {
                     client_id,
                     upstream,
@@ -314,7 +339,11 @@ impl Ledger {
     pub(crate) fn end(&mut self, client_id: &str) -> bool {
         let left = self.left().any(|left| left.client_id == client_id);
         self.spent.remove(client_id);
-        left && self.sessions.remove(client_id).is_some()
+        let gone = left && self.sessions.remove(client_id).is_some();
+        if gone {
+            self.idle.remove(client_id);
+        }
+        gone
     }
 
     /// These bar it.
@@ -337,7 +366,14 @@ impl Ledger {
             connection: None,
             holds: BTreeSet::new(),
         };
-        self.sessions.entry(client_id.to_owned()).or_insert(session);
+        if !self.sessions.contains_key(client_id) {
+            self.add_idle(client_id, session);
+        }
+    }
+
+    fn add_idle(&mut self, client_id: &str, session: Session) {
+        self.sessions.insert(client_id.to_owned(), session);
+        self.idle.insert(client_id.to_owned());
     }
 
     /// Its upstream keeps this session. True if that was not known, or not that it is subscribed to all of this, and no link uses it or
@@ -357,8 +393,13 @@ impl Ledger {
 
     /// Some configuration that it may be running resumes this session.
     pub(crate) fn may_use(&self, client_id: &str) -> bool {
-        self.present()
-            .any(|given| given.links.iter().any(|link| link.client_id() == client_id))
+        identity_of(client_id)
+            .is_some_and(|(downstream, upstream, mode, class)| self.may_hold((&downstream, &upstream, mode, &class)))
+    }
+
+    /// Some configuration that it may be running holds this link.
+    fn may_hold(&self, link: Identity<'_>) -> bool {
+        self.present().any(|given| given.has_link(link))
     }
 
     /// These sessions are for links to come, and are left alone; all others that no connection uses are left over.
@@ -385,7 +426,7 @@ impl Ledger {
                 connection: None,
                 holds: BTreeSet::new(),
             };
-            self.sessions.insert(client_id.to_owned(), session);
+            self.add_idle(client_id, session);
             self.spent.insert(client_id.to_owned());
         }
         if let Some(session) = self.sessions.get_mut(client_id) {
@@ -401,9 +442,8 @@ impl Ledger {
             let noted = noted.and_then(|config| config.left.get(client_id));
             noted.is_some_and(|noted| holds.is_subset(noted))
         };
-        self.sessions
-            .iter()
-            .filter(|(_, session)| session.connection.is_none())
+        let idle = self.idle.iter();
+        idle.filter_map(|client_id| self.sessions.get_key_value(client_id))
             .map(|(client_id, session)| (client_id, &session.holds))
             .filter(move |(client_id, holds)| !is_noted(client_id, holds))
     }

@@ -34,6 +34,10 @@ impl Overlaps {
         self.by_class.get(class).into_iter().flatten()
     }
 
+    pub(crate) fn has(&self, class: &ClassName, filter: &TopicFilter) -> bool {
+        self.by_class.get(class).is_some_and(|filters| filters.contains(filter))
+    }
+
     /// The classes with a filter that overlaps this one; some of them more than once.
     pub(crate) fn with(&self, filter: &TopicFilter) -> Vec<&ClassName> {
         let mut found = Vec::new();

@@ -10,6 +10,7 @@ use skein_api::name::{BrokerName, ClassName};
 use skein_filters::{TopicFilter, overlap_classes};
 use skein_mosquitto::link::{Direction, Mode};
 
+use crate::overlaps::Overlaps;
 use crate::strand::Strand;
 use crate::strands::{OfClass, Strands};
 
@@ -66,10 +67,11 @@ impl Position {
         kept
     }
 
-    /// All that may pass by what it may be running, or come to run.
-    fn all(&self) -> impl Iterator<Item = &Arc<Strands>> {
-        let subscribed = [&self.desired, &self.subscriptions];
-        self.alternatives.iter().chain(subscribed)
+    /// It may be running something else of a class than it should run, or comes to.
+    pub(crate) fn changes_in(&self, class: &ClassName) -> bool {
+        let desired = self.desired.of_class(class);
+        let mut has = self.alternatives.iter().chain([&self.newest]);
+        has.any(|strands| strands.of_class(class) != desired)
     }
 
     fn is_barred(&self, strand: &Strand) -> bool {
@@ -99,14 +101,11 @@ pub(crate) struct Round {
 /// Says whether strands that might run together do harm: some of them that do already without the others, or `None`.
 pub(crate) type Harm<'a> = dyn for<'s> Fn(&BTreeSet<&'s Strand>) -> Option<BTreeSet<&'s Strand>> + 'a;
 
-/// The classes that have lines by what the brokers should have, and of them such as overlap a filter.
-pub(crate) type Beside<'a> = dyn Fn(&TopicFilter) -> Vec<&'a ClassName> + 'a;
-
-/// The next round. Nothing is added while `frozen`.
-pub(crate) fn next_round<'a>(
-    positions: &'a BTreeMap<BrokerName, Position>,
+/// The next round. Nothing is added while `frozen`. `planned` has the filters of what all brokers should have.
+pub(crate) fn next_round(
+    positions: &BTreeMap<BrokerName, Position>,
     frozen: bool,
-    beside: &Beside<'a>,
+    planned: &Overlaps,
     harm: &Harm<'_>,
 ) -> Round {
     let mut round = Round::default();
@@ -136,7 +135,7 @@ pub(crate) fn next_round<'a>(
         round.withheld.sort();
         return round;
     }
-    for group in groups(positions, &missing, beside) {
+    for group in groups(positions, &missing, planned) {
         group.grant(positions, harm, &mut round);
     }
     leave_no_link_in_part(positions, &mut round);
@@ -248,12 +247,12 @@ struct Group<'a> {
 fn groups<'a>(
     positions: &'a BTreeMap<BrokerName, Position>,
     missing: &[&'a Strand],
-    beside: &Beside<'a>,
+    planned: &'a Overlaps,
 ) -> Vec<Group<'a>> {
     if missing.is_empty() {
         return Vec::new();
     }
-    let number_of = together(positions, beside);
+    let number_of = together(positions, missing, planned);
     let number = |class: &ClassName| number_of.get(class).copied();
     let mut groups: BTreeMap<usize, Group<'a>> = BTreeMap::new();
     for strand in missing {
@@ -328,38 +327,42 @@ fn parts<'a>(
     parts
 }
 
-/// The classes of which somebody has something else than he should, with a number for those that belong together: their filters
-/// overlap, directly or by way of others. Any others that overlap one of them are numbered with it.
+/// Numbers for the classes of what is missing, and for all that belong together with one of them: their filters overlap, directly
+/// or by way of others.
+///
+/// Classes of one plan do not overlap. But some may be on their way to where an older one said, and brokers have things besides.
 fn together<'a>(
     positions: &'a BTreeMap<BrokerName, Position>,
-    beside: &Beside<'a>,
+    missing: &[&'a Strand],
+    planned: &'a Overlaps,
 ) -> BTreeMap<&'a ClassName, usize> {
-    let mut filters: BTreeSet<(&TopicFilter, &ClassName)> = BTreeSet::new();
+    let mut besides: BTreeSet<(&TopicFilter, &ClassName)> = BTreeSet::new();
     for position in positions.values() {
-        // By classes, as all strands of an unsettled one count: also those that are as they should be.
-        let mut note = |(_, strands): (&ClassName, &'a Arc<OfClass>)| {
-            let user = strands.iter().filter(|strand| !strand.control);
-            filters.extend(user.map(|strand| (&strand.filter, &strand.class)));
-        };
-        for strands in position.all() {
-            let there = strands.differing(&position.desired);
-            there.for_each(|(class, strands, _)| note((class, strands)));
-            let wanted = position.desired.differing(strands);
-            wanted.for_each(|(class, strands, _)| note((class, strands)));
+        for strands in position.alternatives.iter().chain([&position.subscriptions]) {
+            let others = strands.difference(&position.desired);
+            let others = others.filter(|it| !it.control && !planned.has(&it.class, &it.filter));
+            besides.extend(others.map(|strand| (&strand.filter, &strand.class)));
         }
-        let newest = position.desired.differing(&position.newest);
-        newest.for_each(|(class, strands, _)| note((class, strands)));
     }
     let mut classes = Together::default();
-    let groups = overlap_classes(filters.iter().map(|(filter, _)| *filter));
+    for strand in missing {
+        classes.number(&strand.class);
+    }
+    let groups = overlap_classes(besides.iter().map(|(filter, _)| *filter));
     let mut first_of: BTreeMap<usize, &ClassName> = BTreeMap::new();
-    let mut last: Option<&TopicFilter> = None;
-    for ((filter, class), group) in filters.iter().zip(groups) {
+    for ((filter, class), group) in besides.iter().zip(groups) {
         classes.join(first_of.entry(group).or_insert(class), class);
-        if last.replace(filter) != Some(filter) {
-            for other in beside(filter) {
-                classes.join(class, other);
+        for other in planned.with(filter) {
+            classes.join(class, other);
+        }
+    }
+    let mut open: Vec<&ClassName> = classes.numbers.keys().copied().collect();
+    while let Some(class) = open.pop() {
+        for other in planned.of(class).flat_map(|filter| planned.with(filter)) {
+            if !classes.numbers.contains_key(other) {
+                open.push(other);
             }
+            classes.join(class, other);
         }
     }
     classes.numbered()

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use skein_api::fleet::{Broker, Fleet};
 use skein_api::name::BrokerName;
-use skein_filters::TopicFilter;
 use skein_mosquitto::config::{
     Compile, Config, Placement, Problem, SecurityPlugin, compile, identity_of, render,
 };
@@ -108,7 +107,8 @@ impl Engine {
         self.expect_sessions(&positions);
         for (name, position) in &mut positions {
             if let Some(site) = self.sites.get(name).filter(|_| position.changes()) {
-                position.subscriptions = Arc::new(site.ledger.subscriptions());
+                let subscriptions = site.ledger.subscriptions(|class| position.changes_in(class));
+                position.subscriptions = Arc::new(subscriptions);
                 position.barred = site.ledger.barred();
                 for client_id in self.clearing(name) {
                     let link = identity_of(client_id);
@@ -132,8 +132,7 @@ impl Engine {
             .values()
             .any(|site| site.ledger.runs_unknown().is_some());
         let deduplicating = skein_check::deduplicating(&fleet);
-        let beside = |filter: &TopicFilter| self.overlaps.with(filter);
-        let round = next_round(&positions, frozen, &beside, &|strands| {
+        let round = next_round(&positions, frozen, &self.overlaps, &|strands| {
             self.harm(strands, &down, &deduplicating)
         });
         for (broker, position) in positions.iter().filter(|(_, position)| position.takes) {

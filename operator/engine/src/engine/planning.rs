@@ -8,8 +8,9 @@ use skein_api::name::BrokerName;
 use skein_mosquitto::link::Link;
 use skein_planner::plan::{Plan, View};
 
-use super::Engine;
+use super::{COMPLETION, Engine};
 use crate::directive::{BrokerPhase, Directive};
+use crate::event::Moment;
 use crate::failover::Situation;
 
 impl Engine {
@@ -38,7 +39,7 @@ impl Engine {
             && self.with_phase(fleet, |phase| phase == BrokerPhase::Down).len() == fleet.brokers.len()
     }
 
-    pub(super) fn replan(&mut self, directives: &mut Vec<Directive>) {
+    pub(super) fn replan(&mut self, now: Moment, directives: &mut Vec<Directive>) {
         let Some(fleet) = self.fleet.clone() else { return };
         if self.all_are_down(&fleet) {
             return;
@@ -85,7 +86,7 @@ impl Engine {
         self.desired = desired;
         self.commitments.stale = true;
         self.stale_rollout = true;
-        self.stale_report = true;
+        self.incomplete.get_or_insert(now.saturating_add(COMPLETION));
     }
 
     /// Client addresses that do not lead to who serves now.
@@ -141,21 +142,27 @@ impl Engine {
     }
 }
 
-/// The links of a plan by the broker that holds them, sorted: made from those of the plan before, as most stay.
+/// The links of a plan by the broker that holds them, sorted: made from those of the plan before, as most stay, and are then the
+/// very same.
 fn by_holder(
     before: &Plan,
     known: &BTreeMap<BrokerName, Vec<Arc<Link>>>,
     plan: &Plan,
 ) -> BTreeMap<BrokerName, Vec<Arc<Link>>> {
     let changed = before.changed_classes(plan);
+    let links_of = |plan: &'_ Plan| {
+        let classes = changed.iter().filter_map(|name| plan.classes.get(name)).cloned();
+        classes.flat_map(|class| class.links.to_vec()).collect::<Vec<Arc<Link>>>()
+    };
+    let (old, new) = (links_of(before), links_of(plan));
+    let stayed: BTreeMap<_, &Arc<Link>> = old.iter().map(|link| (link.identity(), link)).collect();
     let mut touched: BTreeMap<&BrokerName, Vec<&Arc<Link>>> = BTreeMap::new();
-    for name in &changed {
-        for link in before.classes.get(name).iter().flat_map(|class| class.links.iter()) {
-            touched.entry(&link.downstream).or_default();
-        }
-        for link in plan.classes.get(name).iter().flat_map(|class| class.links.iter()) {
-            touched.entry(&link.downstream).or_default().push(link);
-        }
+    for link in &old {
+        touched.entry(&link.downstream).or_default();
+    }
+    for link in &new {
+        let same = stayed.get(&link.identity()).filter(|known| **known == link);
+        touched.entry(&link.downstream).or_default().push(same.unwrap_or(&link));
     }
     let mut desired = known.clone();
     for (broker, new) in touched {

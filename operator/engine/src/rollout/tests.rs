@@ -61,12 +61,15 @@ fn round(positions: Vec<(&str, Position)>) -> (String, Vec<Option<BrokerName>>) 
         .into_iter()
         .map(|(broker, position)| (name(broker), position))
         .collect();
-    let beside = |filter: &TopicFilter| {
-        let desired = positions.values().flat_map(|position| position.desired.iter());
-        let there = desired.filter(|strand| strand.filter.overlaps(filter));
-        there.map(|strand| &strand.class).collect()
-    };
-    let round = next_round(&positions, false, &beside, &|strands| {
+    let mut filters: BTreeMap<&ClassName, BTreeSet<TopicFilter>> = BTreeMap::new();
+    for strand in positions.values().flat_map(|position| position.desired.iter()) {
+        filters.entry(&strand.class).or_default().insert(strand.filter.clone());
+    }
+    let mut planned = Overlaps::default();
+    for (class, filters) in filters {
+        planned.set(class, filters);
+    }
+    let round = next_round(&positions, false, &planned, &|strands| {
         let links = links(strands.iter().copied());
         let harmful = !skein_check::hazards(&links, &BTreeSet::new(), None).is_empty();
         harmful.then(|| strands.clone())
@@ -141,7 +144,7 @@ fn a_broker_is_not_touched_twice_if_once_will_do() {
 #[test]
 fn nothing_is_added_while_frozen() {
     let positions = BTreeMap::from([(name("a"), position(&["a<b"], "a<c"))]);
-    let round = next_round(&positions, true, &|_| Vec::new(), &|_| None);
+    let round = next_round(&positions, true, &Overlaps::default(), &|_| None);
     assert_eq!(round.targets[&name("a")], Strands::new());
 }
 
