@@ -255,6 +255,7 @@ async fn any_number_of_bridges_are_exchanged_at_once() -> Result<()> {
         let mut new = old.clone();
         new.epoch = 2;
         for held in &mut new.connections {
+            let held = std::sync::Arc::make_mut(held);
             held.name.push_str("-again");
             held.lines[0].filter = TopicFilter::parse("u/#")?;
         }

@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use skein_agent::{Configuration, ProcessState, Report};
+use skein_agent::{Configuration, ProcessState, Report, packed};
 use skein_e2e::ApiProxy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -101,10 +101,10 @@ impl Agents {
             let text = object["data"][key].as_str();
             Ok(text.map(|text| BASE64_STANDARD.decode(text)).transpose()?)
         };
-        let Some(desired) = text("desired.json")? else {
+        let Some(desired) = text("desired.json.gz")? else {
             return Ok(());
         };
-        let desired: Configuration = serde_json::from_slice(&desired)?;
+        let desired: Configuration = serde_json::from_str(&packed::unpack(&desired)?)?;
         if let Some(users) = text("users.json")? {
             self.bus.begin(*at, users_of(&serde_json::from_slice(&users)?));
         }

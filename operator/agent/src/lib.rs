@@ -11,6 +11,7 @@ pub mod forwarder;
 pub mod identity;
 mod judge;
 mod obstacle;
+pub mod packed;
 pub mod plugin;
 mod process;
 mod ready;

@@ -3,6 +3,7 @@
 //! Knows what SIGHUP does and does not do in each version; does neither itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::{Config, Connection};
 use crate::settings;
@@ -77,8 +78,8 @@ pub fn transition(old: &Config, new: &Config, version: Version) -> Transition {
 
 /// Reloads that leave at most one connection for the last one to end: each ends at least every other.
 fn stages(old: &Config, new: &Config) -> Vec<Config> {
-    let stays = |held: &&Connection| new.connections.iter().any(|it| it.name == held.name);
-    let staying: Vec<Connection> = old.connections.iter().filter(stays).cloned().collect();
+    let stays = |held: &&Arc<Connection>| new.connections.iter().any(|it| it.name == held.name);
+    let staying: Vec<Arc<Connection>> = old.connections.iter().filter(stays).cloned().collect();
     let ending = old.connections.len() - staying.len();
     let stage = Config {
         connections: staying,
@@ -142,7 +143,7 @@ fn connections(old: &Config, new: &Config, version: Version, result: &mut Transi
         config
             .connections
             .iter()
-            .map(|held: &Connection| (held.name.as_str(), held))
+            .map(|held| (held.name.as_str(), held))
             .collect()
     };
     let (before, after) = (by_name(old), by_name(new));

@@ -272,6 +272,6 @@ fn links_of_others_are_not_ours() {
     let config: Config = config(&[link("a", "b", "soil", &["t/# in 1"])], NEWEST);
     assert_eq!(links_of(&broker("b"), &config), []);
     let mut foreign = config;
-    foreign.connections[0].remote_client_id = "my-own-bridge".to_owned();
+    std::sync::Arc::make_mut(&mut foreign.connections[0]).remote_client_id = "my-own-bridge".to_owned();
     assert_eq!(links_of(&broker("a"), &foreign), []);
 }

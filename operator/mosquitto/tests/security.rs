@@ -310,7 +310,7 @@ fn another_plugin_or_login_takes_a_restart() {
             )
         );
         let mut old = new.clone();
-        old.connections[0].login = None;
+        std::sync::Arc::make_mut(&mut old.connections[0]).login = None;
         assert_eq!(transition(&old, &new, version).action, Action::Restart);
     }
 }

@@ -109,7 +109,7 @@ fn a_connection_that_forgets_is_another_one() {
 fn a_connection_that_changes_under_its_name_takes_a_restart() {
     let old = classic(&[pull(&["t in 1"])]);
     let mut new = old.clone();
-    new.connections[0].port += 1;
+    std::sync::Arc::make_mut(&mut new.connections[0]).port += 1;
     assert_eq!(actions(&old, &new), [Restart, Restart, Restart]);
     assert!(reasons(&old, &new, NEWEST).contains("keeps its name"));
 }

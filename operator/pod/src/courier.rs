@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
-use skein_agent::BrokerDirectory;
+use skein_agent::{BrokerDirectory, packed};
 use skein_agent::files::{self, FileError};
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
@@ -128,23 +129,39 @@ fn token_of(secret: &Secret) -> Option<String> {
     String::from_utf8(token.0.clone()).ok()
 }
 
+/// What the Secret says is not in the directory.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Undelivered {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the Secret's {key} cannot be unpacked: {source}")]
+    Packed { key: String, source: io::Error },
+}
+
 /// Writes what differs. A key that is absent leaves its file as it is, but for the hold, which then ends.
-pub(crate) fn deliver(secret: &Secret, directory: &BrokerDirectory) -> Result<(), FileError> {
-    let content = |key| {
+pub(crate) fn deliver(secret: &Secret, directory: &BrokerDirectory) -> Result<(), Undelivered> {
+    let content = |key: &str| {
         let data = secret.data.as_ref()?;
         data.get(key).map(|content| content.0.as_slice())
     };
     // A broker that starts on its configuration lets in whom it knows then: users first.
-    for key in [BrokerDirectory::USERS, BrokerDirectory::DESIRED] {
-        if let Some(content) = content(key) {
-            replace(&directory.path().join(key), content)?;
-        }
+    if let Some(users) = content(BrokerDirectory::USERS) {
+        replace(&directory.path().join(BrokerDirectory::USERS), users)?;
+    }
+    if let Some(packed) = content(&packed::key(BrokerDirectory::DESIRED)) {
+        let path = directory.path().join(BrokerDirectory::DESIRED);
+        let desired = packed::unpack(packed).map_err(|source| Undelivered::Packed {
+            key: packed::key(BrokerDirectory::DESIRED),
+            source,
+        })?;
+        replace(&path, desired.as_bytes())?;
     }
     let hold = directory.path().join(BrokerDirectory::HOLD);
     match content(BrokerDirectory::HOLD) {
-        Some(content) => replace(&hold, content),
-        None => files::remove(&hold),
+        Some(content) => replace(&hold, content)?,
+        None => files::remove(&hold)?,
     }
+    Ok(())
 }
 
 /// Writes the file, unless it says so already: who watches it would look for nothing.
@@ -165,7 +182,10 @@ mod tests {
     use skein_agent::watch::Look;
 
     fn secret<const N: usize>(data: [(&str, &str); N]) -> Secret {
-        let data = data.map(|(key, content)| (key.to_owned(), ByteString(content.into())));
+        let data = data.map(|(key, content)| match key {
+            "desired.json" => (packed::key(key), ByteString(packed::pack(content).unwrap())),
+            _ => (key.to_owned(), ByteString(content.into())),
+        });
         Secret {
             data: Some(BTreeMap::from(data)),
             ..Secret::default()

@@ -20,7 +20,7 @@ use skein_agent::seams::ReportSink as _;
 /// What a Secret says that gives a configuration.
 fn giving(epoch: u64) -> Value {
     let desired = json!({"epoch": epoch, "config": format!("# {epoch}\n"), "links": []});
-    json!({"desired.json": desired.to_string(), "users.json": "{}"})
+    json!({"desired.json.gz": desired.to_string(), "users.json": "{}"})
 }
 
 /// A program that says which configuration it is started on, and does nothing until it is told to end.

@@ -279,7 +279,7 @@ impl Book {
         .map_err(|error| error.to_string())?;
         let old = self.configs.get(broker);
         if let Some(old) = old {
-            let session = |held: &skein_mosquitto::config::Connection| {
+            let session = |held: &std::sync::Arc<skein_mosquitto::config::Connection>| {
                 (held.remote_client_id.clone(), Session::of(held))
             };
             config.resume(&old.connections.iter().map(session).collect());

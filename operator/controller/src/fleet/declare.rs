@@ -223,9 +223,8 @@ impl Fleet {
         let (Some(owner), Some(given)) = (self.owner(name), self.given.get(name)) else {
             return;
         };
-        let wanted = given
-            .data(&self.users.secret().token(name))
-            .and_then(|data| Wanted::of(&objects::secret(&owner, data)));
+        let data = given.data(&self.users.secret().token(name));
+        let wanted = Wanted::of(&objects::secret(&owner, data));
         let about = format!("secret/{name}");
         match wanted {
             Ok(wanted) => {
@@ -242,8 +241,8 @@ impl Fleet {
     /// Writes what is the whole fleet's.
     pub(super) fn write_fleet(&mut self) {
         let data = super::given::fleet_data(self.users.secret(), &self.conductor.classes, &self.sessions);
-        let secret = |data: BTreeMap<String, String>| objects::fleet_secret(&self.setting.namespace, data);
-        if let Ok(wanted) = data.and_then(|data| Wanted::of(&secret(data))) {
+        let secret = |data: BTreeMap<String, Vec<u8>>| objects::fleet_secret(&self.setting.namespace, data);
+        if let Ok(wanted) = data.and_then(|data| Ok(Wanted::of(&secret(data))?)) {
             self.writer.want(wanted);
         }
     }

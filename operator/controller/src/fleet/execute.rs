@@ -9,7 +9,7 @@ use skein_engine::directive::Directive;
 use skein_engine::sessions::ClientSession;
 use tokio::time::Instant;
 
-use super::given::Note;
+use super::given::{Note, Unkept};
 use super::place::Heard;
 use super::{Fleet, SHOW};
 use crate::names;
@@ -17,7 +17,7 @@ use crate::pods::PodValues;
 use crate::writer::Key;
 
 impl Ground for Fleet {
-    type Refusal = links::LinkError;
+    type Refusal = Unkept;
 
     fn conductor(&self) -> &Conductor {
         &self.conductor
@@ -35,7 +35,7 @@ impl Ground for Fleet {
         self.pods.session(broker, client_id)
     }
 
-    fn carry_out(&mut self, directive: &Directive) -> Result<(), links::LinkError> {
+    fn carry_out(&mut self, directive: &Directive) -> Result<(), Unkept> {
         match directive {
             Directive::GiveConfig {
                 broker,
@@ -50,7 +50,7 @@ impl Ground for Fleet {
                 };
                 let loaded = self.loaded(broker);
                 let given = self.given.entry(broker.clone()).or_default();
-                given.give(configuration, loaded);
+                given.give(configuration, loaded)?;
                 self.write_given(broker);
             }
             Directive::Bar { broker, downstreams } => {

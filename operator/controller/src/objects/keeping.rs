@@ -10,13 +10,13 @@ use super::{Owner, fleet_meta};
 
 /// The Secret that a broker's pod watches: its configuration and its users, by key.
 #[must_use]
-pub fn secret(owner: &Owner<'_>, data: BTreeMap<String, String>) -> Secret {
+pub fn secret(owner: &Owner<'_>, data: BTreeMap<String, Vec<u8>>) -> Secret {
     opaque(owner.meta(owner.own()), data)
 }
 
 /// The Secret that is the whole fleet's. It has no owner: with it, all passwords would be others.
 #[must_use]
-pub fn fleet_secret(namespace: &str, data: BTreeMap<String, String>) -> Secret {
+pub fn fleet_secret(namespace: &str, data: BTreeMap<String, Vec<u8>>) -> Secret {
     opaque(fleet_meta(namespace), data)
 }
 
@@ -29,8 +29,8 @@ pub fn config_map(owner: &Owner<'_>) -> ConfigMap {
     }
 }
 
-fn opaque(metadata: ObjectMeta, data: BTreeMap<String, String>) -> Secret {
-    let bytes = |(key, text): (String, String)| (key, ByteString(text.into_bytes()));
+fn opaque(metadata: ObjectMeta, data: BTreeMap<String, Vec<u8>>) -> Secret {
+    let bytes = |(key, bytes): (String, Vec<u8>)| (key, ByteString(bytes));
     Secret {
         metadata,
         type_: Some("Opaque".to_owned()),

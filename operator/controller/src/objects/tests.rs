@@ -98,7 +98,7 @@ fn a_broker_that_says_everything() {
     };
     let spec = spec(RICH);
     let mut wanted = all(&spec, &settings, Some("10.0.0.7"));
-    let data = BTreeMap::from([("mosquitto.conf".to_owned(), "listener 1883\n".to_owned())]);
+    let data = BTreeMap::from([("mosquitto.conf".to_owned(), b"listener 1883\n".to_vec())]);
     with(&spec, |hosted| {
         wanted.push(Wanted::of(&secret(hosted, data.clone())).unwrap());
     });

@@ -16,6 +16,7 @@ use kube::api::{DynamicObject, ListParams};
 use kube::core::ApiResource;
 use kube::{Api, Error, Resource, ResourceExt as _};
 use serde_json::{Value, json};
+use skein_agent::packed;
 use skein_api::resources::{Broker, Migration, NodeRoute, Topic};
 use skein_commands::Failure;
 use skein_controller::names;
@@ -130,8 +131,10 @@ impl<'a> Collection<'a> {
             }
         };
         let data = secrets.iter().filter_map(|secret| secret.data.as_ref()).flatten();
-        let texts = data.filter_map(|(key, value)| Some((key.as_str(), std::str::from_utf8(&value.0).ok()?)));
-        self.redactor = Redactor::knowing(texts);
+        let texts: Vec<(&str, String)> = data
+            .filter_map(|(key, value)| Some((key.as_str(), text(key, &value.0)?)))
+            .collect();
+        self.redactor = Redactor::knowing(texts.iter().map(|(key, text)| (*key, text.as_str())));
         let sizes = |secret: &Secret| {
             let data = secret.data.iter().flatten();
             let bytes: serde_json::Map<String, Value> = data
@@ -274,4 +277,12 @@ fn ours() -> ListParams {
 fn yaml(objects: &[Value]) -> String {
     let one = |object: &Value| serde_saphyr::to_string(object).unwrap_or_else(|error| format!("# {error}\n"));
     objects.iter().map(one).collect::<Vec<_>>().join("---\n")
+}
+
+/// What a Secret says, unpacked.
+fn text(key: &str, value: &[u8]) -> Option<String> {
+    if key.ends_with(".gz") {
+        return packed::unpack(value).ok();
+    }
+    std::str::from_utf8(value).ok().map(str::to_owned)
 }

@@ -331,7 +331,7 @@ fn passed_through(
     settings
 }
 
-fn connections(input: &Compile<'_>, problems: &mut Problems<'_>) -> Vec<Connection> {
+fn connections(input: &Compile<'_>, problems: &mut Problems<'_>) -> Vec<Arc<Connection>> {
     let mut connections = Vec::new();
     let mut names = BTreeSet::new();
     for link in input.links {
@@ -385,7 +385,7 @@ fn connections(input: &Compile<'_>, problems: &mut Problems<'_>) -> Vec<Connecti
             problems.add(field, "it is there twice", "this is a bug of Skein: report it");
             continue;
         }
-        connections.push(connection(link, host, port));
+        connections.push(Arc::new(connection(link, host, port)));
     }
     connections
 }

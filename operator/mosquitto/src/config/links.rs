@@ -18,7 +18,7 @@ pub fn links_of(holder: &BrokerName, config: &Config) -> Vec<Link> {
     config
         .connections
         .iter()
-        .filter_map(link)
+        .filter_map(|held| link(held))
         .filter(|link| link.downstream == *holder)
         .collect()
 }

@@ -12,6 +12,7 @@ mod sessions;
 pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub use compile::{Compile, CompileError, Placement, Problem, compile};
 pub use links::{PROBE, RESERVED, identity_of, links_of};
@@ -50,7 +51,7 @@ pub struct Config {
     /// The user's own options.
     pub settings: BTreeMap<String, String>,
     /// The connections it holds, by name.
-    pub connections: Vec<Connection>,
+    pub connections: Vec<Arc<Connection>>,
     /// Sessions upstream that no connection resumes any more, by client id, and what they may still be subscribed to:
     /// a note for whoever ends these subscriptions, which Mosquitto reads over.
     pub left: BTreeMap<String, BTreeSet<TopicFilter>>,

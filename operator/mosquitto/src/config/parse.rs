@@ -4,6 +4,7 @@
 //! anything in a connection that Skein does not write is an error with its line.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::str::FromStr;
 
 use skein_api::name::{BrokerName, Qos};
@@ -154,7 +155,7 @@ pub fn parse(text: &str) -> Result<Config, ParseError> {
             },
         },
         settings: BTreeMap::new(),
-        connections,
+        connections: connections.into_iter().map(Arc::new).collect(),
         left,
     };
     plugins.finish()?;

@@ -1,5 +1,7 @@
 //! Puts users into a compiled configuration: the plugin that knows them, and who each connection is upstream.
 
+use std::sync::Arc;
+
 use skein_api::name::BrokerName;
 
 use super::compile::Problem;
@@ -32,6 +34,7 @@ impl Config {
         }
         self.security = Some(plugin);
         for held in &mut self.connections {
+            let held = Arc::make_mut(held);
             held.login = identity_of(&held.remote_client_id).and_then(|(_, upstream, ..)| login(&upstream));
         }
         Ok(())

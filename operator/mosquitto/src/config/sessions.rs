@@ -9,6 +9,7 @@
 //! message on it comes through, all before it is done.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use skein_api::name::BrokerName;
 use skein_filters::TopicFilter;
@@ -23,7 +24,7 @@ pub const MARKER: &str = "$skein/link/";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// The connection that resumes it in the newest configuration, if any does.
-    pub connection: Option<Connection>,
+    pub connection: Option<Arc<Connection>>,
     /// All that it may be subscribed to.
     pub holds: BTreeSet<TopicFilter>,
 }
@@ -31,9 +32,9 @@ pub struct Session {
 impl Session {
     /// The session of a connection that is in use, or is going to be.
     #[must_use]
-    pub fn of(connection: &Connection) -> Self {
+    pub fn of(connection: &Arc<Connection>) -> Self {
         Self {
-            connection: Some(connection.clone()),
+            connection: Some(Arc::clone(connection)),
             holds: connection.may_hold().cloned().collect(),
         }
     }
@@ -63,11 +64,24 @@ impl Connection {
 
     /// It does what `other` does, whatever either is called and forgets.
     fn is_like(&self, other: &Self) -> bool {
-        Self {
-            name: other.name.clone(),
-            forgotten: other.forgotten.clone(),
-            ..self.clone()
-        } == *other
+        let Self {
+            name: _,
+            forgotten: _,
+            host,
+            port,
+            remote_client_id,
+            login,
+            local_client_id,
+            lines,
+            restart_timeout,
+            keepalive_interval,
+            outgoing_retain,
+            unsubscribes,
+        } = self;
+        (host, port, remote_client_id, login) == (&other.host, &other.port, &other.remote_client_id, &other.login)
+            && (local_client_id, lines) == (&other.local_client_id, &other.lines)
+            && (restart_timeout, keepalive_interval) == (&other.restart_timeout, &other.keepalive_interval)
+            && (outgoing_retain, unsubscribes) == (&other.outgoing_retain, &other.unsubscribes)
     }
 }
 
@@ -83,9 +97,10 @@ impl Config {
                 continue;
             };
             if let Some(before) = session.connection.as_ref().filter(|it| held.is_like(it)) {
-                held.clone_from(before);
+                *held = Arc::clone(before);
                 continue;
             }
+            let held = Arc::make_mut(held);
             let wanted: BTreeSet<&TopicFilter> = held.subscribed().collect();
             let gone = session.holds.iter().filter(|filter| !wanted.contains(filter));
             held.forgotten = gone.cloned().collect();

@@ -119,7 +119,7 @@ pub fn config(links: &[Link], version: Version) -> Config {
 /// The configuration as it comes after `before`.
 pub fn after(before: &Config, mut config: Config) -> Config {
     let session =
-        |held: &skein_mosquitto::config::Connection| (held.remote_client_id.clone(), Session::of(held));
+        |held: &std::sync::Arc<skein_mosquitto::config::Connection>| (held.remote_client_id.clone(), Session::of(held));
     config.resume(&before.connections.iter().map(session).collect());
     config
 }

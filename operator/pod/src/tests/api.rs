@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{Method, Request, Response};
 use kube::Client;
 use kube::client::Body;
+use skein_agent::packed;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -185,8 +186,14 @@ fn object(version: u64, data: &Value) -> Value {
         .unwrap()
         .iter()
         .map(|(key, content)| {
-            let content = k8s_openapi::ByteString(content.as_str().unwrap().into());
-            (key.clone(), serde_json::to_value(content).unwrap())
+            let text = content.as_str().unwrap();
+            let bytes = if key.ends_with(".gz") {
+                packed::pack(text).unwrap()
+            } else {
+                text.into()
+            };
+            let content = serde_json::to_value(k8s_openapi::ByteString(bytes)).unwrap();
+            (key.clone(), content)
         })
         .collect();
     json!({
