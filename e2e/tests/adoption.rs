@@ -117,12 +117,12 @@ async fn what_the_lost_broker_had_begun_it_passes_on_when_it_is_released() -> Re
         // b returns: first to somebody who releases, then to u, as one that u has never seen.
         let u = scene.b.running.config.connections[0].port;
         let releaser = Releaser::start().await?;
-        scene.b.running.config.connections[0].port = releaser.port()?;
+        std::sync::Arc::make_mut(&mut scene.b.running.config.connections[0]).port = releaser.port()?;
         scene.b.running.start_again().await?;
         releaser.release(&begun).await?;
         scene.let_in().await?;
         let before = scene.b.running.log().matches("Received SUBACK").count();
-        scene.b.running.config.connections[0].port = u;
+        std::sync::Arc::make_mut(&mut scene.b.running.config.connections[0]).port = u;
         scene.b.running.end(true)?;
         scene.b.running.start_again().await?;
         scene.b.running.wait_subscribed(before + 2).await?;

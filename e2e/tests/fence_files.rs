@@ -145,7 +145,9 @@ async fn a_bridge_without_the_right_password_stays_out() -> Result<()> {
         for login in wrong {
             let refusals = b.refusals();
             let change = |config: &mut skein_mosquitto::config::Config| {
-                config.connections[0].login.clone_from(&login);
+                std::sync::Arc::make_mut(&mut config.connections[0])
+                    .login
+                    .clone_from(&login);
             };
             let a = Member::start(series, "a", &[link("a", "b", "in")], &ports, change).await?;
             b.wait_refusal(refusals).await.with_context(|| a.log())?;

@@ -88,6 +88,7 @@ async fn bench(cluster: &Cluster) -> Result<()> {
     tokio::spawn(agents.clone().work());
     // a controller that begins brings all of it in force,
     let log = std::env::temp_dir().join(format!("skein-scale-{}.log", std::process::id()));
+    let declared = writes(cluster).await?;
     let begin = Instant::now();
     let controller = Controller::standing_by(&operator(), cluster.kubeconfig(), namespace.name(), &log)?;
     let pid = controller.id().context("the controller has ended")?;
@@ -97,6 +98,12 @@ async fn bench(cluster: &Cluster) -> Result<()> {
     println!(
         "converged after {:.1} s, {resident:.0} MB at most",
         cold.as_secs_f64()
+    );
+    let given: f64 = agents.taken().values().map(|taken| taken.count).sum();
+    println!(
+        "{:.1} configurations a broker; written: {:?}",
+        given / brokers as f64,
+        difference(&declared, &writes(cluster).await?)
     );
     // one change is no matter,
     let mut took = Vec::new();

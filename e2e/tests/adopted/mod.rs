@@ -196,7 +196,7 @@ impl Member {
         let old = &self.running.config;
         let new = Config {
             epoch: old.epoch + 1,
-            connections,
+            connections: connections.into_iter().map(Arc::new).collect(),
             ..old.clone()
         };
         let transition = transition(old, &new, version(self.series)?);
@@ -368,7 +368,7 @@ impl Scene {
                 .iter()
                 .map(|filter| line(&format!("{filter} in 2")))
                 .collect(),
-            ..self.b.running.config.connections[0].clone()
+            ..Connection::clone(&self.b.running.config.connections[0])
         }
     }
 

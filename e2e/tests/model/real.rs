@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Child, Command as Process, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, bail};
@@ -223,7 +224,7 @@ impl Stage {
         match action {
             Action::None => {}
             Action::Reload => {
-                let new = |held: &&Connection| {
+                let new = |held: &&Arc<Connection>| {
                     let mut old = old.iter().flat_map(|old| &old.connections);
                     !old.any(|before| before.name == held.name)
                 };

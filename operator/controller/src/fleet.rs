@@ -117,6 +117,8 @@ pub(crate) struct Fleet {
     returned: (Vec<Event>, Option<Instant>),
     /// Objects are to be kept as they should be then.
     objects_due: Option<Instant>,
+    /// How long it took to look at all of them.
+    objects_took: Duration,
     show_due: Option<Instant>,
     /// The status is not looked at before.
     rests: Instant,
@@ -195,6 +197,7 @@ impl Fleet {
             due: BTreeMap::new(),
             returned: (Vec::new(), None),
             objects_due: None,
+            objects_took: Duration::ZERO,
             show_due: None,
             rests: Instant::now(),
             shown: BTreeMap::new(),

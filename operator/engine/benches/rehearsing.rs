@@ -32,10 +32,18 @@ fn main() {
     let begin = Instant::now();
     stage.run(&declared(&fleet)).unwrap();
     let cold = begin.elapsed().as_secs_f64();
-    println!("{brokers} brokers: as declared after {cold:.1} s, {:.0} MB", memory());
+    println!(
+        "{brokers} brokers: as declared after {cold:.1} s, {:.0} MB",
+        memory()
+    );
     let mut took = Vec::new();
     for number in 0..changes {
-        let name = fleet.topics.keys().nth(number * 7 % fleet.topics.len()).unwrap().clone();
+        let name = fleet
+            .topics
+            .keys()
+            .nth(number * 7 % fleet.topics.len())
+            .unwrap()
+            .clone();
         let consumers = BTreeSet::from([broker(dice.roll(brokers))]);
         let topic = Topic::clone(&fleet.topics[&name]);
         fleet.topics.insert(name, Arc::new(Topic { consumers, ..topic }));
@@ -80,7 +88,9 @@ fn broker(number: usize) -> BrokerName {
 /// A random tree, and random pairs; topics from anywhere to anywhere, of which ten at a time overlap one archive.
 fn fleet(brokers: usize, dice: &mut Dice) -> Fleet {
     let names: Vec<BrokerName> = (0..brokers).map(broker).collect();
-    let builder = names.iter().fold(FleetBuilder::new(), |fleet, name| fleet.brokers(name.as_str()));
+    let builder = names
+        .iter()
+        .fold(FleetBuilder::new(), |fleet, name| fleet.brokers(name.as_str()));
     let mut fleet = builder.build();
     let mut pairs: BTreeSet<(usize, usize)> =
         (1..brokers).map(|number| (dice.roll(number), number)).collect();

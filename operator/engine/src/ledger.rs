@@ -114,7 +114,8 @@ impl Ledger {
         for (epoch, links, config) in configs {
             self.highest = self.highest.max(epoch);
             let links = links.into_iter().map(Arc::new).collect();
-            self.history.push(Given::new(epoch, config, links, &Arc::default()));
+            self.history
+                .push(Given::new(epoch, config, links, &Arc::default()));
         }
         self.history.sort_by_key(|given| given.epoch);
         self.remember_sessions();
@@ -393,8 +394,9 @@ impl Ledger {
 
     /// Some configuration that it may be running resumes this session.
     pub(crate) fn may_use(&self, client_id: &str) -> bool {
-        identity_of(client_id)
-            .is_some_and(|(downstream, upstream, mode, class)| self.may_hold((&downstream, &upstream, mode, &class)))
+        identity_of(client_id).is_some_and(|(downstream, upstream, mode, class)| {
+            self.may_hold((&downstream, &upstream, mode, &class))
+        })
     }
 
     /// Some configuration that it may be running holds this link.

@@ -35,7 +35,9 @@ impl Overlaps {
     }
 
     pub(crate) fn has(&self, class: &ClassName, filter: &TopicFilter) -> bool {
-        self.by_class.get(class).is_some_and(|filters| filters.contains(filter))
+        self.by_class
+            .get(class)
+            .is_some_and(|filters| filters.contains(filter))
     }
 
     /// The classes with a filter that overlaps this one; some of them more than once.

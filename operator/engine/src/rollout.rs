@@ -122,9 +122,7 @@ pub(crate) fn next_round(
                     missing.push(strand);
                 }
             }
-            round
-                .targets
-                .insert(broker.clone(), position.kept());
+            round.targets.insert(broker.clone(), position.kept());
         }
     }
     if frozen {
@@ -278,7 +276,8 @@ fn groups<'a>(
             continue;
         }
         for (number, part) in parts(&position.newest, &touched) {
-            let keeps = |strand: &&Strand| position.desired.contains(strand) || position.held.contains(strand);
+            let keeps =
+                |strand: &&Strand| position.desired.contains(strand) || position.held.contains(strand);
             let part: BTreeSet<&Strand> = part.into_iter().filter(keeps).collect();
             if let Some(group) = groups.get_mut(&number).filter(|_| !part.is_empty()) {
                 group.kept.insert(broker, part);
@@ -400,7 +399,9 @@ impl<'a> Together<'a> {
 
     fn numbered(self) -> BTreeMap<&'a ClassName, usize> {
         let numbers = self.numbers.iter();
-        numbers.map(|(class, number)| (*class, self.top(*number))).collect()
+        numbers
+            .map(|(class, number)| (*class, self.top(*number)))
+            .collect()
     }
 }
 
@@ -559,7 +560,9 @@ fn no_combination<'a>(
     let run_by_one = |alternatives: &Vec<BTreeSet<&'a Strand>>| {
         let theirs = alternatives.iter().flatten().filter(|it| !settled.contains(*it));
         let theirs: BTreeSet<&Strand> = theirs.filter(|it| culprits.contains(*it)).copied().collect();
-        alternatives.iter().any(|alternative| theirs.is_subset(alternative))
+        alternatives
+            .iter()
+            .any(|alternative| theirs.is_subset(alternative))
     };
     let Some(undecided) = open.iter().position(|alternatives| !run_by_one(alternatives)) else {
         return false;

@@ -47,14 +47,11 @@ impl Strands {
     }
 
     pub(crate) fn insert(&mut self, strand: Strand) {
-        match self.by_class.get_mut(&strand.class) {
-            Some(strands) => {
-                Arc::make_mut(strands).insert(strand);
-            }
-            None => {
-                let class = strand.class.clone();
-                self.by_class.insert(class, Arc::new(BTreeSet::from([strand])));
-            }
+        if let Some(strands) = self.by_class.get_mut(&strand.class) {
+            Arc::make_mut(strands).insert(strand);
+        } else {
+            let class = strand.class.clone();
+            self.by_class.insert(class, Arc::new(BTreeSet::from([strand])));
         }
     }
 

@@ -106,7 +106,10 @@ impl Tools for Real {
     fn culprits(&self, deduplicating: &BTreeSet<BrokerName>, links: &[Link]) -> Option<Culprits> {
         let found = skein_check::culprits(links, deduplicating)?;
         let kept = found.into_iter();
-        Some(kept.map(|(link, filter)| (LinkId::of(link), filter.clone())).collect())
+        Some(
+            kept.map(|(link, filter)| (LinkId::of(link), filter.clone()))
+                .collect(),
+        )
     }
 
     fn faults(

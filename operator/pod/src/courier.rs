@@ -15,8 +15,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
-use skein_agent::{BrokerDirectory, packed};
 use skein_agent::files::{self, FileError};
+use skein_agent::{BrokerDirectory, packed};
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 

@@ -163,6 +163,7 @@ impl Fleet {
         if self.hosted.is_empty() {
             return;
         }
+        let begin = Instant::now();
         let (mut wanted, mut troubles) = (Vec::new(), Vec::new());
         let mut templates = BTreeMap::new();
         let kept = self.hosted.keys().filter(|name| !self.is_paused(name));
@@ -189,6 +190,7 @@ impl Fleet {
         for wanted in wanted {
             self.writer.want(wanted);
         }
+        self.objects_took = begin.elapsed();
     }
 
     /// Says what the brokers of the fleet are to be started with.

@@ -152,7 +152,9 @@ impl Given {
 
     fn parse(mut data: BTreeMap<String, Vec<u8>>) -> Result<Self, (String, String)> {
         // Damaged: written anew.
-        let users = data.get(BrokerDirectory::USERS).and_then(|text| std::str::from_utf8(text).ok());
+        let users = data
+            .get(BrokerDirectory::USERS)
+            .and_then(|text| std::str::from_utf8(text).ok());
         let users = users.and_then(|text| read(text).ok());
         let desired = packed::key(BrokerDirectory::DESIRED);
         data.retain(|key, _| key.starts_with(EARLIER) || *key == desired);
@@ -270,8 +272,14 @@ pub(crate) fn fleet_data(
 ) -> io::Result<BTreeMap<String, Vec<u8>>> {
     Ok(BTreeMap::from([
         (SECRET.to_owned(), secret.to_text().into_bytes()),
-        (packed::key(CLASSES), packed::pack(&serde_json::to_string(classes)?)?),
-        (packed::key(SESSIONS), packed::pack(&serde_json::to_string(sessions)?)?),
+        (
+            packed::key(CLASSES),
+            packed::pack(&serde_json::to_string(classes)?)?,
+        ),
+        (
+            packed::key(SESSIONS),
+            packed::pack(&serde_json::to_string(sessions)?)?,
+        ),
     ]))
 }
 
@@ -347,7 +355,8 @@ mod tests {
         given.users = Some(Security::derived(&secret, &name, [], true));
         let data = given.data(&secret.token(&name));
         assert_eq!(data[TOKEN], secret.token(&name).expose().as_bytes());
-        let desired: Configuration = serde_json::from_str(&packed::unpack(&data["desired.json.gz"]).unwrap()).unwrap();
+        let desired: Configuration =
+            serde_json::from_str(&packed::unpack(&data["desired.json.gz"]).unwrap()).unwrap();
         assert_eq!(desired, configuration(2));
         let read = Given::parse(data).unwrap();
         assert_eq!(read.kept, given.kept);

@@ -25,6 +25,9 @@ pub(super) const SERVED_BY: &str = "mqtt.skein.dev/served-by";
 /// The port of clients and bridges, of Services and of pods.
 const PORT: u16 = 1883;
 
+/// Addresses come one after the other: what all objects take is at most one in so many parts of the time.
+const PART: u32 = 4;
+
 /// Names who reports, beside the report.
 const SPEAKER: &str = "pod";
 
@@ -115,7 +118,8 @@ impl Fleet {
             self.observe_all(placed);
             self.watch_brokers();
             // An object may name the address that its broker was given.
-            self.objects_due.get_or_insert_with(|| Instant::now() + GATHER);
+            let pause = GATHER.max(self.objects_took * PART);
+            self.objects_due.get_or_insert_with(|| Instant::now() + pause);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use skein_api::manifest::Problem;
-use skein_api::name::{BrokerName, Cost, RouteName, TopicName};
+use skein_api::name::{BrokerName, ClassName, Cost, RouteName};
 use skein_engine::directive::{BrokerStatus, PathStatus};
 use skein_mosquitto::link::Link;
 use skein_planner::plan::Class;
@@ -23,7 +23,6 @@ pub(super) fn edge<'a>(a: &'a BrokerName, b: &'a BrokerName) -> Edge<'a> {
 /// A path that passes between two brokers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tried<'a> {
-    pub(super) topic: &'a TopicName,
     pub(super) to: &'a BrokerName,
     pub(super) up: bool,
 }
@@ -39,8 +38,8 @@ pub(super) struct Index<'a> {
     pub(super) heard: HashMap<&'a str, Vec<&'a PathStatus>>,
     /// The links between two brokers, and the class of each.
     pub(super) links: HashMap<Edge<'a>, Vec<(&'a Class, &'a Link)>>,
-    /// The paths between two brokers.
-    pub(super) tried: HashMap<Edge<'a>, Vec<Tried<'a>>>,
+    /// The paths of a class between two brokers.
+    pub(super) tried: HashMap<(Edge<'a>, &'a ClassName), Vec<Tried<'a>>>,
     /// The route that data takes from one broker to another: the cheapest.
     pub(super) carriers: HashMap<(&'a BrokerName, &'a BrokerName), (Cost, &'a RouteName)>,
     /// What is wrong with what an object declares.
@@ -66,14 +65,13 @@ impl<'a> Index<'a> {
         }
         for path in &case.status.paths {
             index.heard.entry(path.topic.as_str()).or_default().push(path);
+            let Some(class) = index.classes.get(path.topic.as_str()) else {
+                continue;
+            };
             for pair in path.path.windows(2) {
                 let [to, from] = pair else { continue };
-                let tried = Tried {
-                    topic: &path.topic,
-                    to,
-                    up: path.up,
-                };
-                index.tried.entry(edge(to, from)).or_default().push(tried);
+                let between = index.tried.entry((edge(to, from), &class.name));
+                between.or_default().push(Tried { to, up: path.up });
             }
         }
         for (name, route) in case.fleet.routes.iter().filter(|(_, route)| !route.paused) {

@@ -134,11 +134,11 @@ fn is_up(seen: &Seen<'_>, class: &Class, link: &Link) -> bool {
     if seen.is_out(link.downstream.as_str()) || seen.is_out(link.upstream.as_str()) {
         return false;
     }
-    let tried = seen.index.tried.get(&edge(&link.downstream, &link.upstream));
+    let between = edge(&link.downstream, &link.upstream);
+    let tried = seen.index.tried.get(&(between, &class.name));
     let tried = tried.map_or(&[] as &[Tried<'_>], Vec::as_slice);
     let comes_to = |end: &BrokerName| -> Option<bool> {
-        let of_class = |path: &&Tried<'_>| path.to == end && class.topics.binary_search(path.topic).is_ok();
-        let mut paths = tried.iter().filter(of_class).map(|path| path.up);
+        let mut paths = tried.iter().filter(|path| path.to == end).map(|path| path.up);
         paths.next().map(|first| first || paths.any(|up| up))
     };
     let (with, against) = (comes_to(&link.downstream), comes_to(&link.upstream));

@@ -91,7 +91,10 @@ impl Engine {
                 before
             } else {
                 let strands = Strands::of(links.iter().map(Arc::as_ref)).shared_with(&before.strands);
-                let (come, go) = (strands.differing(&before.strands), before.strands.differing(&strands));
+                let (come, go) = (
+                    strands.differing(&before.strands),
+                    before.strands.differing(&strands),
+                );
                 changed.extend(come.chain(go).map(|(class, ..)| class.clone()));
                 if let Some(site) = self.sites.get_mut(broker) {
                     site.touched = true;

@@ -152,7 +152,9 @@ impl Engine {
     /// The links that carry these strands of a broker.
     fn links(&self, broker: &BrokerName, target: &Strands) -> Vec<Arc<Link>> {
         let aim = self.aim(broker);
-        if let Some(aim) = aim.filter(|aim| *target == *aim.strands && aim.links.iter().all(|it| !it.lines.is_empty())) {
+        if let Some(aim) =
+            aim.filter(|aim| *target == *aim.strands && aim.links.iter().all(|it| !it.lines.is_empty()))
+        {
             return aim.links.clone();
         }
         let desired = aim.map(|aim| aim.links.as_slice()).unwrap_or_default();
@@ -172,7 +174,9 @@ impl Engine {
         let culprits = self.tools.culprits(deduplicating, &links)?;
         let touches = |link: &Link| down.contains(&link.upstream) || down.contains(&link.downstream);
         if links.iter().any(touches) {
-            return self.is_harmful(links, down, deduplicating).then(|| strands.clone());
+            return self
+                .is_harmful(links, down, deduplicating)
+                .then(|| strands.clone());
         }
         let is_one = |strand: &&&Strand| culprits.contains(&(strand.link(), strand.filter.clone()));
         Some(strands.iter().filter(is_one).copied().collect())
@@ -240,7 +244,9 @@ impl Engine {
         };
         let (text, links) = (render(&config), key.0.links.clone());
         let desired = self.aims.get(broker).map(|aim| Arc::clone(&aim.strands));
-        let epoch = site.ledger.give(config, links.clone(), &desired.unwrap_or_default());
+        let epoch = site
+            .ledger
+            .give(config, links.clone(), &desired.unwrap_or_default());
         site.made_from = Some((key.0, Some(epoch), Some(epoch)));
         Some(Directive::GiveConfig {
             broker: broker.clone(),
@@ -347,7 +353,10 @@ impl Engine {
     pub(super) fn has_address(&self, fleet: &Fleet, broker: &BrokerName) -> bool {
         let site = self.sites.get(broker);
         site.is_some_and(|site| site.placement.is_some())
-            || fleet.brokers.get(broker).is_some_and(|it| it.external().is_some())
+            || fleet
+                .brokers
+                .get(broker)
+                .is_some_and(|it| it.external().is_some())
     }
 
     /// Everybody who can be expected to runs what the plan says.

@@ -57,7 +57,9 @@ impl Engine {
         let before = before.map(|before| &before.brokers);
         let reached = |broker: &Broker| (broker.is_controlled(), broker.external().cloned());
         let found = |brokers: &BTreeMap<BrokerName, Broker>| {
-            let each = brokers.iter().map(|(name, broker)| (name.clone(), reached(broker)));
+            let each = brokers
+                .iter()
+                .map(|(name, broker)| (name.clone(), reached(broker)));
             each.collect::<Vec<_>>()
         };
         if before.map(found) != Some(found(&fleet.brokers)) {

@@ -152,7 +152,9 @@ fn by_holder(
     let changed = before.changed_classes(plan);
     let links_of = |plan: &'_ Plan| {
         let classes = changed.iter().filter_map(|name| plan.classes.get(name)).cloned();
-        classes.flat_map(|class| class.links.to_vec()).collect::<Vec<Arc<Link>>>()
+        classes
+            .flat_map(|class| class.links.to_vec())
+            .collect::<Vec<Arc<Link>>>()
     };
     let (old, new) = (links_of(before), links_of(plan));
     let stayed: BTreeMap<_, &Arc<Link>> = old.iter().map(|link| (link.identity(), link)).collect();
@@ -162,7 +164,10 @@ fn by_holder(
     }
     for link in &new {
         let same = stayed.get(&link.identity()).filter(|known| **known == link);
-        touched.entry(&link.downstream).or_default().push(same.unwrap_or(&link));
+        touched
+            .entry(&link.downstream)
+            .or_default()
+            .push(same.unwrap_or(&link));
     }
     let mut desired = known.clone();
     for (broker, new) in touched {

@@ -76,11 +76,14 @@ impl Engine {
         let mut classes = proven.plan.changed_classes(plan);
         classes.extend(unfaithful);
         let class_of = |topic: &TopicName| {
-            let class = self.classes.get(topic).filter(|name| plan.classes.contains_key(*name));
+            let class = self
+                .classes
+                .get(topic)
+                .filter(|name| plan.classes.contains_key(*name));
             let holds = |class: &&Arc<Class>| class.topics.binary_search(topic).is_ok();
             class.and_then(|class| plan.classes.get(class)).filter(holds)
         };
-        let of_changed = changed.iter().filter_map(|topic| class_of(topic));
+        let of_changed = changed.iter().filter_map(class_of);
         classes.extend(of_changed.map(|class| class.name.clone()));
         for name in &classes {
             let filters = plan.classes.get(name).map(|class| filters_of(class, fleet));
@@ -92,7 +95,11 @@ impl Engine {
             .filter_map(|topic| fleet.topics.get(topic))
             .flat_map(|topic| filters(topic).cloned())
             .collect();
-        open.extend(classes.iter().flat_map(|class| proven.overlaps.of(class).cloned()));
+        open.extend(
+            classes
+                .iter()
+                .flat_map(|class| proven.overlaps.of(class).cloned()),
+        );
         while let Some(filter) = open.pop() {
             let found: Vec<ClassName> = proven.overlaps.with(&filter).into_iter().cloned().collect();
             for class in found {
@@ -175,14 +182,19 @@ impl Engine {
                 None => None,
             };
             let read_back = read_back.filter(|read| !same_links(read, links));
-            let before = proven.written.get(broker).and_then(|before| before.read_back.as_ref());
+            let before = proven
+                .written
+                .get(broker)
+                .and_then(|before| before.read_back.as_ref());
             let strange = read_back.iter().chain(before).flatten();
             classes.extend(strange.map(|link| link.class.clone()));
             if read_back.is_some() {
                 classes.extend(links.iter().map(|link| link.class.clone()));
             }
             let links = links.clone();
-            proven.written.insert(broker.clone(), Written { links, read_back });
+            proven
+                .written
+                .insert(broker.clone(), Written { links, read_back });
         }
         Ok(classes)
     }
@@ -193,7 +205,9 @@ impl Proven {
     fn changed_topics(&self, fleet: &Fleet, view: &View) -> BTreeSet<TopicName> {
         let (before, now) = (&self.fleet.topics, &fleet.topics);
         let gone = before.keys().filter(|topic| !now.contains_key(*topic));
-        let new = now.iter().filter(|(name, topic)| before.get(*name) != Some(topic));
+        let new = now
+            .iter()
+            .filter(|(name, topic)| before.get(*name) != Some(topic));
         let mut changed: BTreeSet<TopicName> = new.map(|(name, _)| name).chain(gone).cloned().collect();
         if (&self.down, &self.served_by) != (&view.down, &view.served_by) {
             let before = skein_check::flows(fleet, &self.down, &self.served_by);
@@ -212,7 +226,10 @@ impl Proven {
         };
         let planned = classes.values().flat_map(|class| class.links.iter());
         let mut links: Vec<Arc<Link>> = planned.filter(is_faithful).cloned().collect();
-        let strange = self.written.values().filter_map(|written| written.read_back.as_ref());
+        let strange = self
+            .written
+            .values()
+            .filter_map(|written| written.read_back.as_ref());
         links.extend(strange.flatten().cloned().map(Arc::new));
         links
     }
@@ -222,7 +239,8 @@ impl Proven {
 fn same_brokers(one: &Fleet, other: &Fleet) -> bool {
     let kinds = |fleet: &Fleet| -> Vec<(BrokerName, bool)> {
         let each = fleet.brokers.iter();
-        each.map(|(name, broker)| (name.clone(), broker.is_controlled())).collect()
+        each.map(|(name, broker)| (name.clone(), broker.is_controlled()))
+            .collect()
     };
     kinds(one) == kinds(other)
 }
@@ -250,7 +268,10 @@ fn filters(topic: &Topic) -> impl Iterator<Item = &TopicFilter> {
 fn filters_of(class: &Class, fleet: &Fleet) -> BTreeSet<TopicFilter> {
     let topics = class.topics.iter().filter_map(|topic| fleet.topics.get(topic));
     let declared = topics.flat_map(|topic| filters(topic));
-    let lines = class.links.iter().flat_map(|link| link.lines.iter().chain(link.control.iter()));
+    let lines = class
+        .links
+        .iter()
+        .flat_map(|link| link.lines.iter().chain(link.control.iter()));
     declared.chain(lines.map(|line| &line.filter)).cloned().collect()
 }
 

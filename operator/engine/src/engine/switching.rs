@@ -11,7 +11,8 @@ use super::Engine;
 use crate::directive::{Directive, Marker, OpenSession};
 use crate::event::Moment;
 use crate::rollout::Position;
-use crate::strand::LinkId;
+use crate::strand::{LinkId, Strand};
+use crate::strands::Strands;
 use crate::switch::{Switch, Ways, switches};
 
 /// How long until a session that could not be seeded is tried again.
@@ -81,6 +82,10 @@ impl Barrier {
 }
 
 impl Seed {
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
     fn is_under_way(&self) -> bool {
         matches!(self.state, State::Asked)
     }
@@ -291,12 +296,16 @@ impl Engine {
             }
             barriers.push(barrier);
         }
-        // One that is not wanted any more is waited for all the same: only then can it be ended.
+        // One that is not wanted any more is waited for all the same: only then can it be ended. And what gathers in one that
+        // is open is fetched by its link when that comes: nobody is to open it again meanwhile.
         let left = std::mem::take(&mut self.switching.seeds);
-        seeds.extend(left.into_iter().filter(|(_, seed)| seed.is_under_way()));
+        let is_kept = |(broker, client_id): &(BrokerName, String), seed: &Seed| {
+            seed.is_under_way() || seed.is_open() && is_to_come(positions, broker, client_id)
+        };
+        seeds.extend(left.into_iter().filter(|(key, seed)| is_kept(key, seed)));
         let closed = |link: &&LinkId| {
             let seed = seeds.get(&(link.downstream.clone(), link.client_id()));
-            seed.is_none_or(|seed| !matches!(seed.state, State::Done))
+            seed.is_none_or(|seed| !seed.is_open())
         };
         let closed = waits.iter().filter(closed);
         let closed = closed
@@ -427,7 +436,7 @@ impl Engine {
                 Some(State::Failed { again, .. }) => *again <= now,
                 Some(State::Asked | State::Done) => false,
             };
-            all &= matches!(known.as_ref().map(|seed| &seed.state), Some(State::Done));
+            all &= known.as_ref().is_some_and(Seed::is_open);
             let asked = due && self.can_be_asked(&link.upstream) && self.may_be_opened(link);
             if asked && let Some(site) = self.sites.get_mut(&link.downstream) {
                 site.ledger.open(&client_id, subscriptions.keys());
@@ -463,6 +472,21 @@ impl Engine {
             !ending && !site.ledger.barred().contains(&barred) && !site.ledger.may_use(&link.client_id())
         })
     }
+}
+
+/// The broker is to hold the link that this session is for, and does not yet.
+fn is_to_come(positions: &BTreeMap<BrokerName, Position>, broker: &BrokerName, client_id: &str) -> bool {
+    let (Some(position), Some(link)) = (positions.get(broker), LinkId::named(client_id)) else {
+        return false;
+    };
+    let holds = |strands: &Strands| {
+        let of_class = strands
+            .of_class(&link.class)
+            .into_iter()
+            .flat_map(|strands| strands.iter());
+        of_class.map(Strand::link).any(|other| other == link)
+    };
+    holds(&position.desired) && !holds(&position.newest)
 }
 
 /// Links that wait are not to be given yet, and of those that stay nothing is to be taken.

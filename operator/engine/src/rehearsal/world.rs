@@ -206,7 +206,10 @@ impl<'a> World<'a> {
         let mut answers = std::mem::take(&mut self.answers);
         let mut ways = Ways::default();
         let open = self.awaited.iter().filter(|marker| !self.told.contains(marker));
-        let come: Vec<Marker> = open.filter(|marker| self.passes(marker, &mut ways)).cloned().collect();
+        let come: Vec<Marker> = open
+            .filter(|marker| self.passes(marker, &mut ways))
+            .cloned()
+            .collect();
         for marker in come {
             answers.push(Event::MarkerSeen {
                 broker: marker.broker.clone(),
@@ -248,11 +251,16 @@ impl<'a> World<'a> {
         if step::marker_holder(marker, config) {
             return true;
         }
-        let class = marker.topic.strip_prefix(PROBE).and_then(|rest| rest.split('/').next());
+        let class = marker
+            .topic
+            .strip_prefix(PROBE)
+            .and_then(|rest| rest.split('/').next());
         let links = ways.entry(class).or_insert_with(|| {
             let loaded = self.run.values().filter_map(|run| run.loaded.as_ref());
             let links = loaded.flat_map(|loaded| &loaded.links).map(Arc::as_ref);
-            links.filter(|link| class.is_none_or(|class| link.class.as_str() == class)).collect()
+            links
+                .filter(|link| class.is_none_or(|class| link.class.as_str() == class))
+                .collect()
         });
         let mut reached = BTreeSet::from([&marker.origin]);
         let mut open = vec![&marker.origin];

@@ -63,7 +63,10 @@ fn round(positions: Vec<(&str, Position)>) -> (String, Vec<Option<BrokerName>>) 
         .collect();
     let mut filters: BTreeMap<&ClassName, BTreeSet<TopicFilter>> = BTreeMap::new();
     for strand in positions.values().flat_map(|position| position.desired.iter()) {
-        filters.entry(&strand.class).or_default().insert(strand.filter.clone());
+        filters
+            .entry(&strand.class)
+            .or_default()
+            .insert(strand.filter.clone());
     }
     let mut planned = Overlaps::default();
     for (class, filters) in filters {

@@ -66,11 +66,11 @@ impl Tools for Toy {
 
     fn culprits(&self, _: &BTreeSet<BrokerName>, links: &[Link]) -> Option<Culprits> {
         // Which of them it is, is not known.
-        let lines = links.iter().flat_map(|link| {
-            let lines = link.lines.iter().chain(link.control.iter());
-            lines.map(|line| (LinkId::of(link.identity()), line.filter.clone()))
+        let all = links.iter().flat_map(|link| {
+            let each = link.lines.iter().chain(link.control.iter());
+            each.map(|line| (LinkId::of(link.identity()), line.filter.clone()))
         });
-        (!judge::hazards(links).is_empty()).then(|| lines.collect())
+        (!judge::hazards(links).is_empty()).then(|| all.collect())
     }
 
     fn faults(

@@ -4,7 +4,9 @@ mod about;
 mod pods;
 
 use std::fmt::Debug;
+use std::io::Read as _;
 
+use flate2::read::GzDecoder;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -16,7 +18,6 @@ use kube::api::{DynamicObject, ListParams};
 use kube::core::ApiResource;
 use kube::{Api, Error, Resource, ResourceExt as _};
 use serde_json::{Value, json};
-use skein_agent::packed;
 use skein_api::resources::{Broker, Migration, NodeRoute, Topic};
 use skein_commands::Failure;
 use skein_controller::names;
@@ -281,8 +282,10 @@ fn yaml(objects: &[Value]) -> String {
 
 /// What a Secret says, unpacked.
 fn text(key: &str, value: &[u8]) -> Option<String> {
-    if key.ends_with(".gz") {
-        return packed::unpack(value).ok();
+    if key.strip_suffix(".gz").is_none() {
+        return std::str::from_utf8(value).ok().map(str::to_owned);
     }
-    std::str::from_utf8(value).ok().map(str::to_owned)
+    let mut text = String::new();
+    let unpacked = GzDecoder::new(value).read_to_string(&mut text);
+    unpacked.is_ok().then_some(text)
 }

@@ -4,8 +4,8 @@
 //! anything in a connection that Skein does not write is an error with its line.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use skein_api::name::{BrokerName, Qos};
 use skein_filters::TopicFilter;

@@ -78,7 +78,8 @@ impl Connection {
             outgoing_retain,
             unsubscribes,
         } = self;
-        (host, port, remote_client_id, login) == (&other.host, &other.port, &other.remote_client_id, &other.login)
+        (host, port, remote_client_id, login)
+            == (&other.host, &other.port, &other.remote_client_id, &other.login)
             && (local_client_id, lines) == (&other.local_client_id, &other.lines)
             && (restart_timeout, keepalive_interval) == (&other.restart_timeout, &other.keepalive_interval)
             && (outgoing_retain, unsubscribes) == (&other.outgoing_retain, &other.unsubscribes)

@@ -118,8 +118,9 @@ pub fn config(links: &[Link], version: Version) -> Config {
 
 /// The configuration as it comes after `before`.
 pub fn after(before: &Config, mut config: Config) -> Config {
-    let session =
-        |held: &std::sync::Arc<skein_mosquitto::config::Connection>| (held.remote_client_id.clone(), Session::of(held));
+    let session = |held: &std::sync::Arc<skein_mosquitto::config::Connection>| {
+        (held.remote_client_id.clone(), Session::of(held))
+    };
     config.resume(&before.connections.iter().map(session).collect());
     config
 }

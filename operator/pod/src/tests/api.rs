@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::{Method, Request, Response};
 use kube::Client;
 use kube::client::Body;
-use skein_agent::packed;
 use serde_json::{Value, json};
+use skein_agent::packed;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -187,7 +187,7 @@ fn object(version: u64, data: &Value) -> Value {
         .iter()
         .map(|(key, content)| {
             let text = content.as_str().unwrap();
-            let bytes = if key.ends_with(".gz") {
+            let bytes = if key.strip_suffix(".gz").is_some() {
                 packed::pack(text).unwrap()
             } else {
                 text.into()
