@@ -369,10 +369,12 @@ async fn fixed_point(namespace: &Namespace) -> Result<BTreeMap<String, Value>> {
         for condition in conditions.as_array_mut().into_iter().flatten() {
             *condition = json!([condition["type"], condition["status"], condition["reason"]]);
         }
+        // How many configurations were given on the way is another matter.
         let keys = |value: &Value| {
+            let last = |key: &&String| !key.starts_with("earlier-");
             value
                 .as_object()
-                .map(|map| map.keys().cloned().collect::<Vec<_>>())
+                .map(|map| map.keys().filter(last).cloned().collect::<Vec<_>>())
         };
         let mut spec = item["spec"].clone();
         for address in ["clusterIP", "clusterIPs", "volumeName"] {

@@ -16,9 +16,10 @@ use crate::command::{cargo, root, run as run_command, shown};
 use crate::{cluster, image, mosquitto, suite};
 
 /// Packages that have benchmarks, and whether these take a built `skein` and real brokers.
-const PACKAGES: [(&str, bool); 3] = [
+const PACKAGES: [(&str, bool); 4] = [
     ("skein-planner", false),
     ("skein-check", false),
+    ("skein-engine", false),
     ("skein-e2e", true),
 ];
 
