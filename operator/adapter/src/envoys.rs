@@ -16,7 +16,7 @@ use skein_mqtt::{
     end_subscriptions, open_client_session, seed,
 };
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// Sessions of clients that are opened or ended at one broker at a time: it may have thousands.
 const AT_ONCE: usize = 16;
@@ -265,10 +265,15 @@ impl Envoys {
     /// Ends a client's session beside the loop; the event comes when that is done.
     pub fn end_client(&mut self, broker: &BrokerName, client_id: &str, at: Option<Address>) {
         let (turn, broker) = (self.turn(broker), broker.clone());
+        // A client that is led there once more meanwhile finds what it had.
+        let held = self.held;
         self.send(
             at,
             client_id,
             move |client_id, address| async move {
+                if let Some(until) = held {
+                    sleep_until(until).await;
+                }
                 let _turn = turn.acquire().await;
                 let left = LeftSession {
                     address,
