@@ -371,10 +371,10 @@ async fn fixed_point(namespace: &Namespace) -> Result<BTreeMap<String, Value>> {
         }
         // How many configurations were given on the way is another matter.
         let keys = |value: &Value| {
-            let last = |key: &&String| !key.starts_with("earlier-");
+            let lasts = |it: &&String| !it.starts_with("earlier-");
             value
                 .as_object()
-                .map(|map| map.keys().filter(last).cloned().collect::<Vec<_>>())
+                .map(|map| map.keys().filter(lasts).cloned().collect::<Vec<_>>())
         };
         let mut spec = item["spec"].clone();
         for address in ["clusterIP", "clusterIPs", "volumeName"] {
