@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
+use skein_api::fleet::drawn::Draw;
+use skein_api::name::BrokerName;
 use skein_e2e::ApiProxy;
 use tokio::task::JoinSet;
 
@@ -15,29 +17,9 @@ const AT_ONCE: usize = 16;
 /// Topics that overlap each other.
 const OVERLAP: usize = 10;
 
-pub(crate) fn broker(number: usize) -> String {
-    format!("b{number:04}")
-}
-
-pub(crate) fn topic(class: usize, number: usize) -> String {
-    format!("t{class:04}-{number}")
-}
-
 pub(crate) fn address(number: usize) -> IpAddr {
     let low = u16::try_from(number + 1).unwrap_or(u16::MAX).to_be_bytes();
     Ipv4Addr::new(10, 250, low[0], low[1]).into()
-}
-
-/// A small generator of our own, so that every run has the very same fleet.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 11).unwrap_or_default() % sides
-    }
 }
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
@@ -46,46 +28,30 @@ fn object(kind: &str, name: &str, spec: &Value) -> Value {
 
 /// Makes all objects; how many routes and topics there are.
 pub(crate) async fn declare(proxy: &ApiProxy, namespace: &str, brokers: usize) -> Result<(usize, usize)> {
-    let mut dice = Dice(0x5eed);
+    let fleet = Draw::new(0x5eed).fleet(brokers, brokers, OVERLAP);
     let mut objects = Vec::new();
-    for number in 0..brokers {
+    for (number, name) in fleet.brokers.keys().enumerate() {
         let external = json!({
             "address": format!("{}:{PORT}", address(number)), "control": "Agent", "allowAnonymous": true,
         });
         objects.push((
             "brokers",
-            object("Broker", &broker(number), &json!({"external": external})),
+            object("Broker", name.as_str(), &json!({"external": external})),
         ));
     }
-    // A random tree, and random pairs.
-    let mut pairs: BTreeSet<(usize, usize)> =
-        (1..brokers).map(|number| (dice.roll(number), number)).collect();
-    while pairs.len() < 3 * brokers {
-        let (a, b) = (dice.roll(brokers), dice.roll(brokers));
-        if a != b {
-            pairs.insert((a.min(b), a.max(b)));
-        }
+    for (name, route) in &fleet.routes {
+        let spec = json!({"between": [route.a.as_str(), route.b.as_str()], "cost": route.cost.get()});
+        objects.push(("noderoutes", object("NodeRoute", name.as_str(), &spec)));
     }
-    let routes = pairs.len();
-    for (a, b) in pairs {
-        let spec = json!({"between": [broker(a), broker(b)], "cost": 1 + dice.roll(100)});
-        let name = format!("{}-{}", broker(a), broker(b));
-        objects.push(("noderoutes", object("NodeRoute", &name, &spec)));
-    }
-    let topics = 10 * brokers;
-    for class in 0..topics / OVERLAP {
-        for number in 0..OVERLAP {
-            let filter = match number {
-                0 => format!("class-{class}/#"),
-                _ => format!("class-{class}/device-{number}/value"),
-            };
-            let spec = json!({
-                "filter": filter,
-                "producers": [{"broker": broker(dice.roll(brokers))}],
-                "consumers": [{"broker": broker(dice.roll(brokers))}],
-            });
-            objects.push(("topics", object("Topic", &topic(class, number), &spec)));
-        }
+    for (name, topic) in &fleet.topics {
+        let ends = |brokers: &BTreeSet<BrokerName>| -> Vec<Value> {
+            let brokers = brokers.iter();
+            brokers.map(|broker| json!({"broker": broker.as_str()})).collect()
+        };
+        let spec = json!({
+            "filter": topic.filter.as_str(), "producers": ends(&topic.producers), "consumers": ends(&topic.consumers),
+        });
+        objects.push(("topics", object("Topic", name.as_str(), &spec)));
     }
     let mut making = JoinSet::new();
     let client = proxy.address();
@@ -99,7 +65,7 @@ pub(crate) async fn declare(proxy: &ApiProxy, namespace: &str, brokers: usize) -
     while let Some(done) = making.join_next().await {
         made(Some(done))?;
     }
-    Ok((routes, topics))
+    Ok((fleet.routes.len(), fleet.topics.len()))
 }
 
 type Done = Result<Result<Result<Value, Value>>, tokio::task::JoinError>;

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Resource, Rlimit};
 use serde_json::{Value, json};
+use skein_api::fleet::drawn::{broker, topic_name};
 use skein_e2e::{
     ApiProxy, Cluster, Controller, Namespace, definitions, from_environment, is_bench, operator, quantile,
 };
@@ -82,7 +83,7 @@ async fn bench(cluster: &Cluster) -> Result<()> {
     tokio::spawn(bus.clone().serve(TcpListener::bind(("0.0.0.0", PORT)).await?));
     tokio::spawn(agents::answer(TcpListener::bind(("0.0.0.0", ASKED)).await?));
     let addresses: BTreeMap<String, IpAddr> = (0..brokers)
-        .map(|number| (declare::broker(number), address(number)))
+        .map(|number| (broker(number).to_string(), address(number)))
         .collect();
     let agents = Agents::new(proxy.clone(), namespace.name(), bus.clone(), addresses);
     tokio::spawn(agents.clone().work());
@@ -222,11 +223,11 @@ async fn change(proxy: &ApiProxy, agents: &Agents, namespace: &Namespace, number
             .map(|(broker, taken)| (broker.clone(), reported(taken)))
             .collect()
     };
-    let wish = json!({"spec": {"consumers": [{"broker": declare::broker(number * 7 % before.len())}]}});
+    let wish = json!({"spec": {"consumers": [{"broker": broker(number * 7 % before.len()).as_str()}]}});
     let path = format!(
         "/apis/mqtt.skein.dev/v1alpha1/namespaces/{}/topics/{}",
         namespace.name(),
-        declare::topic(number * 3 % 10, 5)
+        topic_name(number * 3 % 10, 5)
     );
     let begin = Instant::now();
     proxy.patch(&path, &wish).await?;

@@ -5,6 +5,7 @@
 //! by [`FleetBuilder`] in tests.
 
 mod builder;
+pub mod drawn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

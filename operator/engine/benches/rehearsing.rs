@@ -8,11 +8,10 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Instant;
 
-use skein_api::fleet::{Broker, Fleet, FleetBuilder, Route, Topic};
-use skein_api::name::{BrokerName, Cost, Qos, RouteName, TopicName};
+use skein_api::fleet::drawn::Draw;
+use skein_api::fleet::{Broker, Fleet, Topic};
 use skein_engine::Settings;
 use skein_engine::rehearsal::{Declaration, Stage};
-use skein_filters::TopicFilter;
 use skein_mosquitto::version::Version;
 
 /// Topics that overlap each other.
@@ -24,8 +23,8 @@ fn main() {
     let brokers = std::env::var("SKEIN_BENCH_BROKERS").ok();
     let brokers = brokers.map_or(if quick { 20 } else { 1000 }, |count| count.parse().unwrap());
     let changes = if quick { 2 } else { 20 };
-    let mut dice = Dice(0x5eed);
-    let mut fleet = fleet(brokers, &mut dice);
+    let mut draw = Draw::new(0x5eed);
+    let mut fleet = draw.fleet(brokers, brokers, OVERLAP);
     let settings = Settings::default();
     let newest = |_: &Broker| "2.1.2".parse::<Version>().unwrap();
     let mut stage = Stage::new(&settings, &newest);
@@ -44,7 +43,7 @@ fn main() {
             .nth(number * 7 % fleet.topics.len())
             .unwrap()
             .clone();
-        let consumers = BTreeSet::from([broker(dice.roll(brokers))]);
+        let consumers = BTreeSet::from([draw.broker(brokers)]);
         let topic = Topic::clone(&fleet.topics[&name]);
         fleet.topics.insert(name, Arc::new(Topic { consumers, ..topic }));
         let declaration = declared(&fleet);
@@ -67,70 +66,6 @@ fn declared(fleet: &Fleet) -> Declaration {
         fleet: Arc::new(fleet.clone()),
         drains: BTreeMap::new(),
     }
-}
-
-/// A small generator of our own, so that every run has the very same fleets.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 11).unwrap() % sides
-    }
-}
-
-fn broker(number: usize) -> BrokerName {
-    BrokerName::new(&format!("b{number:04}")).unwrap()
-}
-
-/// A random tree, and random pairs; topics from anywhere to anywhere, of which ten at a time overlap one archive.
-fn fleet(brokers: usize, dice: &mut Dice) -> Fleet {
-    let names: Vec<BrokerName> = (0..brokers).map(broker).collect();
-    let builder = names
-        .iter()
-        .fold(FleetBuilder::new(), |fleet, name| fleet.brokers(name.as_str()));
-    let mut fleet = builder.build();
-    let mut pairs: BTreeSet<(usize, usize)> =
-        (1..brokers).map(|number| (dice.roll(number), number)).collect();
-    while pairs.len() < 3 * brokers {
-        let (a, b) = (dice.roll(brokers), dice.roll(brokers));
-        if a != b {
-            pairs.insert((a.min(b), a.max(b)));
-        }
-    }
-    for (a, b) in pairs {
-        let name = format!("{}-{}", names[a], names[b]);
-        let route = Route {
-            a: names[a].clone(),
-            b: names[b].clone(),
-            one_way: false,
-            cost: Cost::new(i64::try_from(1 + dice.roll(100)).unwrap()).unwrap(),
-            paused: false,
-        };
-        fleet.routes.insert(RouteName::new(&name).unwrap(), route);
-    }
-    for class in 0..brokers {
-        for number in 0..OVERLAP {
-            let filter = match number {
-                0 => format!("class-{class}/#"),
-                _ => format!("class-{class}/device-{number}/value"),
-            };
-            let topic = Topic {
-                filter: TopicFilter::parse(&filter).unwrap(),
-                qos: Qos::AtLeastOnce,
-                producers: BTreeSet::from([names[dice.roll(brokers)].clone()]),
-                consumers: BTreeSet::from([names[dice.roll(brokers)].clone()]),
-                commands: Vec::new(),
-                retained: false,
-                expected: None,
-            };
-            let name = TopicName::new(&format!("t{class:04}-{number}")).unwrap();
-            fleet.topics.insert(name, Arc::new(topic));
-        }
-    }
-    fleet
 }
 
 /// The most that this process had so far, in megabytes.

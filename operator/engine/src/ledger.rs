@@ -244,12 +244,10 @@ impl Ledger {
 
     /// The markers to await: of connections that the broker runs.
     pub(crate) fn markers(&self, broker: &BrokerName) -> Vec<Marker> {
-        let Some(running) = self.newest().filter(|_| self.is_confirmed()) else {
+        let running = self.newest().filter(|_| self.is_confirmed());
+        let Some(running) = running.filter(|running| !running.lingering.is_empty()) else {
             return Vec::new();
         };
-        if running.lingering.is_empty() {
-            return Vec::new();
-        }
         let held = running.config.iter().flat_map(|config| &config.connections);
         held.filter(|held| running.lingering.contains_key(&held.name))
             .filter_map(|held| {
@@ -300,9 +298,13 @@ impl Ledger {
     fn unused(&self) -> impl Iterator<Item = (&String, &Session)> {
         // What the last configuration resumes is used as long as it may be the one.
         let is_last = self.last().is_some_and(|last| self.may_run(last));
-        let idle = self.idle.iter().filter(move |_| is_last);
-        let idle = idle.filter_map(|client_id| self.sessions.get_key_value(client_id));
+        let idle = self.of_no_connection().filter(move |_| is_last);
         idle.chain(self.sessions.iter().filter(move |_| !is_last))
+    }
+
+    fn of_no_connection(&self) -> impl Iterator<Item = (&String, &Session)> {
+        let idle = self.idle.iter();
+        idle.filter_map(|client_id| self.sessions.get_key_value(client_id))
     }
 
     /// The sessions that surely no connection uses any more.
@@ -363,18 +365,21 @@ impl Ledger {
 
     /// An earlier life left this session subscribed to nothing, and something may wait in it.
     pub(crate) fn leave(&mut self, client_id: &str) {
-        let session = Session {
-            connection: None,
-            holds: BTreeSet::new(),
-        };
-        if !self.sessions.contains_key(client_id) {
-            self.add_idle(client_id, session);
-        }
+        self.add_idle(client_id);
     }
 
-    fn add_idle(&mut self, client_id: &str, session: Session) {
-        self.sessions.insert(client_id.to_owned(), session);
-        self.idle.insert(client_id.to_owned());
+    /// True if it was not known.
+    fn add_idle(&mut self, client_id: &str) -> bool {
+        let is_new = !self.sessions.contains_key(client_id);
+        if is_new {
+            let session = Session {
+                connection: None,
+                holds: BTreeSet::new(),
+            };
+            self.sessions.insert(client_id.to_owned(), session);
+            self.idle.insert(client_id.to_owned());
+        }
+        is_new
     }
 
     /// Its upstream keeps this session. True if that was not known, or not that it is subscribed to all of this, and no link uses it or
@@ -423,12 +428,7 @@ impl Ledger {
 
     /// A session is being opened for a link to come. Until that link is there, all that gathers in it comes another way.
     pub(crate) fn open<'a>(&mut self, client_id: &str, filters: impl Iterator<Item = &'a TopicFilter>) {
-        if !self.sessions.contains_key(client_id) {
-            let session = Session {
-                connection: None,
-                holds: BTreeSet::new(),
-            };
-            self.add_idle(client_id, session);
+        if self.add_idle(client_id) {
             self.spent.insert(client_id.to_owned());
         }
         if let Some(session) = self.sessions.get_mut(client_id) {
@@ -444,8 +444,7 @@ impl Ledger {
             let noted = noted.and_then(|config| config.left.get(client_id));
             noted.is_some_and(|noted| holds.is_subset(noted))
         };
-        let idle = self.idle.iter();
-        idle.filter_map(|client_id| self.sessions.get_key_value(client_id))
+        self.of_no_connection()
             .map(|(client_id, session)| (client_id, &session.holds))
             .filter(move |(client_id, holds)| !is_noted(client_id, holds))
     }

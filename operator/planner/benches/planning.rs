@@ -4,27 +4,29 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
 use petgraph::algo::dijkstra;
 use petgraph::graph::UnGraph;
-use skein_api::fleet::{Fleet, FleetBuilder, Route, Topic};
-use skein_api::name::{BrokerName, Cost, Qos, RouteName, TopicName};
-use skein_filters::TopicFilter;
+use skein_api::fleet::Fleet;
+use skein_api::fleet::drawn::Draw;
 use skein_planner::Planner;
 use skein_planner::plan::{Plan, View};
 use skein_planner::search::{Flow, Search, Tree};
 use skein_planner::topology::{Topology, UNREACHABLE};
+
+/// Every run plans the very same fleet.
+const SEED: u64 = 0x5eed;
 
 fn main() {
     // `cargo test --benches` only wants to know that it runs.
     let quick = std::env::args().any(|argument| argument == "--test");
     // A process of its own plans once, so that its peak is that of planning and not of the comparisons.
     if std::env::args().any(|argument| argument == "--once") {
-        let fleet = Arc::new(big_fleet(1_000, 100, 100));
+        let fleet = Arc::new(Draw::new(SEED).fleet(1_000, 100, 100));
         let before = peak_memory().unwrap_or(0.0);
         let mut planner = Planner::default();
         let (first, _) = milliseconds(|| planner.replan(&fleet, &View::default()));
@@ -38,11 +40,11 @@ fn main() {
     }
     let mut results = BTreeMap::new();
     if std::env::args().any(|argument| argument == "--changes") {
-        change(&big_fleet(1_000, 100, 100), 400, &mut results);
+        change(&Draw::new(SEED).fleet(1_000, 100, 100), 400, &mut results);
         return;
     }
     tree(if quick { 100 } else { 10_000 }, &mut results);
-    let fleet = big_fleet(if quick { 30 } else { 1_000 }, if quick { 4 } else { 100 }, 100);
+    let fleet = Draw::new(SEED).fleet(if quick { 30 } else { 1_000 }, if quick { 4 } else { 100 }, 100);
     full(&fleet, if quick { 1 } else { 9 }, &mut results);
     change(&fleet, if quick { 8 } else { 400 }, &mut results);
     if !quick {
@@ -55,94 +57,6 @@ fn main() {
         .map(|(name, value)| format!("\"{name}\": {value:.4}"))
         .collect();
     println!("{{\"bench\": \"planning\", {}}}", json.join(", "));
-}
-
-/// A small generator of our own, so that every run plans the very same fleets.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 11).unwrap() % sides
-    }
-}
-
-fn broker(number: usize) -> BrokerName {
-    BrokerName::new(&format!("broker-{number:05}")).unwrap()
-}
-
-/// A connected graph: a random tree, and random pairs up to `routes`; costs uniform in 1–100.
-fn network(brokers: usize, routes: usize, dice: &mut Dice) -> Fleet {
-    let mut fleet = FleetBuilder::new();
-    for number in 0..brokers {
-        fleet = fleet.brokers(broker(number).as_str());
-    }
-    let mut fleet = fleet.build();
-    let mut pairs = BTreeSet::new();
-    for number in 1..brokers {
-        pairs.insert((dice.roll(number), number));
-    }
-    while pairs.len() < routes {
-        let (a, b) = (dice.roll(brokers), dice.roll(brokers));
-        if a != b {
-            pairs.insert((a.min(b), a.max(b)));
-        }
-    }
-    for (number, (a, b)) in pairs.into_iter().enumerate() {
-        let cost = Cost::new(i64::try_from(1 + dice.roll(100)).unwrap()).unwrap();
-        let route = Route {
-            a: broker(a),
-            b: broker(b),
-            one_way: false,
-            cost,
-            paused: false,
-        };
-        fleet
-            .routes
-            .insert(RouteName::new(&format!("route-{number:05}")).unwrap(), route);
-    }
-    fleet
-}
-
-fn ends(brokers: usize, most: usize, dice: &mut Dice) -> BTreeSet<BrokerName> {
-    (0..=dice.roll(most))
-        .map(|_| broker(dice.roll(brokers)))
-        .collect()
-}
-
-/// One class is an archive of everything below its first level, and topics below it. The ends of each topic, one or two
-/// producers and a consumer, are drawn from all brokers, so a class reaches over most of the network.
-fn topic(class: usize, number: usize, brokers: usize, dice: &mut Dice) -> (TopicName, Topic) {
-    let filter = match number {
-        0 => format!("class-{class}/#"),
-        n if n % 10 == 0 => format!("class-{class}/+/value-{n}"),
-        n => format!("class-{class}/device-{n}/value"),
-    };
-    let name = TopicName::new(&format!("topic-{class:03}-{number:03}")).unwrap();
-    let topic = Topic {
-        filter: TopicFilter::parse(&filter).unwrap(),
-        qos: Qos::AtLeastOnce,
-        producers: ends(brokers, 2, dice),
-        consumers: ends(brokers, 1, dice),
-        commands: Vec::new(),
-        retained: false,
-        expected: None,
-    };
-    (name, topic)
-}
-
-fn big_fleet(brokers: usize, classes: usize, topics: usize) -> Fleet {
-    let mut dice = Dice(0x5eed);
-    let mut fleet = network(brokers, 3 * brokers, &mut dice);
-    for class in 0..classes {
-        for number in 0..topics {
-            let (name, topic) = topic(class, number, brokers, &mut dice);
-            fleet.topics.insert(name, Arc::new(topic));
-        }
-    }
-    fleet
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
@@ -158,7 +72,7 @@ fn milliseconds<T>(work: impl FnOnce() -> T) -> (f64, T) {
 
 /// One shortest-path tree, against petgraph's `dijkstra` on the same graph.
 fn tree(brokers: usize, results: &mut BTreeMap<&'static str, f64>) {
-    let fleet = network(brokers, 3 * brokers, &mut Dice(0xca11));
+    let fleet = Draw::new(0xca11).network(brokers);
     let topology = Topology::new(&fleet);
     let mut graph = UnGraph::<(), u32, u32>::with_capacity(brokers, 3 * brokers);
     let nodes: Vec<_> = (0..brokers).map(|_| graph.add_node(())).collect();
@@ -231,7 +145,7 @@ fn full(fleet: &Fleet, rounds: usize, results: &mut BTreeMap<&'static str, f64>)
 
 /// Planning again after one random change, against the full plan of the same fleet; both must be equal.
 fn change(fleet: &Fleet, rounds: usize, results: &mut BTreeMap<&'static str, f64>) {
-    let mut dice = Dice(0xd1ce);
+    let mut draw = Draw::new(0xd1ce);
     let mut fleet = Arc::new(fleet.clone());
     let mut view = View::default();
     let mut planner = Planner::default();
@@ -246,20 +160,21 @@ fn change(fleet: &Fleet, rounds: usize, results: &mut BTreeMap<&'static str, f64
         match kind {
             0 => {
                 let classes = next.topics.len() / 100;
-                let (name, topic) = topic(dice.roll(classes.max(1)), dice.roll(100), brokers, &mut dice);
+                let (class, number) = (draw.roll(classes.max(1)), draw.roll(100));
+                let (name, topic) = draw.topic(class, number, brokers);
                 next.topics.insert(name, Arc::new(topic));
             }
             1 => {
-                let route = next.routes.values_mut().nth(dice.roll(count)).unwrap();
-                route.cost = Cost::new(i64::try_from(1 + dice.roll(100)).unwrap()).unwrap();
+                let route = next.routes.values_mut().nth(draw.roll(count)).unwrap();
+                route.cost = draw.cost();
             }
             2 => {
-                let route = next.routes.values_mut().nth(dice.roll(count)).unwrap();
+                let route = next.routes.values_mut().nth(draw.roll(count)).unwrap();
                 route.paused = !route.paused;
             }
             _ => {
                 view.down.clear();
-                view.down.insert(broker(dice.roll(brokers)));
+                view.down.insert(draw.broker(brokers));
             }
         }
         let next = Arc::new(next);

@@ -69,24 +69,18 @@ impl Engine {
             .filter(|broker| !self.has_address(fleet, broker))
             .collect();
         let kept = &self.commitments.until;
-        let is_planned = |link: &&Arc<Link>| {
-            (homeless.is_empty() || !homeless.contains(&link.upstream))
-                && (kept.is_empty() || !kept.contains_key(&link.class))
-        };
+        let is_planned =
+            |link: &&Arc<Link>| !homeless.contains(&link.upstream) && !kept.contains_key(&link.class);
         let mut before = std::mem::take(&mut self.aims);
-        let nothing = Vec::new();
-        let known: Vec<BrokerName> = before.keys().cloned().collect();
-        let known = known.iter().filter(|broker| !self.desired.contains_key(*broker));
-        let brokers = self.desired.iter().chain(known.map(|broker| (broker, &nothing)));
+        let brokers: BTreeSet<BrokerName> = self.desired.keys().chain(before.keys()).cloned().collect();
         let mut changed: BTreeSet<ClassName> = BTreeSet::new();
-        for (broker, desired) in brokers {
-            let before = before.remove(broker).unwrap_or_default();
-            let mut links: Vec<Arc<Link>> = desired.iter().filter(is_planned).cloned().collect();
+        for broker in brokers {
+            let before = before.remove(&broker).unwrap_or_default();
+            let desired = self.desired.get(&broker).into_iter().flatten();
+            let mut links: Vec<Arc<Link>> = desired.filter(is_planned).cloned().collect();
             let earlier = before.links.iter().filter(|link| kept.contains_key(&link.class));
-            if !kept.is_empty() {
-                links.extend(earlier.cloned());
-                links.sort_by(|one, other| one.identity().cmp(&other.identity()));
-            }
+            links.extend(earlier.cloned());
+            links.sort_by(|one, other| one.identity().cmp(&other.identity()));
             let aim = if are_same(&links, &before.links) {
                 before
             } else {
@@ -96,12 +90,12 @@ impl Engine {
                     before.strands.differing(&strands),
                 );
                 changed.extend(come.chain(go).map(|(class, ..)| class.clone()));
-                if let Some(site) = self.sites.get_mut(broker) {
+                if let Some(site) = self.sites.get_mut(&broker) {
                     site.touched = true;
                 }
                 Aim { links, strands }
             };
-            self.aims.insert(broker.clone(), aim);
+            self.aims.insert(broker, aim);
         }
         self.commitments.behind = !kept.is_empty();
         self.mind_overlaps(changed);
