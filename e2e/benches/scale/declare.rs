@@ -1,4 +1,5 @@
-//! The fleet: a connected network of brokers with an agent each, and topics of which ten at a time overlap one archive.
+//! The fleet: a connected network of brokers with an agent each, and topics of which a hundred at a time overlap one archive. With
+//! 1,000 brokers it is the fleet that the planner's own benchmark plans.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,8 +15,14 @@ use tokio::task::JoinSet;
 pub(crate) const PORT: u16 = 28_830;
 /// Objects that are made at a time.
 const AT_ONCE: usize = 16;
-/// Topics that overlap each other.
-const OVERLAP: usize = 10;
+/// Topics that overlap each other, and how many brokers there are for each of such classes.
+const TOPICS: usize = 100;
+const CLASS_OF: usize = 10;
+
+/// How many classes of topics there are.
+pub(crate) fn classes(brokers: usize) -> usize {
+    brokers.div_ceil(CLASS_OF)
+}
 
 pub(crate) fn address(number: usize) -> IpAddr {
     let low = u16::try_from(number + 1).unwrap_or(u16::MAX).to_be_bytes();
@@ -28,7 +35,7 @@ fn object(kind: &str, name: &str, spec: &Value) -> Value {
 
 /// Makes all objects; how many routes and topics there are.
 pub(crate) async fn declare(proxy: &ApiProxy, namespace: &str, brokers: usize) -> Result<(usize, usize)> {
-    let fleet = Draw::new(0x5eed).fleet(brokers, brokers, OVERLAP);
+    let fleet = Draw::new(0x5eed).fleet(brokers, classes(brokers), TOPICS);
     let mut objects = Vec::new();
     for (number, name) in fleet.brokers.keys().enumerate() {
         let external = json!({

@@ -32,10 +32,12 @@ use tokio::net::TcpListener;
 
 use agents::Agents;
 use bus::Bus;
-use declare::{PORT, address, declare};
+use declare::{PORT, address, classes, declare};
 
 /// The most that it may take until all is as it is declared.
 const PATIENCE: Duration = Duration::from_mins(15);
+/// How it goes is told so often.
+const TELL: Duration = Duration::from_secs(10);
 /// Nothing new is loaded for so long: a change is in force everywhere.
 const QUIET: Duration = Duration::from_secs(3);
 /// Where agents are asked.
@@ -148,6 +150,7 @@ async fn converged(
     pid: u32,
 ) -> Result<Duration> {
     let mut loaded_at = None;
+    let mut told = begin;
     while begin.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(500)).await;
         ensure!(fs::exists(format!("/proc/{pid}"))?, "the controller has ended");
@@ -160,6 +163,13 @@ async fn converged(
         };
         if loaded < brokers {
             loaded_at = None;
+            if told.elapsed() > TELL {
+                told = Instant::now();
+                println!(
+                    "{:.0} s: {loaded} of {brokers} brokers run what they were given",
+                    begin.elapsed().as_secs_f64()
+                );
+            }
             continue;
         }
         let at = *loaded_at.get_or_insert_with(|| {
@@ -227,7 +237,7 @@ async fn change(proxy: &ApiProxy, agents: &Agents, namespace: &Namespace, number
     let path = format!(
         "/apis/mqtt.skein.dev/v1alpha1/namespaces/{}/topics/{}",
         namespace.name(),
-        topic_name(number * 3 % 10, 5)
+        topic_name(number * 3 % classes(before.len()), 5)
     );
     let begin = Instant::now();
     proxy.patch(&path, &wish).await?;

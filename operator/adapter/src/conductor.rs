@@ -47,6 +47,8 @@ pub struct Conductor {
     pub troubles: BTreeMap<String, String>,
     /// How long the engine thought lately.
     thought: Duration,
+    /// See [`Self::rests_until`].
+    rests: Instant,
     probing: Probing,
     /// The fleet, and the classes of the plan, that probes and class names were made for last.
     followed: (Arc<Fleet>, BTreeMap<ClassName, Arc<Class>>),
@@ -73,6 +75,7 @@ impl Conductor {
             classes,
             troubles: BTreeMap::new(),
             thought: Duration::ZERO,
+            rests: Instant::now(),
             probing: Probing::default(),
             followed: Default::default(),
             undone: BTreeMap::new(),
@@ -82,22 +85,23 @@ impl Conductor {
     /// When the engine wants to be told that time went by.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Instant> {
-        self.engine.next_wakeup().map(|moment| self.origin + moment)
+        let wakeup = self.engine.next_wakeup();
+        wakeup.map(|moment| (self.origin + moment).max(self.rests))
     }
 
-    /// For how long events had better be gathered, so that the engine does not think of each alone what it could think of all
-    /// together: not at all, unless the fleet is large.
+    /// Until when events had better be gathered, so that the engine does not think of each alone what it could think of all
+    /// together, and all else is done meanwhile: not at all, unless the fleet is large.
     #[must_use]
-    pub fn gathers(&self) -> Duration {
-        if self.thought < LONG {
-            Duration::ZERO
-        } else {
-            (self.thought * 2).min(LONGEST)
-        }
+    pub fn rests_until(&self) -> Instant {
+        self.rests
     }
 
-    fn has_thought(&mut self, took: Duration) {
-        self.thought = took.max(self.thought * 7 / 8);
+    fn has_thought(&mut self, since: Instant) {
+        let now = Instant::now();
+        self.thought = (now - since).max(self.thought * 7 / 8);
+        if self.thought >= LONG {
+            self.rests = now + (self.thought * 2).min(LONGEST);
+        }
     }
 
     /// Notes what is wrong about something, or that nothing is any more; whether that is news.
@@ -212,9 +216,9 @@ pub trait Ground {
         let planned = events.iter().any(|event| matches!(event, Event::FleetChanged(_)));
         let conductor = self.conductor_mut();
         let is_routine = events.iter().all(|event| conductor.engine.is_routine(event));
-        let now = conductor.origin.elapsed();
-        let directives = conductor.engine.observe_all(events, now);
-        conductor.has_thought(conductor.origin.elapsed().saturating_sub(now));
+        let begin = Instant::now();
+        let directives = conductor.engine.observe_all(events, begin - conductor.origin);
+        conductor.has_thought(begin);
         let replanned = planned || !directives.is_empty();
         for directive in directives {
             self.execute(directive);

@@ -221,6 +221,7 @@ impl Fleet {
     async fn turn(mut self, mut channels: Channels, changes: &mut mpsc::UnboundedReceiver<Change>) {
         loop {
             let wake = self.next_wakeup();
+            let listens = self.conductor.rests_until() <= Instant::now();
             tokio::select! {
                 biased;
                 change = changes.recv() => match change {
@@ -233,7 +234,7 @@ impl Fleet {
                     // The controller ends.
                     None => return,
                 },
-                Some(outcome) = channels.outcomes.recv() => self.beats(outcome, &mut channels.outcomes),
+                Some(outcome) = channels.outcomes.recv(), if listens => self.beats(outcome, &mut channels.outcomes),
                 Some(done) = channels.written.recv() => {
                     self.written(done);
                     while let Ok(done) = channels.written.try_recv() {
@@ -253,30 +254,31 @@ impl Fleet {
             self.saw(seen);
             return;
         }
-        let pause = match change.about {
-            About::Declared | About::Migrations => GATHER,
-            About::Reports | About::Pods | About::Services => self.conductor.gathers(),
-            About::Objects | About::Statuses => Duration::ZERO,
+        let now = Instant::now();
+        let due = match change.about {
+            About::Declared | About::Migrations => now + GATHER,
+            About::Reports | About::Pods | About::Services => self.conductor.rests_until().max(now),
+            About::Objects | About::Statuses => now,
         };
-        self.due
-            .entry(change.about)
-            .or_insert_with(|| Instant::now() + pause);
+        self.due.entry(change.about).or_insert(due);
     }
 
     fn next_wakeup(&self) -> Instant {
         let due = self.due.values().copied();
         let due = due.chain(self.conductor.next_wakeup());
         let due = due.chain(self.objects_due).chain(self.show_due);
-        let due = due.chain(self.returned.1);
+        let rests = Some(self.conductor.rests_until()).filter(|at| *at > Instant::now());
+        let due = due.chain(self.returned.1).chain(rests);
         let due = due.chain(self.writer.next_due());
         due.fold(self.looked + LOOK, Instant::min)
     }
 
     fn due_by_now(&mut self) {
-        self.tick();
         let now = Instant::now();
+        // The engine thinks once of all that there is by now.
+        let mut news = Vec::new();
         if self.returned.1.is_some_and(|at| at <= now) {
-            self.hear_returned();
+            news = self.hear_returned();
         }
         let due: Vec<About> = self
             .due
@@ -289,11 +291,18 @@ impl Fleet {
             match about {
                 About::Declared => self.declare(),
                 About::Migrations => self.heed(),
-                About::Reports | About::Pods => self.hear_pods(),
-                About::Services => self.place(),
+                About::Reports | About::Pods => news.extend(self.hear_pods()),
+                About::Services => news.extend(self.place()),
                 About::Objects => self.see_all(),
                 About::Statuses => self.gather(),
             }
+        }
+        let barred = news.iter().any(|event| matches!(event, Event::Barred { .. }));
+        self.observe_all(news);
+        self.tick();
+        if barred {
+            // More may have been said meanwhile.
+            self.look_after_users();
         }
         self.writer.try_again(now);
         if self.objects_due.is_some_and(|at| at <= now) {

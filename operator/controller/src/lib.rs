@@ -93,7 +93,10 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// If there is no cluster, the system lacks something, or another controller may act: this one must not go on.
 pub fn run(options: &Options) -> Result<(), ControllerError> {
     let system = |action| move |source| ControllerError::System { action, source };
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // Fleets are cared for here; what goes to the API server and comes from it does not wait for that.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("beside")
         .enable_all()
         .max_blocking_threads(2)
         .build()

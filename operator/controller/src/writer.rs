@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::custom::Text;
 use crate::metrics::METRICS;
 use crate::names;
 use crate::objects::Wanted;
@@ -125,14 +126,20 @@ impl Refusal {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Wish {
-    /// As this; whoever made it before.
-    Be(Box<Wanted>),
+    /// As this; whoever made it before. As text: there may be thousands.
+    Be(ApiResource, Text),
     /// Gone.
     Gone(ApiResource),
     /// Not this one any more, which is of this uid: whoever keeps it there makes another.
     Replaced(ApiResource, String),
     /// Without the finalizer that is ours, which lets it go if it is being deleted.
     Free(ApiResource),
+}
+
+impl Wish {
+    fn be(wanted: Wanted) -> Self {
+        Self::Be(wanted.resource, Text::from(&wanted.body))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -230,16 +237,16 @@ impl Writer {
     /// Has an object be so; nothing happens if it is already.
     pub(crate) fn want(&mut self, wanted: Wanted) {
         let key = Key::of(&wanted.resource.kind, &wanted.name);
-        self.wish(&key, Wish::Be(Box::new(wanted)));
+        self.wish(&key, Wish::be(wanted));
     }
 
-    /// Has an object's status be so.
+    /// Has an object's status be so. Once it is, that is forgotten: who wants it compares it with what is there.
     pub(crate) fn want_status(&mut self, wanted: Wanted) {
         let key = Key {
             status: true,
             ..Key::of(&wanted.resource.kind, &wanted.name)
         };
-        self.wish(&key, Wish::Be(Box::new(wanted)));
+        self.wish(&key, Wish::be(wanted));
     }
 
     /// Has an object be gone.
@@ -272,7 +279,7 @@ impl Writer {
                 slot.seen = Some(version);
                 self.repair(key);
             }
-            None if matches!(slot.written.as_deref(), Some(Wish::Be(_))) => {
+            None if matches!(slot.written.as_deref(), Some(Wish::Be(..))) => {
                 slot.seen = None;
                 slot.made = None;
                 self.write_again(key);
@@ -284,7 +291,7 @@ impl Writer {
     /// Writes again what is not as our last write left it.
     fn repair(&mut self, key: &Key) {
         let is_foreign = self.slots.get(key).is_some_and(|slot| {
-            matches!(slot.written.as_deref(), Some(Wish::Be(_)))
+            matches!(slot.written.as_deref(), Some(Wish::Be(..)))
                 && match (&slot.made, &slot.seen) {
                     (Some(made), Some(seen)) => seen.is_changed_since(made),
                     _ => false,
@@ -347,6 +354,10 @@ impl Writer {
             return (key, End::Again);
         };
         slot.under_way = None;
+        if key.status && result.is_ok() && slot.next.is_none() {
+            self.slots.remove(&key);
+            return (key, End::Written);
+        }
         match result {
             Ok(version) => {
                 slot.written = Some(wish);
@@ -527,17 +538,17 @@ async fn write(
             .await
             .map(|()| None)
             .map_err(failed),
-        Wish::Be(wanted) => {
-            let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &wanted.resource);
+        Wish::Be(resource, body) => {
+            let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, resource);
+            let patch = Patch::Apply(body);
             if key.status {
                 let parameters = PatchParams::apply(names::STATUS_MANAGER).force();
-                let patch = Patch::Apply(&wanted.body);
                 let patched = api.patch_status(&key.name, &parameters, &patch).await;
                 return patched.map(|_| None).map_err(failed);
             }
             if is_first
                 && let Some(there) = api.get_metadata_opt(&key.name).await.map_err(failed)?
-                && !is_ours(there.labels(), &wanted.body)
+                && !is_ours(there.labels(), &body.parse().unwrap_or_default())
             {
                 return Err(Refusal::Foreign {
                     kind: key.kind.clone(),
@@ -545,8 +556,7 @@ async fn write(
                 });
             }
             let parameters = PatchParams::apply(names::MANAGER).force();
-            let patch = Patch::Apply(&wanted.body);
-            let patched = api.patch(&key.name, &parameters, &patch).await;
+            let patched = api.patch_metadata(&key.name, &parameters, &patch).await;
             if patched.as_ref().is_err_and(is_ending) {
                 return Ok(None);
             }

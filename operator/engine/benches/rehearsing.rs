@@ -14,9 +14,6 @@ use skein_engine::Settings;
 use skein_engine::rehearsal::{Declaration, Stage};
 use skein_mosquitto::version::Version;
 
-/// Topics that overlap each other.
-const OVERLAP: usize = 10;
-
 fn main() {
     // `cargo test --benches` only wants to know that it runs.
     let quick = std::env::args().any(|argument| argument == "--test");
@@ -24,7 +21,7 @@ fn main() {
     let brokers = brokers.map_or(if quick { 20 } else { 1000 }, |count| count.parse().unwrap());
     let changes = if quick { 2 } else { 20 };
     let mut draw = Draw::new(0x5eed);
-    let mut fleet = draw.fleet(brokers, brokers, OVERLAP);
+    let mut fleet = draw.fleet(brokers, brokers.div_ceil(10), 100);
     let settings = Settings::default();
     let newest = |_: &Broker| "2.1.2".parse::<Version>().unwrap();
     let mut stage = Stage::new(&settings, &newest);

@@ -397,6 +397,11 @@ impl Ledger {
         true
     }
 
+    /// Some upstream may keep a session for it.
+    pub(crate) fn has_sessions(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+
     /// Some configuration that it may be running resumes this session.
     pub(crate) fn may_use(&self, client_id: &str) -> bool {
         identity_of(client_id).is_some_and(|(downstream, upstream, mode, class)| {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use skein_api::name::{BrokerName, ClassName};
 use skein_filters::{TopicFilter, overlap_classes};
-use skein_mosquitto::link::{Direction, Mode};
+use skein_mosquitto::link::{Direction, Identity, Mode};
 
 use crate::overlaps::Overlaps;
 use crate::strand::Strand;
@@ -101,11 +101,13 @@ pub(crate) struct Round {
 /// Says whether strands that might run together do harm: some of them that do already without the others, or `None`.
 pub(crate) type Harm<'a> = dyn for<'s> Fn(&BTreeSet<&'s Strand>) -> Option<BTreeSet<&'s Strand>> + 'a;
 
-/// The next round. Nothing is added while `frozen`. `planned` has the filters of what all brokers should have.
+/// The next round. Nothing is added while `frozen`. `planned` has the filters of what all brokers should have. A class
+/// `is_sound` if all that brokers should have of it may run together.
 pub(crate) fn next_round(
     positions: &BTreeMap<BrokerName, Position>,
     frozen: bool,
     planned: &Overlaps,
+    is_sound: &dyn Fn(&ClassName) -> bool,
     harm: &Harm<'_>,
 ) -> Round {
     let mut round = Round::default();
@@ -133,7 +135,16 @@ pub(crate) fn next_round(
         round.withheld.sort();
         return round;
     }
-    for group in groups(positions, &missing, planned) {
+    let number_of = together(positions, &missing, planned);
+    let sight = Sight::of(positions, number_of, is_sound);
+    let (in_sight, harmless): (Vec<&Strand>, Vec<&Strand>) =
+        missing.into_iter().partition(|strand| sight.has(strand));
+    for strand in harmless {
+        if let Some(target) = round.targets.get_mut(&strand.downstream) {
+            target.insert(strand.clone());
+        }
+    }
+    for group in groups(positions, &in_sight, &sight) {
         group.grant(positions, harm, &mut round);
     }
     leave_no_link_in_part(positions, &mut round);
@@ -245,12 +256,12 @@ struct Group<'a> {
 fn groups<'a>(
     positions: &'a BTreeMap<BrokerName, Position>,
     missing: &[&'a Strand],
-    planned: &'a Overlaps,
+    sight: &Sight<'a>,
 ) -> Vec<Group<'a>> {
     if missing.is_empty() {
         return Vec::new();
     }
-    let number_of = together(positions, missing, planned);
+    let number_of = &sight.number_of;
     let number = |class: &ClassName| number_of.get(class).copied();
     let mut groups: BTreeMap<usize, Group<'a>> = BTreeMap::new();
     for strand in missing {
@@ -266,7 +277,7 @@ fn groups<'a>(
         .collect();
     for (broker, position) in positions {
         for strands in &position.alternatives {
-            for (number, part) in parts(strands, &touched) {
+            for (number, part) in parts(strands, &touched, sight) {
                 if let Some(group) = groups.get_mut(&number) {
                     add_maximal(group.alternatives.entry(broker).or_default(), part);
                 }
@@ -275,7 +286,7 @@ fn groups<'a>(
         if !position.takes {
             continue;
         }
-        for (number, part) in parts(&position.newest, &touched) {
+        for (number, part) in parts(&position.newest, &touched, sight) {
             let keeps =
                 |strand: &&Strand| position.desired.contains(strand) || position.held.contains(strand);
             let part: BTreeSet<&Strand> = part.into_iter().filter(keeps).collect();
@@ -283,7 +294,7 @@ fn groups<'a>(
                 group.kept.insert(broker, part);
             }
         }
-        for (number, part) in parts(&position.subscriptions, &touched) {
+        for (number, part) in parts(&position.subscriptions, &touched, sight) {
             let Some(group) = groups.get_mut(&number) else {
                 continue;
             };
@@ -302,13 +313,98 @@ fn groups<'a>(
     groups.into_values().collect()
 }
 
-/// What there is of each group, by its number.
+/// What has to be looked at, of all that is missing and of all that brokers may be running.
+///
+/// Harm only grows with what runs. Where all that brokers should have does none, there is none without something that they
+/// should not have, a *stray*; and then what goes wrong is a message that a stray passes. Lines that never pass such a message
+/// may be there or not.
+struct Sight<'a> {
+    number_of: BTreeMap<&'a ClassName, usize>,
+    /// Of groups that do no harm as they should be: the filters that overlap those of strays.
+    filters: BTreeMap<usize, BTreeSet<&'a TopicFilter>>,
+    /// Links whose sessions are subscribed to such a thing: what resumes them matters.
+    links: BTreeSet<Identity<'a>>,
+}
+
+impl<'a> Sight<'a> {
+    fn of(
+        positions: &'a BTreeMap<BrokerName, Position>,
+        number_of: BTreeMap<&'a ClassName, usize>,
+        is_sound: &dyn Fn(&ClassName) -> bool,
+    ) -> Self {
+        let mut sound: BTreeMap<usize, bool> = BTreeMap::new();
+        for (class, number) in &number_of {
+            let group = sound.entry(*number).or_insert(true);
+            *group = *group && is_sound(class);
+        }
+        let sound = sound.into_iter().filter(|(_, sound)| *sound);
+        let mut strays: BTreeMap<usize, BTreeSet<&TopicFilter>> =
+            sound.map(|(number, _)| (number, BTreeSet::new())).collect();
+        for position in positions.values() {
+            let all = [&position.newest, &position.subscriptions];
+            for strand in position
+                .alternatives
+                .iter()
+                .chain(all)
+                .flat_map(|it| it.difference(&position.desired))
+            {
+                let number = number_of.get(&strand.class);
+                if let Some(strays) = number.and_then(|number| strays.get_mut(number)) {
+                    strays.insert(&strand.filter);
+                }
+            }
+        }
+        let mut sight = Self {
+            number_of,
+            filters: strays.keys().map(|number| (*number, BTreeSet::new())).collect(),
+            links: BTreeSet::new(),
+        };
+        for position in positions.values() {
+            let all = [&position.newest, &position.subscriptions, &position.desired];
+            let all = position.alternatives.iter().chain(all);
+            for (class, strands) in all.flat_map(|it| it.classes()) {
+                let number = sight.number_of.get(class);
+                let has_strays =
+                    |number: &&usize| strays.get(number).is_some_and(|strays| !strays.is_empty());
+                if let Some(number) = number.filter(has_strays) {
+                    let filters = sight.filters.entry(*number).or_default();
+                    filters.extend(strands.iter().map(|strand| &strand.filter));
+                }
+            }
+        }
+        for (number, filters) in &mut sight.filters {
+            let strays = strays.get(number).into_iter().flatten();
+            filters.retain(|filter| strays.clone().any(|stray| stray.overlaps(filter)));
+        }
+        let subscribed = positions
+            .values()
+            .flat_map(|position| position.subscriptions.iter());
+        let links = subscribed
+            .filter(|strand| sight.has(strand))
+            .map(Strand::identity);
+        sight.links = links.collect();
+        sight
+    }
+
+    fn has(&self, strand: &Strand) -> bool {
+        let number = self.number_of.get(&strand.class);
+        let filters = number.and_then(|number| self.filters.get(number));
+        filters
+            .is_none_or(|filters| filters.contains(&strand.filter) || self.links.contains(&strand.identity()))
+    }
+}
+
+/// What there is of each group, by its number, as far as it matters.
 fn parts<'a>(
     strands: &'a Strands,
     touched: &BTreeMap<&ClassName, usize>,
+    sight: &Sight<'_>,
 ) -> BTreeMap<usize, BTreeSet<&'a Strand>> {
     let mut parts: BTreeMap<usize, BTreeSet<&Strand>> = BTreeMap::new();
-    let mut add = |number: usize, strands: &'a OfClass| parts.entry(number).or_default().extend(strands);
+    let mut add = |number: usize, strands: &'a OfClass| {
+        let part = parts.entry(number).or_default();
+        part.extend(strands.iter().filter(|strand| sight.has(strand)));
+    };
     // Mostly a class or two are touched, of many; in the beginning it is the other way round.
     if touched.len() < strands.classes().len() {
         for (class, number) in touched {

@@ -10,7 +10,6 @@ use skein_api::name::BrokerName;
 use skein_engine::event::Event;
 use skein_mqtt::Outcome;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::Fleet;
 use crate::metrics::{METRICS, Probed};
@@ -82,22 +81,17 @@ impl Fleet {
     pub(super) fn gather_returned(&mut self, event: Event) {
         let (events, due) = &mut self.returned;
         events.push(event);
-        due.get_or_insert_with(|| Instant::now() + self.conductor.gathers());
+        due.get_or_insert(self.conductor.rests_until());
     }
 
-    /// Tells the engine what was done beside the loop.
-    pub(super) fn hear_returned(&mut self) {
+    /// What was done beside the loop, as the engine is to hear of it.
+    pub(super) fn hear_returned(&mut self) -> Vec<Event> {
         let (mut events, _) = std::mem::take(&mut self.returned);
         events.retain(|event| self.late.admits(event));
         for event in &events {
             self.pods.heard(event);
         }
-        let barred = events.iter().any(|event| matches!(event, Event::Barred { .. }));
-        self.observe_all(events);
-        if barred {
-            // More may have been said meanwhile.
-            self.look_after_users();
-        }
+        events
     }
 
     /// Tells the engine of a miss: at once if the connection was refused, as then there is no process, or if no pod can be asked.

@@ -105,17 +105,21 @@ impl Fleet {
         if !self.has_begun || known.brokers != reading.fleet.brokers || known.routes != reading.fleet.routes {
             self.provide_users();
         }
-        self.place();
+        let mut news = self.place();
         if is_news || !self.has_begun {
             self.has_begun = true;
             let begin = Instant::now();
-            self.observe(Event::FleetChanged(reading.fleet));
+            news.push(Event::FleetChanged(reading.fleet));
+            self.observe_all(news);
             METRICS.planned(begin.elapsed());
             METRICS.reconciled(&self.setting.namespace);
             self.watch_brokers();
             self.heed();
+        } else {
+            self.observe_all(news);
         }
-        self.hear_pods();
+        let heard = self.hear_pods();
+        self.observe_all(heard);
         self.gather();
     }
 

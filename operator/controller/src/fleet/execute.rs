@@ -92,7 +92,8 @@ impl Ground for Fleet {
                 self.serving.remove(broker);
                 self.release(broker);
                 self.watch_brokers();
-                self.hear_pods();
+                let heard = self.hear_pods();
+                self.observe_all(heard);
             }
             Directive::ReadSessions { broker, serial } => self.pods.read(broker, *serial),
             Directive::ForgetValues { .. } | Directive::CopyValues { .. } => {

@@ -85,8 +85,8 @@ impl Fleet {
         ip.parse::<IpAddr>().ok().map(|_| ip)
     }
 
-    /// Tells the engine where brokers are, as soon as that is known.
-    pub(super) fn place(&mut self) {
+    /// Finds where brokers are, as soon as that is known: what the engine is to be told.
+    pub(super) fn place(&mut self) -> Vec<Event> {
         let fleet = self.conductor.fleet.clone();
         let mut placed = Vec::new();
         for (name, broker) in &fleet.brokers {
@@ -115,12 +115,12 @@ impl Fleet {
             self.point(name);
         }
         if !placed.is_empty() {
-            self.observe_all(placed);
             self.watch_brokers();
             // An object may name the address that its broker was given.
             let pause = GATHER.max(self.objects_took * PART);
             self.objects_due.get_or_insert_with(|| Instant::now() + pause);
         }
+        placed
     }
 
     /// By the addresses of its Services and not by their names: to look up a name, a broker would stop serving until it is
@@ -138,8 +138,8 @@ impl Fleet {
         Some(placement(peer, client))
     }
 
-    /// Takes in what pods say, and which of them are there.
-    pub(super) fn hear_pods(&mut self) {
+    /// Takes in what pods say, and which of them are there: what the engine is to be told.
+    pub(super) fn hear_pods(&mut self) -> Vec<Event> {
         let declared = self.conductor.fleet.brokers.keys();
         let known = declared
             .chain(self.conductor.placed.keys())
@@ -151,7 +151,7 @@ impl Fleet {
                 self.hear_pod(&broker, &mut events);
             }
         }
-        self.observe_all(events);
+        events
     }
 
     /// Which pod of a broker is there, and its address. An agent elsewhere is there once it has said something: that it has gone

@@ -27,7 +27,7 @@ const KEPT: usize = 10;
 /// What it takes to look at all of a fleet, so many times over, passes until it is looked at again: all else comes first.
 const REST: u32 = 4;
 /// But no more: this process may have been kept from going on.
-const LONGEST_REST: Duration = Duration::from_secs(2);
+const LONGEST_REST: Duration = Duration::from_secs(10);
 
 impl Fleet {
     /// Takes up the migrations of an earlier life.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skein_api::fleet::{Broker, Fleet};
-use skein_api::name::BrokerName;
+use skein_api::name::{BrokerName, ClassName};
 use skein_mosquitto::config::{
     Compile, Config, Placement, Problem, SecurityPlugin, compile, identity_of, render,
 };
@@ -132,9 +132,13 @@ impl Engine {
             .values()
             .any(|site| site.ledger.runs_unknown().is_some());
         let deduplicating = skein_check::deduplicating(&fleet);
-        let round = next_round(&positions, frozen, &self.overlaps, &|strands| {
-            self.harm(strands, &down, &deduplicating)
-        });
+        let round = next_round(
+            &positions,
+            frozen,
+            &self.overlaps,
+            &|class| self.is_sound(class),
+            &|strands| self.harm(strands, &down, &deduplicating),
+        );
         for (broker, position) in positions.iter().filter(|(_, position)| position.takes) {
             let target = round.targets.get(broker).unwrap_or(&position.newest);
             let touched = self
@@ -161,6 +165,24 @@ impl Engine {
         let newest = self.sites.get(broker).and_then(|site| site.ledger.newest());
         let newest = newest.map(|given| given.links.as_slice()).unwrap_or_default();
         strand::assembled(target, desired, newest)
+    }
+
+    /// All that brokers should have of a class is proven to do no harm: it is planned, under whatever names its sessions go.
+    fn is_sound(&self, class: &ClassName) -> bool {
+        let holding = || {
+            self.aims
+                .iter()
+                .filter(|(_, aim)| aim.strands.of_class(class).is_some())
+        };
+        let is_planned = |broker: &BrokerName, link: &Arc<Link>| {
+            let mut planned = self.desired.get(broker).into_iter().flatten();
+            planned.any(|planned| Arc::ptr_eq(planned, link))
+        };
+        let as_planned = |(broker, aim): (&BrokerName, &Aim)| {
+            let mut links = aim.links.iter().filter(|link| link.class == *class);
+            links.all(|link| is_planned(broker, link))
+        };
+        self.proof.covers(class) && (!self.commitments.has(class) || holding().all(as_planned))
     }
 
     /// What of these strands must not run together: but a broker that is down may get a message twice.

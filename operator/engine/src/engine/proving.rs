@@ -46,6 +46,14 @@ struct Written {
     read_back: Option<Vec<Link>>,
 }
 
+impl Proof {
+    /// Nothing goes wrong with the class as it is planned.
+    pub(super) fn covers(&self, class: &ClassName) -> bool {
+        let proven = self.proven.as_ref();
+        proven.is_some_and(|proven| proven.plan.classes.contains_key(class))
+    }
+}
+
 impl Engine {
     /// What is wrong with a plan as it would be written down and read back.
     pub(super) fn prove(

@@ -390,6 +390,9 @@ impl Engine {
     /// Sessions that were opened for links to come, or that such links left earlier and can go on with, stay.
     pub(super) fn expect_sessions(&mut self, positions: &BTreeMap<BrokerName, Position>) {
         for (broker, position) in positions {
+            let Some(true) = self.sites.get(broker).map(|site| site.ledger.has_sessions()) else {
+                continue;
+            };
             let ends = |client_id: &str| self.is_ending(broker, client_id);
             let mut coming: BTreeMap<LinkId, BTreeSet<&TopicFilter>> = BTreeMap::new();
             for strand in position.desired.difference(&position.newest) {
