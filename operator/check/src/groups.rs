@@ -163,6 +163,8 @@ pub(crate) struct Core {
     degree: Vec<usize>,
     /// The links at a broker, folded into one number: of a broker with one link, that link.
     folded: Vec<usize>,
+    /// The links that were taken off.
+    gone: Vec<bool>,
 }
 
 impl Core {
@@ -170,12 +172,17 @@ impl Core {
         Self {
             degree: vec![0; brokers],
             folded: vec![0; brokers],
+            gone: Vec::new(),
         }
     }
 
     /// The arcs that are left of these, sorted.
     pub(crate) fn of(&mut self, model: &Model<'_>, carrying: &[ArcId]) -> Vec<ArcId> {
-        let links: BTreeSet<usize> = carrying.iter().map(|arc| link_of(*arc)).collect();
+        let mut links: Vec<usize> = carrying.iter().map(|arc| link_of(*arc)).collect();
+        links.sort_unstable();
+        links.dedup();
+        let all = links.last().map_or(0, |last| last + 1);
+        self.gone.resize(self.gone.len().max(all), false);
         let ends = |link: usize| [model.tail(2 * link), model.head(2 * link)];
         for link in &links {
             for broker in ends(*link) {
@@ -183,12 +190,11 @@ impl Core {
                 self.folded[broker] ^= link;
             }
         }
-        let mut gone: HashSet<usize> = HashSet::new();
         for link in &links {
             for mut broker in ends(*link) {
                 while self.degree[broker] == 1 {
                     let link = self.folded[broker];
-                    gone.insert(link);
+                    self.gone[link] = true;
                     for end in ends(link) {
                         self.degree[end] -= 1;
                         self.folded[end] ^= link;
@@ -205,9 +211,12 @@ impl Core {
         let mut left: Vec<ArcId> = carrying
             .iter()
             .copied()
-            .filter(|arc| !gone.contains(&link_of(*arc)))
+            .filter(|arc| !self.gone[link_of(*arc)])
             .collect();
         left.sort_unstable();
+        for link in links {
+            self.gone[link] = false;
+        }
         left
     }
 }

@@ -49,6 +49,8 @@ use crate::{names, objects};
 const GATHER: Duration = Duration::from_millis(30);
 /// Changes of the status are gathered for so long.
 const SHOW: Duration = Duration::from_millis(100);
+/// What it takes to look at all of a fleet, so many times over, passes until it is looked at again: all else comes first.
+const REST: u32 = 4;
 /// What goes on by itself is looked at so often.
 const LOOK: Duration = Duration::from_millis(500);
 /// Figures are shown so often: more often than they are scraped.
@@ -115,6 +117,8 @@ pub(crate) struct Fleet {
     due: BTreeMap<About, Instant>,
     /// What was done beside the loop, and when the engine is to hear of it.
     returned: (Vec<Event>, Option<Instant>),
+    /// What is declared is not read again before.
+    reads_from: Instant,
     /// Objects are to be kept as they should be then.
     objects_due: Option<Instant>,
     /// How long it took to look at all of them.
@@ -196,6 +200,7 @@ impl Fleet {
             instance,
             due: BTreeMap::new(),
             returned: (Vec::new(), None),
+            reads_from: Instant::now(),
             objects_due: None,
             objects_took: Duration::ZERO,
             show_due: None,
@@ -256,7 +261,8 @@ impl Fleet {
         }
         let now = Instant::now();
         let due = match change.about {
-            About::Declared | About::Migrations => now + GATHER,
+            About::Declared => self.reads_from.max(now + GATHER),
+            About::Migrations => now + GATHER,
             About::Reports | About::Pods | About::Services => self.conductor.rests_until().max(now),
             About::Objects | About::Statuses => now,
         };

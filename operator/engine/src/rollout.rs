@@ -359,6 +359,9 @@ impl<'a> Sight<'a> {
             filters: strays.keys().map(|number| (*number, BTreeSet::new())).collect(),
             links: BTreeSet::new(),
         };
+        if strays.values().all(BTreeSet::is_empty) {
+            return sight;
+        }
         for position in positions.values() {
             let all = [&position.newest, &position.subscriptions, &position.desired];
             let all = position.alternatives.iter().chain(all);

@@ -11,9 +11,9 @@ use skein_api::name::BrokerName;
 use skein_engine::event::{Event, Restored};
 use tokio::time::Instant;
 
-use super::Fleet;
 use super::given::{Kept, Note};
 use super::place::SERVED_BY;
+use super::{Fleet, REST};
 use crate::declared::Declaration;
 use crate::metrics::METRICS;
 use crate::names;
@@ -65,6 +65,7 @@ impl Fleet {
 
     /// Reads what is declared, and puts in force what of it is new.
     pub(super) fn declare(&mut self) {
+        let begin = Instant::now();
         let objects: Vec<_> = self
             .setting
             .watched
@@ -73,6 +74,8 @@ impl Fleet {
             .flat_map(|store| self.here(store))
             .collect();
         let reading = self.declarations.read(objects.iter().map(AsRef::as_ref));
+        // Each of a thousand Brokers is written to when it is first seen.
+        self.reads_from = Instant::now() + begin.elapsed() * REST;
         if self.problems != reading.problems {
             self.problems = reading.problems;
             for problem in self.problems.clone() {

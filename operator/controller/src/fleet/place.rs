@@ -15,7 +15,7 @@ use skein_api::name::BrokerName;
 use skein_engine::event::{Epoch, Event, Placement, Process};
 use tokio::time::Instant;
 
-use super::{DATA, Fleet, GATHER};
+use super::{DATA, Fleet, GATHER, REST};
 use crate::names;
 use crate::objects::{self, Serving};
 
@@ -24,9 +24,6 @@ pub(super) const SERVED_BY: &str = "mqtt.skein.dev/served-by";
 
 /// The port of clients and bridges, of Services and of pods.
 const PORT: u16 = 1883;
-
-/// Addresses come one after the other: what all objects take is at most one in so many parts of the time.
-const PART: u32 = 4;
 
 /// Names who reports, beside the report.
 const SPEAKER: &str = "pod";
@@ -116,8 +113,8 @@ impl Fleet {
         }
         if !placed.is_empty() {
             self.watch_brokers();
-            // An object may name the address that its broker was given.
-            let pause = GATHER.max(self.objects_took * PART);
+            // An object may name the address that its broker was given, and those come one after the other.
+            let pause = GATHER.max(self.objects_took * REST);
             self.objects_due.get_or_insert_with(|| Instant::now() + pause);
         }
         placed

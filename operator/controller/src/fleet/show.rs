@@ -15,7 +15,7 @@ use skein_api::resources::{Broker, Migration, MigrationReason, NodeRoute, Topic}
 use skein_engine::directive::{self, Reason};
 use tokio::time::Instant;
 
-use super::Fleet;
+use super::{Fleet, REST};
 use crate::custom::Custom;
 use crate::metrics::{Figures, METRICS};
 use crate::names;
@@ -24,9 +24,7 @@ use crate::status::{self, Case, Seen};
 
 /// How many Migrations of a broker's failures stay.
 const KEPT: usize = 10;
-/// What it takes to look at all of a fleet, so many times over, passes until it is looked at again: all else comes first.
-const REST: u32 = 4;
-/// But no more: this process may have been kept from going on.
+/// It is looked at again after no more than this: this process may have been kept from going on.
 const LONGEST_REST: Duration = Duration::from_secs(10);
 
 impl Fleet {

@@ -136,7 +136,7 @@ impl Engine {
             &positions,
             frozen,
             &self.overlaps,
-            &|class| self.is_sound(class),
+            &|class| self.is_sound(&fleet, class),
             &|strands| self.harm(strands, &down, &deduplicating),
         );
         for (broker, position) in positions.iter().filter(|(_, position)| position.takes) {
@@ -168,7 +168,7 @@ impl Engine {
     }
 
     /// All that brokers should have of a class is proven to do no harm: it is planned, under whatever names its sessions go.
-    fn is_sound(&self, class: &ClassName) -> bool {
+    fn is_sound(&self, fleet: &Arc<Fleet>, class: &ClassName) -> bool {
         let holding = || {
             self.aims
                 .iter()
@@ -182,7 +182,7 @@ impl Engine {
             let mut links = aim.links.iter().filter(|link| link.class == *class);
             links.all(|link| is_planned(broker, link))
         };
-        self.proof.covers(class) && (!self.commitments.has(class) || holding().all(as_planned))
+        self.proof.covers(class, fleet) && (!self.commitments.has(class) || holding().all(as_planned))
     }
 
     /// What of these strands must not run together: but a broker that is down may get a message twice.

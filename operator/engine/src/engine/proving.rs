@@ -47,9 +47,12 @@ struct Written {
 }
 
 impl Proof {
-    /// Nothing goes wrong with the class as it is planned.
-    pub(super) fn covers(&self, class: &ClassName) -> bool {
-        let proven = self.proven.as_ref();
+    /// Nothing goes wrong with the class as it is planned for this fleet.
+    pub(super) fn covers(&self, class: &ClassName, fleet: &Arc<Fleet>) -> bool {
+        let proven = self
+            .proven
+            .as_ref()
+            .filter(|proven| Arc::ptr_eq(&proven.fleet, fleet));
         proven.is_some_and(|proven| proven.plan.classes.contains_key(class))
     }
 }
