@@ -48,7 +48,11 @@ fn main() {
         let rehearsal = stage.change(&declaration);
         assert!(rehearsal.settled, "{:?}", rehearsal.problems);
         took.push(begin.elapsed().as_secs_f64() * 1e3);
-        println!("{} rounds: {:.1} ms", rehearsal.summary.rounds, took[number]);
+        let summary = rehearsal.summary;
+        println!(
+            "{} rounds, {} configurations, {} sessions opened: {:.1} ms",
+            summary.rounds, summary.configurations, summary.sessions_opened, took[number]
+        );
     }
     took.sort_by(f64::total_cmp);
     println!(
