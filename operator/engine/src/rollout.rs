@@ -3,7 +3,8 @@
 //! Each round gives every broker what it has and should keep, and of what it lacks as much as is harmless whatever the
 //! others run by then. Knows strands and alternatives; knows no health, no text and no time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use skein_api::name::{BrokerName, ClassName};
@@ -101,6 +102,28 @@ pub(crate) struct Round {
 /// Says whether strands that might run together do harm: some of them that do already without the others, or `None`.
 pub(crate) type Harm<'a> = dyn for<'s> Fn(&BTreeSet<&'s Strand>) -> Option<BTreeSet<&'s Strand>> + 'a;
 
+/// What sets of strands do, remembered for a round: the same come up again and again.
+struct Looks<'a, 'h> {
+    harm: &'h Harm<'h>,
+    known: RefCell<HashMap<Vec<*const Strand>, Option<BTreeSet<&'a Strand>>>>,
+}
+
+impl<'a, 'h> Looks<'a, 'h> {
+    fn new(harm: &'h Harm<'h>) -> Self {
+        Self {
+            harm,
+            known: RefCell::default(),
+        }
+    }
+
+    fn at(&self, strands: &BTreeSet<&'a Strand>) -> Option<BTreeSet<&'a Strand>> {
+        // The very same are equal; equal ones that are not the same are looked at once more.
+        let key: Vec<*const Strand> = strands.iter().map(|strand| std::ptr::from_ref(*strand)).collect();
+        let mut known = self.known.borrow_mut();
+        known.entry(key).or_insert_with(|| (self.harm)(strands)).clone()
+    }
+}
+
 /// The next round. Nothing is added while `frozen`. `planned` has the filters of what all brokers should have. A class
 /// `is_sound` if all that brokers should have of it may run together.
 pub(crate) fn next_round(
@@ -144,8 +167,9 @@ pub(crate) fn next_round(
             target.insert(strand.clone());
         }
     }
+    let looks = Looks::new(harm);
     for group in groups(positions, &in_sight, &sight) {
-        group.grant(positions, harm, &mut round);
+        group.grant(positions, &looks, &mut round);
     }
     leave_no_link_in_part(positions, &mut round);
     spare_needless_rounds(positions, &mut round);
@@ -514,13 +538,13 @@ fn add_maximal<'a>(sets: &mut Vec<BTreeSet<&'a Strand>>, set: BTreeSet<&'a Stran
 }
 
 impl<'a> Group<'a> {
-    fn grant(&self, positions: &BTreeMap<BrokerName, Position>, harm: &Harm<'_>, round: &mut Round) {
+    fn grant(&self, positions: &BTreeMap<BrokerName, Position>, looks: &Looks<'a, '_>, round: &mut Round) {
         let mut granted = BTreeMap::new();
         for (broker, missing) in &self.missing {
             granted.insert(*broker, missing.clone());
         }
-        if !self.is_safe(&granted, None, harm) {
-            granted = self.grant_some(harm);
+        if !self.is_safe(&granted, None, looks) {
+            granted = self.grant_some(looks);
         }
         for (broker, missing) in &self.missing {
             let allowed = granted.get(broker).map(Vec::as_slice).unwrap_or_default();
@@ -530,7 +554,7 @@ impl<'a> Group<'a> {
                         target.insert(Strand::clone(strand));
                     }
                 } else {
-                    let blocked_by = self.obstacle(positions, &granted, strand, harm);
+                    let blocked_by = self.obstacle(positions, &granted, strand, looks);
                     round.withheld.push(Withheld {
                         strand: Strand::clone(strand),
                         blocked_by,
@@ -542,7 +566,7 @@ impl<'a> Group<'a> {
 
     /// One after the other, as long as it is harmless with those before it. Harm only grows with what runs, so as many are tried
     /// at once as went well before.
-    fn grant_some(&self, harm: &Harm<'_>) -> BTreeMap<&'a BrokerName, Vec<&'a Strand>> {
+    fn grant_some(&self, looks: &Looks<'a, '_>) -> BTreeMap<&'a BrokerName, Vec<&'a Strand>> {
         let missing = self.missing.iter();
         let missing: Vec<(&BrokerName, &Strand)> = missing
             .flat_map(|(broker, strands)| strands.iter().map(move |strand| (*broker, *strand)))
@@ -556,7 +580,7 @@ impl<'a> Group<'a> {
             for (broker, strand) in some {
                 more.entry(*broker).or_default().push(*strand);
             }
-            if self.is_safe(&more, None, harm) {
+            if self.is_safe(&more, None, looks) {
                 granted = more;
                 rest = further;
                 step = some.len() * 2;
@@ -576,7 +600,7 @@ impl<'a> Group<'a> {
         positions: &BTreeMap<BrokerName, Position>,
         granted: &BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
         strand: &'a Strand,
-        harm: &Harm<'_>,
+        looks: &Looks<'a, '_>,
     ) -> Option<BrokerName> {
         let mut wanted = granted.clone();
         wanted.entry(&strand.downstream).or_default().push(strand);
@@ -586,7 +610,7 @@ impl<'a> Group<'a> {
             .map(|(name, _)| name);
         unreachable
             .filter(|name| self.alternatives.contains_key(name))
-            .find(|name| self.is_safe(&wanted, Some(name), harm))
+            .find(|name| self.is_safe(&wanted, Some(name), looks))
             .cloned()
     }
 
@@ -613,7 +637,7 @@ impl<'a> Group<'a> {
         &self,
         granted: &BTreeMap<&'a BrokerName, Vec<&'a Strand>>,
         without: Option<&BrokerName>,
-        harm: &Harm<'_>,
+        looks: &Looks<'a, '_>,
     ) -> bool {
         let mut choices = self.alternatives.clone();
         for (broker, strands) in granted {
@@ -635,7 +659,7 @@ impl<'a> Group<'a> {
                 Err(several) => open.push(several),
             }
         }
-        no_combination(&settled, &open, harm, &mut PATIENCE.clone())
+        no_combination(&settled, &open, looks, &mut PATIENCE.clone())
     }
 }
 
@@ -644,7 +668,7 @@ impl<'a> Group<'a> {
 fn no_combination<'a>(
     settled: &BTreeSet<&'a Strand>,
     open: &[Vec<BTreeSet<&'a Strand>>],
-    harm: &Harm<'_>,
+    looks: &Looks<'a, '_>,
     patience: &mut usize,
 ) -> bool {
     let Some(left) = patience.checked_sub(1) else {
@@ -653,7 +677,7 @@ fn no_combination<'a>(
     *patience = left;
     let mut together = settled.clone();
     together.extend(open.iter().flatten().flatten());
-    let Some(culprits) = harm(&together) else {
+    let Some(culprits) = looks.at(&together) else {
         return true;
     };
     let run_by_one = |alternatives: &Vec<BTreeSet<&'a Strand>>| {
@@ -671,7 +695,7 @@ fn no_combination<'a>(
     first.iter().all(|alternative| {
         let mut settled = settled.clone();
         settled.extend(alternative);
-        no_combination(&settled, &rest, harm, patience)
+        no_combination(&settled, &rest, looks, patience)
     })
 }
 
